@@ -1,0 +1,63 @@
+"""What every test may use: the published vectors, and a guard against leaving this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_real_connect = socket.socket.connect
+
+
+def _stays_here(address: Any) -> bool:
+    """Tell whether a socket address is on this machine: a loopback address, or no internet address at all."""
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    host = str(address[0])
+    if host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Refuse to connect anywhere but to this machine: a test that needs the internet is not a test of ours.
+
+    Covers blocking sockets and asyncio's own loop; what a test starts as another process it must bind to 127.0.0.1.
+    """
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if not _stays_here(address):
+            pytest.fail(f"a test tried to connect to {address}: tests stay on 127.0.0.1")
+        _real_connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    yield
+
+
+def _missing(what: str, reason: str) -> None:
+    """Skip a test for want of `what`, or fail it where the environment says that it must be there."""
+    if what in os.environ.get("DURE_REQUIRE", "").split(","):
+        pytest.fail(f"{reason} (DURE_REQUIRE names {what})")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder of published test vectors, from $DURE_VECTORS; without it the test is skipped."""
+    folder = os.environ.get("DURE_VECTORS", "")
+    if not folder:
+        _missing("vectors", "DURE_VECTORS is not set: no published vectors here")
+    if not Path(folder).is_dir():
+        _missing("vectors", "DURE_VECTORS names no folder: no published vectors here")
+    return Path(folder)
