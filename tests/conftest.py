@@ -6,12 +6,9 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _real_connect = socket.socket.connect
 
@@ -30,7 +27,7 @@ def _stays_here(address: Any) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse to connect anywhere but to this machine: a test that needs the internet is not a test of ours.
 
     Covers blocking sockets and asyncio's own loop; what a test starts as another process it must bind to 127.0.0.1.
@@ -42,7 +39,6 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         _real_connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
-    yield
 
 
 def _missing(what: str, reason: str) -> None:
