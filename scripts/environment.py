@@ -77,7 +77,7 @@ def make_venv() -> None:
 def pip_install(*arguments: str | Path) -> None:
     """Run pip inside .venv; on failure show what it said and end."""
     environment = {name: value for name, value in os.environ.items() if name not in MISLEADING}
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
+    command = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input", *arguments]
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, cwd=ROOT, check=False)
     if done.returncode:
         refuse(UNAVAILABLE, "Installing failed; pip's message is above. When it is mended, run this again.")
