@@ -1,0 +1,218 @@
+"""Spend policies: who may spend an output, and when, as a tree.
+
+An output holds only the id of its policy. The spender reveals the policy, down to the branch that
+is used: exactly k children of each threshold, the others opaque. Every revealed leaf must hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from typing import NamedTuple
+
+from consensus.codec import encode
+from consensus.errors import ConsensusError, Rule
+from consensus.hashing import tagged_hash
+from consensus.types import (
+    MAX_THRESHOLD_CHILDREN,
+    MAX_WITNESS_SIZE,
+    PREIMAGE_SIZE,
+    SIGNATURE_SIZE,
+    AfterHeight,
+    AfterTime,
+    Key,
+    LockId,
+    Older,
+    Opaque,
+    Pays,
+    Policy,
+    Preimage,
+    Threshold,
+    Witness,
+)
+
+MAX_POLICY_DEPTH = 4
+"""Levels of a policy; a lone leaf is 1."""
+MAX_POLICY_NODES = 64
+"""Nodes of a policy, opaque ones counted."""
+_FIELD_PRIME = 2**256 - 2**32 - 977
+
+Leaf = Key | Preimage | AfterHeight | AfterTime | Older | Pays
+
+
+def policy_id(policy: Policy) -> LockId:
+    """Return the lock, 32 bytes, of a policy: the same whichever branches are revealed."""
+    if isinstance(policy, Opaque):
+        return policy.id
+    if isinstance(policy, Threshold):
+        hidden = tuple(Opaque(policy_id(child)) for child in policy.children)
+        return LockId(tagged_hash("dure/policy", encode(Threshold(policy.k, hidden))))
+    return LockId(tagged_hash("dure/policy", encode(policy)))
+
+
+def walk(policy: Policy) -> Iterator[Policy]:
+    """Yield the nodes in pre-order: a node, then its children from first to last."""
+    yield policy
+    if isinstance(policy, Threshold):
+        for child in policy.children:
+            yield from walk(child)
+
+
+def policy_depth(policy: Policy) -> int:
+    """Return the number of levels; a lone leaf has 1."""
+    if not isinstance(policy, Threshold):
+        return 1
+    return 1 + max((policy_depth(child) for child in policy.children), default=0)
+
+
+def check_policy(policy: Policy) -> None:
+    """Check the shape of a policy, whether or not its branches are revealed.
+
+    Raises:
+        ConsensusError: `POLICY_DEPTH`, `POLICY_NODES`, `POLICY_THRESHOLD` or `POLICY_KEY`, in
+            this order.
+    """
+    # The decoder bounds the depth at 24 arrays, so this recursion is shallow for all outside input.
+    if policy_depth(policy) > MAX_POLICY_DEPTH:
+        raise ConsensusError(Rule.POLICY_DEPTH, limit=MAX_POLICY_DEPTH)
+    nodes = list(walk(policy))
+    if len(nodes) > MAX_POLICY_NODES:
+        raise ConsensusError(Rule.POLICY_NODES, nodes=len(nodes), limit=MAX_POLICY_NODES)
+    for node in nodes:
+        if isinstance(node, Threshold) and not 1 <= node.k <= len(node.children) <= MAX_THRESHOLD_CHILDREN:
+            raise ConsensusError(Rule.POLICY_THRESHOLD, k=node.k, n=len(node.children))
+    for node in nodes:
+        if isinstance(node, Key) and not _is_compressed(node.key):
+            raise ConsensusError(Rule.POLICY_KEY, key=node.key)
+
+
+def _is_compressed(key: bytes) -> bool:
+    # Whether x lies on the curve is left to the signature: a key that is no point verifies nothing.
+    return key[0] in (2, 3) and int.from_bytes(key[1:], "big") < _FIELD_PRIME
+
+
+def check_revealed(policy: Policy) -> list[Leaf]:
+    """Check a policy as a spender reveals it; return its revealed leaves in pre-order.
+
+    Raises:
+        ConsensusError: what `check_policy` raises; then `POLICY_OPAQUE_ROOT`, `POLICY_REVEALED`
+            or `POLICY_DUPLICATE_KEY`.
+    """
+    if isinstance(policy, Key):
+        # Nearly every policy is one key: the general way below says the same, in ten times the time.
+        if not _is_compressed(policy.key):
+            raise ConsensusError(Rule.POLICY_KEY, key=policy.key)
+        return [policy]
+    check_policy(policy)
+    if isinstance(policy, Opaque):
+        raise ConsensusError(Rule.POLICY_OPAQUE_ROOT)
+    leaves: list[Leaf] = []
+    keys: set[bytes] = set()
+    for node in walk(policy):
+        if isinstance(node, Threshold):
+            revealed = sum(not isinstance(child, Opaque) for child in node.children)
+            if revealed != node.k:
+                raise ConsensusError(Rule.POLICY_REVEALED, revealed=revealed, k=node.k)
+        elif not isinstance(node, Opaque):
+            if isinstance(node, Key):
+                if node.key in keys:
+                    raise ConsensusError(Rule.POLICY_DUPLICATE_KEY, key=node.key)
+                keys.add(node.key)
+            leaves.append(node)
+    return leaves
+
+
+def check_witness(witness: Witness) -> list[tuple[Leaf, bytes | None]]:
+    """Check a witness by itself; return its revealed leaves, each with its satisfaction if it takes one.
+
+    Raises:
+        ConsensusError: what `check_revealed` raises; then `SATISFACTION_COUNT`,
+            `SATISFACTION_SIZE`, `BAD_PREIMAGE` or `WITNESS_SIZE`.
+    """
+    leaves = check_revealed(witness.policy)
+    wanted = sum(isinstance(leaf, Key | Preimage) for leaf in leaves)
+    if wanted != len(witness.satisfactions):
+        raise ConsensusError(Rule.SATISFACTION_COUNT, wanted=wanted, given=len(witness.satisfactions))
+    given = iter(witness.satisfactions)
+    matched: list[tuple[Leaf, bytes | None]] = []
+    for leaf in leaves:
+        if isinstance(leaf, Key):
+            matched.append((leaf, _sized(next(given), SIGNATURE_SIZE)))
+        elif isinstance(leaf, Preimage):
+            preimage = _sized(next(given), PREIMAGE_SIZE)
+            if sha256(preimage).digest() != leaf.hash:
+                raise ConsensusError(Rule.BAD_PREIMAGE, hash=leaf.hash)
+            matched.append((leaf, preimage))
+        else:
+            matched.append((leaf, None))
+    if len(leaves) > 1 and len(encode(witness)) > MAX_WITNESS_SIZE:
+        # With one leaf and one sized satisfaction a witness is far below the bound.
+        raise ConsensusError(Rule.WITNESS_SIZE, size=len(encode(witness)))
+    return matched
+
+
+def _sized(satisfaction: bytes, size: int) -> bytes:
+    if len(satisfaction) != size:
+        raise ConsensusError(Rule.SATISFACTION_SIZE, size=len(satisfaction), wanted=size)
+    return satisfaction
+
+
+# For those who spend
+
+
+def reveal(policy: Policy, holds: Callable[[Leaf], bool]) -> Policy | None:
+    """Return the policy with just enough revealed to be spent, or None if it cannot be.
+
+    Args:
+        holds: tells of a leaf whether the spender can satisfy it.
+
+    Of a threshold's children those that can be spent are taken from the first on; a child that
+    needs fewer signatures goes before one that needs more.
+    """
+    if isinstance(policy, Opaque):
+        return None
+    if not isinstance(policy, Threshold):
+        return policy if holds(policy) else None
+    candidates = [(place, reveal(child, holds)) for place, child in enumerate(policy.children)]
+    usable = [(witness_cost(child).signatures, place, child) for place, child in candidates if child is not None]
+    chosen = {place: child for _, place, child in sorted(usable, key=lambda entry: entry[:2])[: policy.k]}
+    if len(chosen) < policy.k:
+        return None
+    hidden = (chosen.get(place) or Opaque(policy_id(child)) for place, child in enumerate(policy.children))
+    return Threshold(policy.k, tuple(hidden))
+
+
+def satisfy(policy: Policy, sign: Callable[[bytes], bytes], preimages: Mapping[bytes, bytes]) -> Witness:
+    """Return the witness of a revealed policy.
+
+    Args:
+        sign: gives the signature of a public key, over the lock's digest.
+        preimages: by their SHA-256.
+
+    Raises:
+        KeyError: if a preimage is missing.
+    """
+    satisfactions: list[bytes] = []
+    for leaf in check_revealed(policy):
+        if isinstance(leaf, Key):
+            satisfactions.append(sign(leaf.key))
+        elif isinstance(leaf, Preimage):
+            satisfactions.append(preimages[leaf.hash])
+    return Witness(policy, tuple(satisfactions))
+
+
+class WitnessCost(NamedTuple):
+    """What spending by a revealed policy costs."""
+
+    signatures: int
+    """To verify; a block holds 20,000."""
+    size: int
+    """Of the encoded witness, in bytes."""
+
+
+def witness_cost(policy: Policy) -> WitnessCost:
+    """Return the exact cost of a witness for a revealed policy."""
+    keys = sum(isinstance(node, Key) for node in walk(policy))
+    preimages = sum(isinstance(node, Preimage) for node in walk(policy))
+    filler = (bytes(SIGNATURE_SIZE),) * keys + (bytes(PREIMAGE_SIZE),) * preimages
+    return WitnessCost(keys, len(encode(Witness(policy, filler))))
