@@ -153,7 +153,8 @@ class PeerConnection:
         self.bytes_received += len(data)
         try:
             self._reader.feed(data)
-            while not self.is_closed and (frame := self._reader.next_frame()) is not None:
+            # The end of the connection discards what the reader holds, so it ends this loop too.
+            while (frame := self._reader.next_frame()) is not None:
                 self._frame_begun = None
                 self._handle_frame(frame.number, frame.body)
         except ProtocolError as error:

@@ -144,6 +144,16 @@ DISCOVERY_WAIT_SECONDS: Final = 2.0
 DISCOVERY_FIRST_SECONDS: Final = 0.25
 DISCOVERY_CAP_SECONDS: Final = 60.0
 """Between two lookups: soon at first, when nodes of a new network start together, then doubling up to the cap."""
+DISCOVERY_ALONE_SECONDS: Final = 4.0
+"""The cap as long as nobody ever answered: the first known node may be starting just now."""
+RESOLVE_SECONDS: Final = 5.0
+"""Between two attempts to look up the names of known nodes that have no address yet, and for each attempt."""
+PARALLEL_LOOKUPS: Final = 2
+"""Names looked up at once: the system's resolver may block a thread for each."""
+MAX_RESOLVED: Final = 8
+"""Addresses taken from one name."""
+LISTEN_BACKLOG: Final = 128
+"""Links the system completes before we have taken them: the usual bound of Linux once was 128."""
 DATAGRAM_QUEUE: Final = 256
 """Datagrams waiting to be sent; past it they are dropped, as the network may do anyway."""
 MAX_SEEDS: Final = 64
