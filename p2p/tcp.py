@@ -1,4 +1,4 @@
-"""Real sockets for `transport.Network`: streams on asyncio or uvloop, datagrams by asyncio-dgram. It decides nothing."""
+"""Real sockets for `transport.Network`: streams by asyncio or uvloop, datagrams by asyncio-dgram. Decides nothing."""
 
 from __future__ import annotations
 
@@ -134,9 +134,9 @@ class _TcpListener:
         self._server.close()
 
     async def wait_closed(self) -> None:
-        # Not Server.wait_closed: since Python 3.12 it waits for every open link too.
-        while self._server.is_serving():
-            await asyncio.sleep(0)
+        # Not Server.wait_closed: since Python 3.12 it waits for every open link too. The socket itself is closed by
+        # asyncio at once, and by uvloop in the loop's next turn.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
 
 
@@ -167,12 +167,13 @@ class _UdpEndpoint:
     async def _read(self) -> None:
         while True:
             try:
-                data, source = await self._stream.recv()
+                data, raw_source = await self._stream.recv()
             except asyncio_dgram.TransportClosed:
                 return
             except OSError:
                 continue  # the late echo of something sent: its receiver is not there
-            self._handler.datagram_received(data, Address(normal_host(source[0]), source[1]))
+            host, port = cast("tuple[str, int]", raw_source)[:2]
+            self._handler.datagram_received(data, Address(normal_host(host), port))
 
     async def _write(self) -> None:
         while True:
