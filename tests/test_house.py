@@ -1,0 +1,114 @@
+"""The repository itself: what may stand in its files, and what its configuration promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from tests.support.repository import PACKAGES, PROJECT, ROOT, pins, tracked
+
+NO_PACKAGES = {"docs", "explorer", "scripts", "tests"}
+
+
+def texts() -> list[tuple[Path, str]]:
+    """Return every tracked file that is text, with its contents."""
+    found = []
+    for path in tracked():
+        raw = path.read_bytes()
+        if b"\0" not in raw:
+            found.append((path.relative_to(ROOT), raw.decode()))
+    return found
+
+
+# Each is written with a bracket in it, or this file would find itself.
+FORBIDDEN = {
+    "a package registry": r"[p]ypi\.(org|python)|[p]ythonhosted\.org|--(extra-)?[i]ndex-url",
+    "a path of one machine": r"(?<![\w.])/([r]oot|[w]ork)/|/([h]ome|[U]sers)/\w+|/[o]pt/py",
+    "a mark of a merge": r"(?m)^(<{7}|>{7}) ",
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_names(what: str) -> None:
+    found = [f"{path}: {match.group()}" for path, text in texts() for match in re.finditer(FORBIDDEN[what], text)]
+    assert not found, f"{what} in {found}"
+
+
+def test_every_folder_of_modules_is_a_listed_package_and_typed() -> None:
+    folders = {path.relative_to(ROOT).parts[0] for path in tracked() if path.suffix == ".py" and path.parent != ROOT}
+    assert folders - NO_PACKAGES <= set(PACKAGES), (
+        "a new top-level folder: list it in pyproject.toml, or in NO_PACKAGES"
+    )
+    assert [name for name in PACKAGES if not (ROOT / name / "py.typed").is_file()] == []
+
+
+def test_the_lists_of_packages_in_pyproject_agree() -> None:
+    tools = PROJECT["tool"]
+    assert set(PACKAGES) <= set(tools["mypy"]["files"])
+    assert set(PACKAGES) <= set(tools["hatch"]["build"]["targets"]["sdist"]["only-include"])
+    assert tools["importlinter"]["root_packages"] == sorted(PACKAGES)
+    layers = tools["importlinter"]["contracts"][0]["layers"]
+    assert {name for layer in layers for name in re.findall(r"\w+", layer)} == set(PACKAGES)
+
+
+def test_everything_that_pyproject_asks_for_is_pinned_once_and_hashed() -> None:
+    run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert not run.keys() & dev.keys()
+    asked = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
+    for wanted, pinned in ((asked, run), (PROJECT["dependency-groups"]["dev"], dev)):
+        names = [re.match(r"[a-z0-9-]+", line) for line in wanted]
+        assert [match.group() for match in names if match and match.group() not in pinned] == []
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        entries = re.split(r"\n(?=[a-z])", (ROOT / name).read_text())[1:]
+        assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_commands_are_installed_under_this_version() -> None:
+    commands = {point.name: point.value for point in metadata.distribution("dure").entry_points}
+    assert commands == {"dured": "node.main:main", "dure": "cli.main:main"}
+    assert metadata.version("dure") == PROJECT["project"]["version"]
+
+
+def modules(package: str) -> list[tuple[Path, ast.Module]]:
+    """Return the syntax tree of each module of a package."""
+    return [(path.relative_to(ROOT), ast.parse(path.read_text())) for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_the_rules_compute_with_integers_only() -> None:
+    """A rule with a float in it is a rule that two machines may disagree about."""
+    found = []
+    for path, tree in modules("consensus"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, float):
+                found.append(f"{path}:{node.lineno}: the float {node.value}")
+            elif isinstance(node, (ast.BinOp, ast.AugAssign)) and isinstance(node.op, ast.Div):
+                found.append(
+                    f"{path}:{node.lineno}: a division that gives a float; write // and say which way it rounds"
+                )
+            elif isinstance(node, ast.Name) and node.id == "float":
+                found.append(f"{path}:{node.lineno}: float")
+    assert not found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_safety_depends_on_an_assert(package: str) -> None:
+    """`python -O` drops every assert, so that the product has none (ruff's S101 says the same in the editor)."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in modules(package)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+    ]
+    assert not found
+
+
+def test_scripts_of_the_shell_parse() -> None:
+    shell = [path for path in tracked() if path.read_bytes().startswith(b"#!/bin/sh") or path.suffix == ".sh"]
+    assert {path.name for path in shell} >= {"dure", "environment.sh", "run", "test", "up"}
+    for path in shell:
+        subprocess.run(["sh", "-n", path], check=True)
