@@ -71,12 +71,10 @@ def _check_core(params: Params, tx: Transaction) -> None:
     core = tx.core
     if core.version != 1:
         raise ConsensusError(Rule.TX_VERSION, version=core.version)
-    if core.issuances or core.burns:
+    if core.issuances or core.burns or any(output.asset is not None for output in core.outputs):
         raise ConsensusError(Rule.ASSETS_INACTIVE)
     total = 0
     for output in core.outputs:
-        if output.asset is not None:
-            raise ConsensusError(Rule.ASSETS_INACTIVE)
         total = _add(params, total, output.value)
 
 
