@@ -1,0 +1,1 @@
+"""The daemon: chain, mempool, peers, RPC, and what holds them together."""
