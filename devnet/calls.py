@@ -1,0 +1,102 @@
+"""Asking nodes: one call, or the same of many nodes at once."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+from devnet.errors import Refused, Unavailable
+from devnet.folder import HOST, NetworkFolder, NodeRecord
+
+CALL_SECONDS = 30.0
+"""How long an ordinary call may take. Waiting for a paused or stuck node has to end some time."""
+
+PROBE_SECONDS = 2.0
+"""How long a node may take to say that it is there."""
+
+T = TypeVar("T")
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+class CallRefused(Refused):
+    """A node answered with an error."""
+
+    def __init__(self, node: int, code: int, message: str) -> None:
+        """Args:
+        node: which node.
+        code: Bitcoin Core's error code.
+        message: the node's own words.
+        """
+        super().__init__(f"Node {node} refused: {message}")
+        self.code = code
+        self.message = message
+
+
+class Calls:
+    """JSON-RPC to the nodes of one network. Amounts arrive as `Decimal`, never as binary fractions."""
+
+    def __init__(self, folder: NetworkFolder) -> None:
+        """Args:
+        folder: whose nodes; their cookies are in their data directories.
+        """
+        self.folder = folder
+
+    def call(self, node: NodeRecord, method: str, *params: Any, timeout: float = CALL_SECONDS) -> Any:
+        """Call `method` on a node and return its result.
+
+        Raises:
+            CallRefused: the node answered with an error.
+            Unavailable: it does not answer.
+        """
+        request = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
+        connection = http.client.HTTPConnection(HOST, node.rpc_port, timeout=timeout)
+        try:
+            cookie = (self.folder.node_path(node.id) / ".cookie").read_bytes().strip()
+            headers = {
+                "Authorization": "Basic " + base64.b64encode(cookie).decode(),
+                "Content-Type": "application/json",
+            }
+            connection.request("POST", "/", request, headers)
+            answer = connection.getresponse()
+            raw = answer.read()
+        except FileNotFoundError:
+            raise self._down(node, "it has no cookie file yet") from None
+        except TimeoutError:
+            raise self._down(node, f"no answer within {timeout:.0f} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._down(node, str(error) or type(error).__name__) from None
+        finally:
+            connection.close()
+        try:
+            said = _decoder.decode(raw)
+        except msgspec.DecodeError:
+            raise self._down(node, f"HTTP status {answer.status}") from None
+        if said.get("error") is not None:
+            raise CallRefused(node.id, int(said["error"]["code"]), str(said["error"]["message"]))
+        return said.get("result")
+
+    def _down(self, node: NodeRecord, why: str) -> Unavailable:
+        """Return the error of a node that does not answer."""
+        return Unavailable(f"Node {node.id} does not answer ({why}). See {self.folder.hint('status')}")
+
+    def answers(self, node: NodeRecord) -> bool:
+        """Tell whether a node answers at all."""
+        try:
+            self.call(node, "getblockcount", timeout=PROBE_SECONDS)
+        except (Unavailable, CallRefused):
+            return False
+        return True
+
+    def of_each(self, nodes: Sequence[NodeRecord], ask: Callable[[NodeRecord], T]) -> list[T]:
+        """Do `ask` for all nodes at once, and return what it returned, in the order of the nodes."""
+        if not nodes:
+            return []
+        with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+            return list(pool.map(ask, nodes))

@@ -1,0 +1,123 @@
+"""Processes, known by their number and the moment they started: a number alone may by now be somebody else's.
+
+Nothing here ever looks for a process by its name.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+_started: dict[int, subprocess.Popen[bytes]] = {}
+"""Those that this program started: kept so that they are reaped, and their exit status can be asked for."""
+
+
+class Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A process for as long as this machine runs: no two processes ever equal each other."""
+
+    pid: int
+    birth: str
+    """When it started, in whatever form this system tells it; only ever compared."""
+
+
+class Sighting(NamedTuple):
+    """A living process, as the system shows it now."""
+
+    birth: str
+    paused: bool
+
+
+def look(pid: int) -> Sighting | None:
+    """Return what the system says of process `pid`; None if there is none, or only its exit status is left."""
+    if pid in _started:
+        _started[pid].poll()  # reaps it if it has ended
+    return _look_in_proc(pid) if sys.platform == "linux" else _look_with_ps(pid)
+
+
+def _look_in_proc(pid: int) -> Sighting | None:
+    """See proc_pid_stat(5). The name of the program, in parentheses, may itself hold parentheses and blanks."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    state, ticks = fields[0], fields[19]
+    if state in "ZX":
+        return None
+    return Sighting(f"{_boot_id()}/{ticks}", state in "Tt")
+
+
+def _boot_id() -> str:
+    """Tell this run of the machine from others, for start times are counted from its start."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _look_with_ps(pid: int) -> Sighting | None:
+    """Ask ps(1), which is the same on every Unix: the start to the second, then the state."""
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    asked = ["ps", "-o", "lstart=,state=", "-p", str(pid)]
+    said = subprocess.run(asked, capture_output=True, text=True, env=environment, check=False).stdout.split()
+    if not said or said[-1].startswith("Z"):
+        return None
+    return Sighting(" ".join(said[:-1]), said[-1].startswith("T"))
+
+
+def sight(process: Process) -> Sighting | None:
+    """Return what the system says of `process`; None if it has ended."""
+    seen = look(process.pid)
+    return seen if seen is not None and seen.birth == process.birth else None
+
+
+def start(command: Sequence[str | Path], *, output: Path, environment: Mapping[str, str]) -> Process:
+    """Start a program in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
+
+    What it writes to its standard outputs is appended to the file `output` (mode 0600).
+
+    Raises:
+        OSError: it could not be started.
+    """
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as written:
+        child = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    _started[child.pid] = child
+    seen = look(child.pid)
+    return Process(child.pid, seen.birth if seen is not None else "ended")
+
+
+def exit_status(process: Process) -> int | None:
+    """Return how a process that this program started has ended; None if it has not, or somebody else started it."""
+    child = _started.get(process.pid)
+    return child.poll() if child is not None else None
+
+
+def send_signal(process: Process, number: signal.Signals, *, whole_group: bool) -> bool:
+    """Send a signal to a process, or to it and all that it started; tell whether it was still there.
+
+    The group is that of a session which `start` made, so it holds the process's own children and nobody else.
+    """
+    if sight(process) is None:
+        return False
+    try:
+        if whole_group and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

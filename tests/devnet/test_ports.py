@@ -1,0 +1,32 @@
+"""Ports: free, in a row, and out of the way of outgoing connections."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+import pytest
+
+from devnet.folder import HOST
+from devnet.ports import FIRST, LAST, RESERVED, STEP, choose_ports, taken
+
+
+def test_each_node_gets_two_free_ports_in_a_row() -> None:
+    pairs = choose_ports(32, random.Random(1))
+    ports = [port for pair in pairs for port in pair]
+    assert ports == list(range(ports[0], ports[0] + 64))
+    assert FIRST <= ports[0]
+    assert ports[-1] < LAST + STEP < 32_768
+    assert RESERVED.isdisjoint(ports)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_port_in_use_is_noticed_and_avoided(kind: socket.SocketKind) -> None:
+    first = choose_ports(1, random.Random(2))[0][0]
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind((HOST, first))
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        assert list(taken([first])) == [first]
+        assert first not in choose_ports(1, random.Random(2))[0]
+    assert list(taken([first])) == []

@@ -1,0 +1,66 @@
+"""Processes are known by number and birth, and are never mistaken for others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from devnet.folder import wait_until
+from devnet.processes import Process, exit_status, look, send_signal, sight, start
+
+SLEEP = "import time; time.sleep(600)"
+PARENT = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(p.pid, flush=True); p.wait()"
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[Process]:
+    process = start([sys.executable, "-c", SLEEP], output=tmp_path / "output", environment=os.environ)
+    yield process
+    send_signal(process, signal.SIGKILL, whole_group=True)
+    assert wait_until(lambda: sight(process) is None, 30)
+
+
+def test_a_process_is_seen_running_paused_and_gone(sleeper: Process) -> None:
+    seen = sight(sleeper)
+    assert seen is not None
+    assert not seen.paused
+    assert send_signal(sleeper, signal.SIGSTOP, whole_group=True)
+    assert wait_until(lambda: (now := sight(sleeper)) is not None and now.paused, 30)
+    assert send_signal(sleeper, signal.SIGCONT, whole_group=True)
+    assert wait_until(lambda: (now := sight(sleeper)) is not None and not now.paused, 30)
+    assert send_signal(sleeper, signal.SIGKILL, whole_group=True)
+    assert wait_until(lambda: sight(sleeper) is None, 30)
+    assert exit_status(sleeper) == -signal.SIGKILL
+    assert not send_signal(sleeper, signal.SIGTERM, whole_group=True)
+
+
+def test_a_number_that_now_belongs_to_another_process_is_not_signalled(sleeper: Process) -> None:
+    former = msgspec.structs.replace(sleeper, birth="some other time")
+    assert sight(former) is None
+    assert not send_signal(former, signal.SIGKILL, whole_group=True)
+    assert sight(sleeper) is not None
+
+
+def test_killing_the_group_leaves_no_child_behind(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    process = start([sys.executable, "-c", PARENT], output=output, environment=os.environ)
+    assert wait_until(lambda: output.read_text().endswith("\n"), 30)
+    child = int(output.read_text())
+    assert look(child) is not None
+    send_signal(process, signal.SIGKILL, whole_group=True)
+    assert wait_until(lambda: sight(process) is None and look(child) is None, 30)
+
+
+def test_it_is_in_a_session_of_its_own_and_its_output_is_private(sleeper: Process, tmp_path: Path) -> None:
+    assert os.getsid(sleeper.pid) == sleeper.pid != os.getsid(0)
+    assert (tmp_path / "output").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_number_that_nobody_has_is_nobody() -> None:
+    assert look(2**30) is None
