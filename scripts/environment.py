@@ -23,6 +23,8 @@ PYTHON = VENV / "bin" / "python"
 UNAVAILABLE = 69  # sysexits: a download failed; trying again may help
 CONFIGURATION = 78  # sysexits: this machine lacks something
 
+INTERRUPTED = 130  # as shells report SIGINT
+
 # Settings of the user's shell that would send an installation elsewhere, or forbid it.
 MISLEADING = ("PIP_PREFIX", "PIP_REQUIRE_HASHES", "PIP_ROOT", "PIP_TARGET", "PIP_USER", "PYTHONHOME", "PYTHONPATH")
 
@@ -117,7 +119,10 @@ def main() -> None:
     """Prepare for the purpose given, one process at a time: two scripts started together must not share a half."""
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        prepare(sys.argv[1])
+        try:
+            prepare(sys.argv[1])
+        except KeyboardInterrupt:
+            refuse(INTERRUPTED, "Interrupted; nothing is lost: the next run begins again where this one did.")
 
 
 if __name__ == "__main__":
