@@ -14,10 +14,11 @@ from consensus.spend_policy import walk
 from consensus.state import ChainState, SpendContext
 from consensus.types import AfterHeight, AfterTime, Amount, Coin, Older, OutPoint, Transaction, TxId, WTxId
 from consensus.validation import check_spends, check_transaction, count_signatures, transaction_fee
+from node.chain_events import TipChanged
 from node.clock import Clock
 from node.mempool_graph import Entry, MempoolGraph
 from node.package_selection import select_packages, worst_packages
-from node.pool_change import Branches, Dropped, DropReason, PoolChange, TipChange
+from node.pool_change import Branches, Dropped, DropReason, PoolChange
 from node.relay_policy import (
     MAX_CHAIN,
     MAX_RETURNED_CHAIN,
@@ -317,7 +318,7 @@ class Mempool:
 
     # Leaving
 
-    def on_tip_changed(self, change: TipChange) -> PoolChange:
+    def on_tip_changed(self, change: TipChanged) -> PoolChange:
         """Follow the chain manager to its new tip; it stands there already.
 
         What the new branch confirms or conflicts with leaves. Payments that only the old branch held
@@ -337,7 +338,7 @@ class Mempool:
         returned = tuple(tx.txid for tx in reverted if tx.txid in self)
         return PoolChange(confirmed, returned, tuple(dropped))
 
-    def _confirm(self, change: TipChange) -> tuple[int, list[Dropped]]:
+    def _confirm(self, change: TipChanged) -> tuple[int, list[Dropped]]:
         """Remove what the new blocks hold, and what spends the same coins (with all that descends from it)."""
         confirmed = 0
         dropped: list[Dropped] = []

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet, Rule
-from consensus.types import Block, OutPoint, Transaction, TxId
+from consensus.types import OutPoint, Transaction, TxId
+from node.chain_events import TipChanged
 from node.relay_policy import PolicyError, Refusal
 
 MAX_RETURNED_BYTES = 20 * 1024 * 1024
 """Transactions that a reorg may give back, encoded: five full blocks (Bitcoin Core: MAX_DISCONNECTED_TX_POOL_BYTES)."""
-
-
-class TipChange(Protocol):
-    """What the mempool reads of the chain manager's `TipChanged`."""
-
-    @property
-    def disconnected(self) -> Sequence[Block]:
-        """Newest first."""
-        ...
-
-    @property
-    def connected(self) -> Sequence[Block]:
-        """Oldest first."""
-        ...
+MAX_LOGGED = 10
+"""Transactions that a log line names; of the rest it gives the number."""
 
 
 class DropReason(StrEnum):
@@ -61,11 +50,22 @@ class PoolChange(NamedTuple):
     dropped: tuple[Dropped, ...]
     """Transactions that are now neither in the chain nor in the mempool."""
 
+    def facts(self) -> dict[str, object]:
+        """Return what belongs in the log line of a reorg: how many came back, how many are lost, and which."""
+        returned = [display_hash(txid) for txid in self.returned[:MAX_LOGGED]]
+        dropped = [f"{display_hash(lost.txid)} ({lost.reason})" for lost in self.dropped[:MAX_LOGGED]]
+        return {
+            "txs_back_in_mempool": len(self.returned),
+            "txs_dropped": len(self.dropped),
+            **({"back_in_mempool": returned} if returned else {}),
+            **({"dropped": dropped} if dropped else {}),
+        }
+
 
 class Branches:
     """The two sides of a reorg, asked about single transactions."""
 
-    def __init__(self, change: TipChange) -> None:
+    def __init__(self, change: TipChanged) -> None:
         confirmed = {tx.txid for block in change.connected for tx in block.transactions}
         self._spent = {o for block in change.connected for tx in block.transactions[1:] for o in tx.core.inputs}
         self._rewards = {block.transactions[0].txid for block in change.disconnected}
