@@ -27,9 +27,9 @@ def parse_groups(text: str, size: int) -> tuple[tuple[int, ...], ...]:
     if unnamed := [node for node in range(size) if node not in named]:
         groups.append(unnamed)
     if not all(groups):
-        raise Misused(f"One of the groups in {text!r} is empty. Write for example: \"0 1 | 2 3\".")
+        raise Misused(f'One of the groups in {text!r} is empty. Write for example: "0 1 | 2 3".')
     if len(groups) < 2:
-        raise Misused(f"{text!r} puts every node into one group, which cuts nothing. Write for example: \"0 | 1\".")
+        raise Misused(f'{text!r} puts every node into one group, which cuts nothing. Write for example: "0 | 1".')
     return tuple(tuple(sorted(group)) for group in groups)
 
 
@@ -38,7 +38,7 @@ def _parse_group(text: str, size: int) -> list[int]:
     group: list[int] = []
     for word in re.split(r"[\s,]+", text.strip()):
         if word and not (word.isascii() and word.isdigit() and len(word) < 9):
-            raise Misused(f"{word!r} is no number of a node. Write for example: \"0 1 | 2 3\".")
+            raise Misused(f'{word!r} is no number of a node. Write for example: "0 1 | 2 3".')
         if word and int(word) >= size:
             raise Misused(f"This network has no node {int(word)}: its nodes are 0 to {size - 1}.")
         if word:

@@ -1,9 +1,9 @@
 """A network's folder: what is on disk, and who may change it.
 
-    D/network.json      the network: its tag, shape and ports, and which process each node last was (this module)
-    D/.lock             held by the one command that is changing the network
-    D/node<N>/          the data directory of node N: dured.toml (written by the launcher), chain, wallet, cookie, debug.log
-    D/node<N>/output.log   what the daemon wrote to its terminal: empty unless it could not start
+D/network.json      the network: its tag, shape and ports, and which process each node last was (this module)
+D/.lock             held by the one command that is changing the network
+D/node<N>/          the data directory of node N: dured.toml (written by the launcher), chain, wallet, cookie, debug.log
+D/node<N>/output.log   what the daemon wrote to its terminal: empty unless it could not start
 """
 
 from __future__ import annotations

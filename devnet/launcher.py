@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -179,7 +179,7 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
             process = start(
                 [sys.executable, "-P", "-m", "node.main", "--datadir", folder.node_path(number)],
                 output=folder.node_path(number) / "output.log",
-                environment=_environment(os.environ),
+                environment=daemon_environment(),
             )
             node = msgspec.structs.replace(record.node(number), wanted="running", process=process)
             record = record.with_node(node)
@@ -194,15 +194,15 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
     return record
 
 
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+def daemon_environment() -> dict[str, str]:
     """Return the daemon's environment: ours, without settings for daemons, and the place our own packages are in."""
-    kept = {name: value for name, value in ours.items() if not name.startswith("DURED_")}
-    places = [str(Path(__file__).resolve().parent.parent), *ours.get("PYTHONPATH", "").split(os.pathsep)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DURED_")}
+    places = [str(Path(__file__).resolve().parent.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def _wait_ready(folder: NetworkFolder, nodes: Sequence[NodeRecord], calls: Calls) -> None:
-    """Wait until every one of `nodes` answers; `READY_SECONDS` for the first, as long again for all."""
+    """Wait until every one of `nodes` answers, for at most `READY_SECONDS`."""
     deadline = time.monotonic() + READY_SECONDS
     waiting = list(nodes)
     while waiting:
@@ -211,8 +211,11 @@ def _wait_ready(folder: NetworkFolder, nodes: Sequence[NodeRecord], calls: Calls
                 raise _explain_end(folder, node)
         waiting = [node for node in waiting if not calls.answers(node)]
         if waiting and time.monotonic() > deadline:
-            slow = ", ".join(str(node.id) for node in waiting)
-            raise Unavailable(f"Node {slow} did not answer within {READY_SECONDS:.0f} s. Its log: {folder.node_path(waiting[0].id) / 'debug.log'}")
+            slow = waiting[0].id
+            raise Unavailable(
+                f"Node {slow} did not answer within {READY_SECONDS:.0f} s. "
+                f"Its log: {folder.node_path(slow) / 'debug.log'}"
+            )
         if waiting:
             time.sleep(0.03)
 

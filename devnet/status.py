@@ -106,7 +106,9 @@ def require_running(folder: NetworkFolder, node: NodeRecord) -> None:
         case NodeState.STOPPED:
             raise Unavailable(f"Node {node.id} is stopped. Start it: {folder.hint(f'start {node.id}')}")
         case NodeState.CRASHED:
-            raise Unavailable(f"Node {node.id} is down: it was killed or has crashed. Start it: {folder.hint(f'start {node.id}')}")
+            raise Unavailable(
+                f"Node {node.id} is down: it was killed or has crashed. Start it: {folder.hint(f'start {node.id}')}"
+            )
         case _:
             return
 

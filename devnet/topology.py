@@ -36,18 +36,22 @@ def edges(topology: Topology, size: int, tag: bytes) -> tuple[tuple[int, int], .
 
     Every shape is connected. Only `random` depends on `tag`, which makes it the same at each start of a network.
     """
+    return tuple(sorted(_links(topology, size, tag)))
+
+
+def _links(topology: Topology, size: int, tag: bytes) -> set[tuple[int, int]]:
+    """Return the links in no order."""
     match topology:
         case Topology.LINE:
-            links = {(node, node + 1) for node in range(size - 1)}
+            return {(node, node + 1) for node in range(size - 1)}
         case Topology.RING:
-            links = {(min(node, (node + 1) % size), max(node, (node + 1) % size)) for node in range(size) if size > 1}
+            return {(min(node, (node + 1) % size), max(node, (node + 1) % size)) for node in range(size) if size > 1}
         case Topology.STAR:
-            links = {(0, node) for node in range(1, size)}
+            return {(0, node) for node in range(1, size)}
         case Topology.FULL:
-            links = set(itertools.combinations(range(size), 2))
+            return set(itertools.combinations(range(size), 2))
         case Topology.RANDOM:
-            links = _random_links(size, random.Random(tag))
-    return tuple(sorted(links))
+            return _random_links(size, random.Random(tag))
 
 
 def _random_links(size: int, rng: random.Random) -> set[tuple[int, int]]:

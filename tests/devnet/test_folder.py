@@ -43,9 +43,9 @@ def test_a_record_of_a_newer_program_is_refused(tmp_path: Path) -> None:
 
 def test_a_node_that_is_not_there_is_named() -> None:
     assert record_of(3).node(2).id == 2
-    with pytest.raises(Misused, match="no node 3. Its nodes are 0 to 2."):
+    with pytest.raises(Misused, match=r"no node 3\. Its nodes are 0 to 2\."):
         record_of(3).node(3)
-    with pytest.raises(Misused, match="Its only node is 0."):
+    with pytest.raises(Misused, match=r"Its only node is 0\."):
         record_of(1).node(-1)
 
 

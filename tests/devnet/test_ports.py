@@ -15,7 +15,7 @@ def test_each_node_gets_two_free_ports_in_a_row() -> None:
     pairs = choose_ports(32, random.Random(1))
     ports = [port for pair in pairs for port in pair]
     assert ports == list(range(ports[0], ports[0] + 64))
-    assert FIRST <= ports[0]
+    assert ports[0] >= FIRST
     assert ports[-1] < LAST + STEP < 32_768
     assert RESERVED.isdisjoint(ports)
 

@@ -15,7 +15,12 @@ from devnet.folder import wait_until
 from devnet.processes import Process, exit_status, look, send_signal, sight, start
 
 SLEEP = "import time; time.sleep(600)"
-PARENT = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print(p.pid, flush=True); p.wait()"
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}])
+print(child.pid, flush=True)
+child.wait()
+"""
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""Blocks on demand: real proof of work by the nodes themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from consensus.params import LOCAL
+from consensus.pow import work_of_bits
+from devnet.calls import Calls
+from devnet.folder import NodeRecord
+
+BLOCK_SECONDS = 600.0
+"""How long one block may take before a command gives up on it: a hundred times what the first difficulty needs."""
+
+ESTIMATE_ABOVE = 20
+"""More blocks than this are not begun before it was said how long they will take."""
+
+TYPICAL_RATE = 800_000
+"""Hashes per second of one core in a daemon, where it was not measured on this machine."""
+
+
+def mine(
+    calls: Calls, node: NodeRecord, blocks: int, report: Callable[[int, str], None] = lambda _done, _block: None
+) -> list[str]:
+    """Let a node find `blocks` blocks, one after the other, whose rewards go to its own wallet.
+
+    Args:
+        report: told after each block how many there are, and its id.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        Unavailable, CallRefused: the node did not answer, or refused. Blocks found before stay.
+    """
+    address = calls.call(node, "getnewaddress")
+    found: list[str] = []
+    for _ in range(blocks):
+        found += calls.call(node, "generatetoaddress", 1, address, timeout=BLOCK_SECONDS)
+        report(len(found), found[-1])
+    return found
+
+
+def estimate_seconds(calls: Calls, node: NodeRecord, blocks: int, rate: int = TYPICAL_RATE) -> float:
+    """Return about how long a node will need for `blocks` blocks on top of its tip, at `rate` hashes per second."""
+    tip = calls.call(node, "getbestblockhash")
+    bits = int(calls.call(node, "getblockheader", tip)["bits"], 16)
+    return burst_seconds(work_of_bits(bits), blocks, rate)
+
+
+def burst_seconds(work: int, blocks: int, rate: int) -> float:
+    """Return about how long `blocks` blocks take in a row, for the difficulty rises while they come too fast.
+
+    Args:
+        work: expected hashes of the next block.
+        rate: hashes per second.
+    """
+    elapsed = 0.0
+    for block in range(blocks):
+        ahead = LOCAL.spacing * block - elapsed
+        elapsed += work * 2.0 ** (ahead / LOCAL.half_life) / rate
+    return elapsed

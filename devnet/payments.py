@@ -1,0 +1,126 @@
+"""Coins from one wallet of a network to another."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from consensus.address import AddressError, decode_address
+from consensus.amounts import format_amount
+from consensus.params import local_params
+from consensus.types import Amount
+from devnet.calls import Calls
+from devnet.errors import Refused
+from devnet.folder import NetworkRecord, NodeRecord
+from devnet.launcher import is_alive, is_paused
+from devnet.status import require_running, spendable
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """A payment that a node has taken into its mempool."""
+
+    txid: str
+    sender: int
+    to: str
+    """The address that was paid."""
+    amount: Amount
+    """In grain, the fee not included."""
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What one wallet holds, in DURE."""
+
+    node: int
+    confirmed: Decimal
+    """Can be spent now."""
+    pending: Decimal
+    """Comes with a block."""
+    immature: Decimal
+    """Rewards that are still too young."""
+
+
+def resolve_recipient(calls: Calls, record: NetworkRecord, to: str) -> str:
+    """Return the address that `to` means: a new one of the node of that number, or `to` itself.
+
+    Raises:
+        Misused: there is no such node.
+        Refused: `to` is no address of this network; the sentence says what is wrong with it.
+        Unavailable: the node does not run.
+    """
+    if to.isascii() and to.isdigit() and len(to) < 9:
+        node = record.node(int(to))
+        require_running(calls.folder, node)
+        return str(calls.call(node, "getnewaddress"))
+    try:
+        decode_address(local_params(bytes.fromhex(record.tag)), to)
+    except AddressError as error:
+        raise Refused(f"{to!r} is neither a node of this network nor an address in it: {error}.") from None
+    return to
+
+
+def send(calls: Calls, record: NetworkRecord, sender: int, to: str, amount: Amount) -> Payment:
+    """Pay `amount` grain from a node's wallet, plus a fee, to a node or an address.
+
+    Raises:
+        Misused: there is no such node.
+        Refused: a bad address, more than the balance, a locked wallet; nothing was paid.
+        Unavailable: one of the two nodes does not run.
+    """
+    node = record.node(sender)
+    require_running(calls.folder, node)
+    address = resolve_recipient(calls, record, to)
+    txid = str(calls.call(node, "sendtoaddress", address, format_amount(amount)))
+    return Payment(txid, sender, address, amount)
+
+
+def fund(calls: Calls, record: NetworkRecord, number: int, amount: Amount) -> Payment:
+    """Pay `amount` grain to a node out of the fullest other wallet that can be reached.
+
+    Raises:
+        Misused: there is no such node.
+        Refused: no other wallet has so much, or there is none; nothing was paid.
+        Unavailable: the node does not run.
+    """
+    require_running(calls.folder, record.node(number))
+    others = [node for node in running(record) if node.id != number]
+    by_wealth = dict(zip(others, calls.of_each(others, lambda node: spendable(calls, node)), strict=True))
+    richest = max(others, key=lambda node: (by_wealth[node], -node.id), default=None)
+    if richest is None or by_wealth[richest] * 100_000_000 < amount:
+        most = by_wealth[richest] if richest is not None else 0
+        raise Refused(
+            f"No other wallet can spend {format_amount(amount)} DURE now (the fullest has {most:f}). "
+            f"Let the node earn them: {calls.folder.hint(f'mine {number} 1')}; a reward can be spent "
+            f"{local_params(bytes.fromhex(record.tag)).coinbase_maturity} blocks later."
+        )
+    return send(calls, record, richest.id, str(number), amount)
+
+
+def running(record: NetworkRecord) -> list[NodeRecord]:
+    """Return the nodes whose process runs and is not paused."""
+    return [node for node in record.nodes if is_alive(node) and not is_paused(node)]
+
+
+def balances(record: NetworkRecord, calls: Calls, numbers: list[int]) -> list[Balance]:
+    """Ask the wallets of some running nodes at once.
+
+    Raises:
+        Unavailable, CallRefused: one did not answer, or refused.
+    """
+
+    def ask(node: NodeRecord) -> Balance:
+        mine = calls.call(node, "getbalances")["mine"]
+        return Balance(
+            node=node.id,
+            confirmed=Decimal(mine["trusted"]),
+            pending=Decimal(mine["untrusted_pending"]),
+            immature=Decimal(mine["immature"]),
+        )
+
+    return calls.of_each([record.node(number) for number in numbers], ask)
+
+
+def is_mined(record: NetworkRecord, number: int) -> bool:
+    """Tell whether a miner runs that node `number` can reach."""
+    group = next((group for group in record.partition if number in group), tuple(range(len(record.nodes))))
+    return any(node.mines and node.id in group for node in running(record))
