@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
@@ -79,8 +79,8 @@ def examine(folder: NetworkFolder, now: float) -> Iterator[Check]:
 
 def _check_python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Check("python", Verdict.PROBLEM, version, "Dure needs Python 3.11 or newer.")
+    if sys.version_info >= (3, 14):
+        return Check("python", Verdict.NOTICE, version, "Dure is tested with Python 3.11 to 3.13.")
     return Check("python", Verdict.FINE, f"{version} at {sys.executable}")
 
 
@@ -183,40 +183,46 @@ def _check_health(folder: NetworkFolder, record: NetworkRecord, now: float) -> I
             log = folder.node_path(node.id) / "debug.log"
             advice = f"Read {log}; then {folder.hint(f'kill {node.id}')} and start it again."
             yield Check(f"node {node.id}", Verdict.PROBLEM, answer, advice)
-        elif not answer["peers"] and expected_peers(record, node):
+        elif not answer.peers and expected_peers(record, node):
             yield Check(f"node {node.id}", Verdict.NOTICE, "it has no peers", "Is anyone it knows running?")
-    healthy = [node for node in nodes if not isinstance(answers[node.id], str)]
+    healthy = [(node, answer) for node in nodes if not isinstance(answer := answers[node.id], str)]
     if not healthy:
         return
-    yield Check("nodes", Verdict.FINE, f"{len(healthy)} answer, at height {_heights(healthy, answers)}")
+    heights = sorted({answer.height for _, answer in healthy})
+    span = str(heights[0]) if len(heights) == 1 else f"{heights[0]} to {heights[-1]}"
+    yield Check("nodes", Verdict.FINE, f"{len(healthy)} answer, at height {span}")
     groups = record.partition or (tuple(range(len(record.nodes))),)
     if record.partition:
         found = f"cut into {len(groups)} groups"
         yield Check("partition", Verdict.NOTICE, found, f"Join them: {folder.hint('heal')}")
     for group in groups:
-        members = [node for node in healthy if node.id in group]
+        members = [node for node, _ in healthy if node.id in group]
         if members:
             yield _check_tip(calls, members)
-    newest = max(int(answers[node.id]["time"]) for node in healthy)
+    newest = max(answer.time for _, answer in healthy)
     if newest > now + (LOCAL.max_future_seconds or 0):
         found = f"the newest block is {newest - now:.0f} s ahead of this machine's clock"
         yield Check("clock", Verdict.PROBLEM, found, "Was the clock set back? Nodes wait until it has caught up.")
 
 
-def _heights(nodes: list[NodeRecord], answers: dict[int, Any]) -> str:
-    heights = sorted({int(answers[node.id]["height"]) for node in nodes})
-    return str(heights[0]) if len(heights) == 1 else f"{heights[0]} to {heights[-1]}"
+class _Answer(NamedTuple):
+    """What matters of a node that answers."""
+
+    height: int
+    peers: int
+    time: int
+    """Of its newest block, in UNIX seconds."""
 
 
-def _ask(calls: Calls, node: NodeRecord) -> dict[str, Any] | str:
+def _ask(calls: Calls, node: NodeRecord) -> _Answer | str:
     """Return what matters of a node, or the sentence that says why it cannot be had."""
     try:
         chain = calls.call(node, "getblockchaininfo")
         peers = len(calls.call(node, "getpeerinfo"))
-        time_ = calls.call(node, "getblockheader", chain["bestblockhash"])["time"]
+        newest = calls.call(node, "getblockheader", chain["bestblockhash"])
     except (Unavailable, CallRefused) as error:
         return str(error)
-    return {"height": chain["blocks"], "peers": peers, "time": time_}
+    return _Answer(int(chain["blocks"]), peers, int(newest["time"]))
 
 
 def _check_tip(calls: Calls, nodes: list[NodeRecord]) -> Check:
