@@ -133,14 +133,16 @@ class AddressManager:
         """We dialled it and it completed the handshake: it belongs to the tried ones."""
         entry = self._known.get(address)
         if entry is None:
-            self._add_one(KnownAddress(address, now), address_group(address), now)
-            entry = self._known.get(address)
-            if entry is None:
+            if not self._has_room(address):
                 return
+            entry = _new_entry(address, address_group(address), now)
+            self._remember(address, entry)
         entry.failures = 0
         entry.success = entry.seen = now
-        if not entry.tried:
-            self._promote(address, entry, now)
+        if entry.tried or self._promote(address, entry, now) or self._is_placed(address, entry):
+            return
+        if not self._place_new(address, entry, now):
+            self._drop(address)
 
     # --- telling and dialling ---------------------------------------------------------------------------------
 
@@ -211,7 +213,7 @@ class AddressManager:
             return False
         if not self._has_room(address):
             return False
-        entry = _Entry(pack_host(address.host), address.port, source_group, max(0, told.seen), 0, 0, 0, tried=False)
+        entry = _new_entry(address, source_group, told.seen)
         if not self._place_new(address, entry, now):
             return False
         self._remember(address, entry)
@@ -254,19 +256,24 @@ class AddressManager:
         table.setdefault(bucket, {})[slot] = address
         return True
 
-    def _promote(self, address: Address, entry: _Entry, now: int) -> None:
-        """Move from new to tried, unless whoever has the place proved itself lately."""
+    def _is_placed(self, address: Address, entry: _Entry) -> bool:
+        table, bucket, slot = self._place(address, entry)
+        return table.get(bucket, {}).get(slot) == address
+
+    def _promote(self, address: Address, entry: _Entry, now: int) -> bool:
+        """Move to the tried ones and say True, unless whoever has the place proved itself lately."""
         entry.tried = True
         table, bucket, slot = self._place(address, entry)
         resident = table.get(bucket, {}).get(slot)
         entry.tried = False
         if resident is not None and self._known[resident].success > now - limits.STAY_TRIED_SECONDS:
-            return
+            return False
         self._take_out(address, entry)
         if resident is not None:
             self._demote(resident, now)
         entry.tried = True
         table.setdefault(bucket, {})[slot] = address
+        return True
 
     def _demote(self, address: Address, now: int) -> None:
         entry = self._known[address]
@@ -304,6 +311,10 @@ class AddressManager:
         wait = min(limits.RETRY_CAP_SECONDS, limits.RETRY_SECONDS * 2 ** min(entry.failures, 16))
         # An attempt in the future means that the clock was set back: it proves nothing.
         return entry.failures == 0 or entry.attempt > now or now >= entry.attempt + wait
+
+
+def _new_entry(address: Address, source_group: bytes, seen: int) -> _Entry:
+    return _Entry(pack_host(address.host), address.port, source_group, max(0, seen), 0, 0, 0, tried=False)
 
 
 def _is_stale(entry: _Entry, now: int) -> bool:

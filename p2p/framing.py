@@ -25,8 +25,8 @@ from p2p.errors import ProtocolError, Violation
 _ARRAY_OF_TWO: Final = 0x92
 _SIZE_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 _SMALLEST: Final = {0xC4: 0, 0xC5: 1 << 8, 0xC6: 1 << 16}
-_FIRST_BUFFER: Final = 64 * 1024
-"""What an Unpacker starts with for a large value, in bytes; it doubles as they arrive."""
+_FIRST_BUFFER: Final = 1024
+"""What an Unpacker starts with for a value that arrives in pieces, in bytes; it doubles as they come."""
 
 
 class BudgetExhausted(Exception):
@@ -196,14 +196,16 @@ class FrameReader:
             return None
         self._check_head(head.number, head.size)
         whole = head.length + head.size
+        first_buffer = whole
         if len(self._data) < whole:
             self._budget.claim(head.size)
             self._claimed = head.size
+            first_buffer = min(whole, _FIRST_BUFFER)
         self._head = head
         self._missing = whole
         return msgpack.Unpacker(
             None,
-            read_size=min(whole, _FIRST_BUFFER),
+            read_size=first_buffer,
             use_list=False,
             max_buffer_size=whole,
             max_array_len=2,

@@ -231,8 +231,8 @@ def decode_body(number: int, body: bytes) -> Message:
         return TxMessage(body) if kind is TxMessage else BlockMessage(body)
     try:
         message = _decoders[number].decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        # RecursionError: msgspec skips Hello's unknown fields however deep they nest.
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # msgspec does not wrap what Python says of bad UTF-8, and skips Hello's unknown fields however deep they nest.
         raise ProtocolError(Violation.MALFORMED, message=kind.__name__, why=str(error)) from None
     # One value has one encoding. msgspec reads longer forms too; a later Hello may carry fields we drop.
     if kind is not Hello and _encoder.encode(message) != body:
