@@ -22,6 +22,21 @@ PROBE_SECONDS = 2.0
 
 T = TypeVar("T")
 
+
+class _Error(msgspec.Struct):
+    """The error of a JSON-RPC answer."""
+
+    code: int
+    message: str
+
+
+class _Answer(msgspec.Struct):
+    """A JSON-RPC answer: one of the two is null."""
+
+    error: _Error | None = None
+    result: msgspec.Raw = msgspec.Raw(b"null")
+
+
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -55,6 +70,17 @@ class Calls:
             CallRefused: the node answered with an error.
             Unavailable: it does not answer.
         """
+        return _decoder.decode(self.call_raw(node, method, params, timeout=timeout))
+
+    def call_raw(
+        self, node: NodeRecord, method: str, params: Sequence[Any], *, timeout: float = CALL_SECONDS
+    ) -> msgspec.Raw:
+        """Call `method` on a node and return its result as the very JSON that the node wrote.
+
+        Raises:
+            CallRefused: the node answered with an error.
+            Unavailable: it does not answer.
+        """
         request = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
         connection = http.client.HTTPConnection(HOST, node.rpc_port, timeout=timeout)
         try:
@@ -75,12 +101,12 @@ class Calls:
         finally:
             connection.close()
         try:
-            said = _decoder.decode(raw)
-        except msgspec.DecodeError:
+            said = msgspec.json.decode(raw, type=_Answer)
+        except msgspec.MsgspecError:
             raise self._down(node, f"HTTP status {answer.status}") from None
-        if said.get("error") is not None:
-            raise CallRefused(node.id, int(said["error"]["code"]), str(said["error"]["message"]))
-        return said.get("result")
+        if said.error is not None:
+            raise CallRefused(node.id, said.error.code, said.error.message)
+        return said.result
 
     def _down(self, node: NodeRecord, why: str) -> Unavailable:
         """Return the error of a node that does not answer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -96,13 +97,15 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NetworkFolder:
     """One network's place on disk."""
 
-    def __init__(self, path: Path, program: str = "dure") -> None:
+    def __init__(self, path: Path, program: str = "dure", given: str | None = None) -> None:
         """Args:
         path: the folder; it need not exist yet.
         program: how the user calls the `dure` command, for hints.
+        given: the folder as the user has to name it with each command; None if it is found without that.
         """
         self.path = path
         self.program = program
+        self._given = given
 
     @property
     def record_path(self) -> Path:
@@ -115,7 +118,7 @@ class NetworkFolder:
 
     def hint(self, command: str) -> str:
         """Return `command` of dure as the user has to type it to mean this network."""
-        return f"{self.program} {command}"
+        return f"{self.program} {command}" + (f" --dir {shlex.quote(self._given)}" if self._given else "")
 
     def exists(self) -> bool:
         """Tell whether there is a network here."""

@@ -1,19 +1,21 @@
 """The first coins: a burst of real blocks when a network starts, so that every wallet can pay within seconds.
 
-Block h pays wallet h - 1, and so on in turn; then as many blocks again as a reward must be old to be spent. In a large
-network only the first few wallets are paid by blocks, and these pay the others: the difficulty doubles every 24 blocks
-that come at once, so that a block for each of 32 wallets would take a minute.
+A block for each wallet, then as many again as a reward must be old to be spent. In a large network only the first few
+wallets are paid by blocks, and these pay the others: the difficulty doubles with every 24 blocks that come at once, so
+that a block for each of 32 wallets would take a minute.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from consensus.params import LOCAL
 from devnet.calls import Calls
 from devnet.folder import NetworkRecord, NodeRecord, wait_until
-from devnet.mining import BLOCK_SECONDS
+from devnet.mining import find_block
+from devnet.status import spendable
 
 PAID_BY_BLOCKS = 8
 """Wallets that get rewards of the burst which are old enough at its end."""
@@ -36,27 +38,50 @@ def burst_length(size: int) -> int:
 def fund_wallets(record: NetworkRecord, calls: Calls, progress: Progress) -> None:
     """Give every wallet its first coins. All nodes run and are connected.
 
+    As many nodes search at once as this machine has cores. Who wins a block is chance, so the blocks are counted at the
+    end: a wallet whose reward was lost to a fork, or is still too young, is paid by another.
+
     Raises:
         Unavailable, CallRefused: a node did not answer, or refused.
     """
     nodes = record.nodes
-    wanted = burst_length(len(nodes))
     addresses = calls.of_each(nodes, lambda node: str(calls.call(node, "getnewaddress")))
+    searchers = nodes[: os.cpu_count() or 1]
+    wanted = burst_length(len(nodes))
+    unpaid = deque(addresses[:PAID_BY_BLOCKS])
 
-    def search(node: NodeRecord) -> None:
-        """Find blocks until there are enough, whoever finds them."""
+    def pay(node: NodeRecord) -> None:
+        """Find a block for each address that is left; another searcher may be at the next one."""
+        while unpaid:
+            address = unpaid.popleft()
+            while find_block(calls, node, address) is None:
+                continue
+            progress(int(calls.call(node, "getblockcount")), wanted)
+
+    def ripen(node: NodeRecord) -> None:
+        """Find blocks until those rewards can be spent, whoever finds them."""
         while (height := int(calls.call(node, "getblockcount"))) < wanted:
             progress(height, wanted)
-            calls.call(node, "generatetoaddress", 1, addresses[height % len(nodes)], timeout=BLOCK_SECONDS)
+            find_block(calls, node, addresses[node.id])
 
-    calls.of_each(nodes[: os.cpu_count() or 1], search)
+    calls.of_each(searchers, pay)
+    calls.of_each(searchers, ripen)
     wait_for_one_tip(calls, nodes, ONE_TIP_SECONDS)
     progress(wanted, wanted)
-    for number in range(PAID_BY_BLOCKS, len(nodes)):
-        calls.call(nodes[number % PAID_BY_BLOCKS], "sendtoaddress", addresses[number], GIFT)
+    _pay_the_others(record, calls, addresses)
 
 
-def wait_for_one_tip(calls: Calls, nodes: tuple[NodeRecord, ...] | list[NodeRecord], seconds: float) -> bool:
+def _pay_the_others(record: NetworkRecord, calls: Calls, addresses: list[str]) -> None:
+    """Let those wallets that have coins pay, in turn, those that have none; the next block confirms it."""
+    balances = calls.of_each(record.nodes, lambda node: spendable(calls, node))
+    givers = [node for node, balance in zip(record.nodes, balances, strict=True) if balance]
+    takers = [node for node, balance in zip(record.nodes, balances, strict=True) if not balance]
+    for place, taker in enumerate(takers):
+        if givers:
+            calls.call(givers[place % len(givers)], "sendtoaddress", addresses[taker.id], GIFT)
+
+
+def wait_for_one_tip(calls: Calls, nodes: Sequence[NodeRecord], seconds: float) -> bool:
     """Wait until all `nodes` have the same best block; tell whether that came true within `seconds`."""
 
     def is_one() -> bool:

@@ -185,9 +185,8 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
             record = record.with_node(node)
             folder.save(record)
         _wait_ready(folder, [record.node(number) for number in numbers], calls)
-        for number in numbers:
-            if blocked := blocked_peers(record, number):
-                calls.call(record.node(number), "setpartition", blocked)
+        for number in numbers:  # the network may have been cut or healed while it was down
+            calls.call(record.node(number), "setpartition", blocked_peers(record, number))
     except BaseException:
         stop_nodes(folder, record, numbers)
         raise

@@ -35,10 +35,20 @@ def mine(
     """
     address = calls.call(node, "getnewaddress")
     found: list[str] = []
-    for _ in range(blocks):
-        found += calls.call(node, "generatetoaddress", 1, address, timeout=BLOCK_SECONDS)
-        report(len(found), found[-1])
+    while len(found) < blocks:
+        if more := find_block(calls, node, address):
+            found.append(more)
+            report(len(found), more)
     return found
+
+
+def find_block(calls: Calls, node: NodeRecord, address: str) -> str | None:
+    """Let a node search for a block that pays `address`; None if it found none in the tries that one call gives it.
+
+    When a block arrives from elsewhere meanwhile, the search goes on upon that one.
+    """
+    found: list[str] = calls.call(node, "generatetoaddress", 1, address, timeout=BLOCK_SECONDS)
+    return found[0] if found else None
 
 
 def estimate_seconds(calls: Calls, node: NodeRecord, blocks: int, rate: int = TYPICAL_RATE) -> float:

@@ -1,0 +1,1 @@
+"""The `dure` command: networks of nodes on this machine, for people."""

@@ -1,0 +1,133 @@
+"""What every command shares: its options, its errors as sentences, and its output as text or JSON."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from devnet.calls import Calls
+    from devnet.folder import NetworkFolder
+
+DEFAULT_FOLDER = ".dure"
+
+FOLDER_HELP = "The network's folder. [default: $DURE_DIR, or .dure]"
+
+
+class Context:
+    """The options that every command takes, wherever the user put them, and what follows from them."""
+
+    def __init__(self) -> None:
+        self.given_folder: str | None = None
+        """The folder as the user typed it; None if it is $DURE_DIR or the default."""
+        self.json = False
+
+    @property
+    def program(self) -> str:
+        """How the user calls this command: hints have to work when they are pasted."""
+        return os.environ.get("DURE_PROGRAM") or "dure"
+
+    @property
+    def folder(self) -> NetworkFolder:
+        """The network's folder."""
+        from devnet.folder import NetworkFolder
+
+        path = self.given_folder or os.environ.get("DURE_DIR") or DEFAULT_FOLDER
+        return NetworkFolder(Path(path).expanduser(), self.program, self.given_folder)
+
+    @property
+    def calls(self) -> Calls:
+        """JSON-RPC to the nodes in that folder."""
+        from devnet.calls import Calls
+
+        return Calls(self.folder)
+
+    def emit(self, value: Any, text: str | Callable[[], None]) -> None:
+        """Print what a command has to say: `value` as JSON where that was asked for, else `text`."""
+        if self.json:
+            print_json(value)
+        elif callable(text):
+            text()
+        else:
+            click.echo(text)
+
+    def note(self, text: str) -> None:
+        """Print a remark for a person; nothing where JSON was asked for."""
+        if not self.json:
+            click.echo(text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, on several lines."""
+    import msgspec
+
+    click.echo(msgspec.json.format(encode_json(value), indent=2).decode())
+
+
+def encode_json(value: Any) -> bytes:
+    """Return a value as JSON; a Decimal, which is always an amount in DURE, is a number with eight decimals."""
+    from decimal import Decimal
+
+    import msgspec
+
+    def exact(part: Any) -> Any:
+        if isinstance(part, Decimal):
+            return msgspec.Raw(f"{part:.8f}".encode())
+        if isinstance(part, dict):
+            return {name: exact(item) for name, item in part.items()}
+        return list(map(exact, part)) if isinstance(part, list | tuple) else part
+
+    return msgspec.json.encode(exact(msgspec.to_builtins(value, builtin_types=(Decimal,))))
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --dir and --json, which may stand before or after its name, and hand it the `Context`."""
+
+    @click.pass_context
+    def run(click_context: click.Context, /, folder_: str | None, json_: bool, **options: Any) -> Any:
+        context = click_context.ensure_object(Context)
+        if folder_ is not None:
+            context.given_folder = folder_
+        context.json = context.json or json_
+        return command(context, **options)
+
+    named = functools.update_wrapper(run, command)
+    named = click.option("--json", "json_", is_flag=True, help="Print JSON.")(named)
+    return click.option("--dir", "folder_", metavar="D", help=FOLDER_HELP)(named)
+
+
+class Commands(click.Group):
+    """A group of commands whose errors are sentences with an exit status, in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order of a user's first hour, not of the alphabet."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        from devnet.errors import DevnetError
+
+        try:
+            return super().invoke(ctx)
+        except DevnetError as error:
+            click.echo(str(error), err=True)
+            raise click.exceptions.Exit(error.status) from error
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 block", "2 blocks"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def join(items: list[str]) -> str:
+    """Return "1", "1 and 2", "1, 2 and 3"."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+NODE = click.IntRange(min=0)
+"""The number of a node; whether there is one is seen once the network is known."""
