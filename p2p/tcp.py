@@ -45,7 +45,17 @@ class TcpNetwork:
 
     async def open_datagram(self, address: Address, handler: DatagramHandler) -> DatagramEndpoint:
         """See `transport.Network.open_datagram`."""
-        return _UdpEndpoint(await asyncio_dgram.bind((address.host, address.port)), handler)
+        # Bound here, not by the loop: where the port is taken uvloop would leave a half-made transport behind.
+        target = (await self.resolve(address))[0]
+        bound = socket.socket(socket.AF_INET6 if ":" in target.host else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            bound.setblocking(False)
+            bound.bind(target)
+            stream = await asyncio_dgram.from_socket(bound)
+        except BaseException:
+            bound.close()
+            raise
+        return _UdpEndpoint(cast("asyncio_dgram.DatagramServer", stream), handler)
 
     async def resolve(self, address: Address) -> tuple[Address, ...]:
         """See `transport.Network.resolve`."""
