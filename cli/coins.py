@@ -43,11 +43,11 @@ AMOUNT = AmountType()
 @common
 def send(context: Context, *, sender: int, to: str, amount: int) -> None:
     """Pay AMOUNT DURE from node FROM's wallet to TO: a node, or an address."""
-    from consensus.types import Amount
     from devnet import payments
+    from rpc.encoding import Dure
 
     record = context.folder.load()
-    _show_payment(context, payments.send(context.calls, record, sender, to, Amount(amount)), to)
+    _show_payment(context, payments.send(context.calls, record, sender, to, Dure(amount)), to)
 
 
 @click.command()
@@ -56,21 +56,17 @@ def send(context: Context, *, sender: int, to: str, amount: int) -> None:
 @common
 def fund(context: Context, *, node: int, amount: int) -> None:
     """Pay node NODE AMOUNT DURE (10 unless you say) out of the fullest other wallet."""
-    from consensus.types import Amount
     from devnet import payments
+    from rpc.encoding import Dure
 
     record = context.folder.load()
-    _show_payment(context, payments.fund(context.calls, record, node, Amount(amount)), str(node))
+    _show_payment(context, payments.fund(context.calls, record, node, Dure(amount)), str(node))
 
 
 def _show_payment(context: Context, payment: Payment, to: str) -> None:
     """Say what was paid, and what happens next."""
-    from decimal import Decimal
-
-    from consensus.amounts import format_amount
     from devnet.payments import is_mined
 
-    amount = format_amount(payment.amount)
     folder = context.folder
     whom = f"node {to} ({payment.to})" if to != payment.to else to
     if is_mined(folder.load(), payment.sender):
@@ -79,8 +75,8 @@ def _show_payment(context: Context, payment: Payment, to: str) -> None:
         by_hand = folder.hint(f"mine {payment.sender} 1")
         then = f"Nobody mines where node {payment.sender} is; confirm it by hand: {by_hand}"
     context.emit(
-        {"txid": payment.txid, "from": payment.sender, "to": payment.to, "amount": Decimal(amount)},
-        f"Node {payment.sender} pays {amount} DURE to {whom}.\n"
+        {"txid": payment.txid, "from": payment.sender, "to": payment.to, "amount": payment.amount},
+        f"Node {payment.sender} pays {payment.amount} DURE to {whom}.\n"
         f"Transaction {payment.txid}\n"
         f"It is in the mempool of node {payment.sender} and on its way to the others. {then}\n"
         f"Look: {folder.hint('balance')}",
@@ -101,7 +97,7 @@ def balance(context: Context, *, nodes: tuple[int, ...]) -> None:
         require_running(context.folder, record.node(node))
     require_network_up(context.folder, record)
     held = balances(record, context.calls, list(nodes) or [node.id for node in running(record)])
-    rows = [[str(one.node), *(f"{part:.8f}" for part in (one.confirmed, one.pending, one.immature))] for one in held]
+    rows = [[str(one.node), *map(str, (one.confirmed, one.pending, one.immature))] for one in held]
     titles = ["node", "confirmed", "pending", "immature"]
     context.emit({"balances": held}, lambda: show_table(titles, rows, right=titles[1:]))
 

@@ -66,23 +66,9 @@ def print_json(value: Any) -> None:
     """Print a value as JSON, on several lines."""
     import msgspec
 
-    click.echo(msgspec.json.format(encode_json(value), indent=2).decode())
+    from rpc.encoding import encode
 
-
-def encode_json(value: Any) -> bytes:
-    """Return a value as JSON; a Decimal, which is always an amount in DURE, is a number with eight decimals."""
-    from decimal import Decimal
-
-    import msgspec
-
-    def exact(part: Any) -> Any:
-        if isinstance(part, Decimal):
-            return msgspec.Raw(f"{part:.8f}".encode())
-        if isinstance(part, dict):
-            return {name: exact(item) for name, item in part.items()}
-        return list(map(exact, part)) if isinstance(part, list | tuple) else part
-
-    return msgspec.json.encode(exact(msgspec.to_builtins(value, builtin_types=(Decimal,))))
+    click.echo(msgspec.json.format(encode(value), indent=2).decode())
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:

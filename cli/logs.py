@@ -56,12 +56,12 @@ def logs(context: Context, *, node: int | None, follow: bool, lines: int | None)
 
 def show_lines(context: Context, lines: Iterable[LogLine]) -> None:
     """Print log lines as they come: JSON with the node's number where that was asked for, else for a person."""
-    from cli.context import encode_json
+    from rpc.encoding import encode
 
     coloured = sys.stdout.isatty()
     for line in lines:
         if context.json:
-            click.echo(encode_json({"node": line.node, **line.fields}))
+            click.echo(encode({"node": line.node, **line.fields}))
         else:
             click.echo(render(line), color=coloured)
 

@@ -192,7 +192,7 @@ def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeS
             cell(node.tip and f"{node.tip[:16]}…"),
             cell(node.peers),
             cell(node.mempool),
-            "-" if node.balance is None else f"{node.balance:.8f}",
+            cell(node.balance),
             "mines" if record.nodes[node.id].mines else "",
             node.rpc_url,
         ]

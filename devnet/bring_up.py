@@ -14,6 +14,7 @@ from devnet.faults import blocked_peers
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.funding import fund_wallets
 from devnet.launcher import Plan, check_matches, is_alive, new_network, start_nodes, stop_nodes
+from rpc.schema import NetworkInfo
 
 CONNECT_SECONDS = 30.0
 """How long nodes that all answer may take to be connected as their topology says; it takes about a second."""
@@ -99,7 +100,7 @@ def wait_until_connected(folder: NetworkFolder, record: NetworkRecord, calls: Ca
     waiting: list[NodeRecord] = list(record.nodes)
 
     def is_done() -> bool:
-        counts = calls.of_each(waiting, lambda node: len(calls.call(node, "getpeerinfo")))
+        counts = calls.of_each(waiting, lambda node: calls.ask(node, NetworkInfo, "getnetworkinfo").connections)
         waiting[:] = [node for node, peers in zip(waiting, counts, strict=True) if peers < expected_peers(record, node)]
         return not waiting
 

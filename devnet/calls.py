@@ -6,13 +6,13 @@ import base64
 import http.client
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
 
 from devnet.errors import Refused, Unavailable
 from devnet.folder import HOST, NetworkFolder, NodeRecord
+from rpc.encoding import decode, decode_any
 
 CALL_SECONDS = 30.0
 """How long an ordinary call may take. Waiting for a paused or stuck node has to end some time."""
@@ -37,9 +37,6 @@ class _Answer(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
-
-
 class CallRefused(Refused):
     """A node answered with an error."""
 
@@ -55,7 +52,7 @@ class CallRefused(Refused):
 
 
 class Calls:
-    """JSON-RPC to the nodes of one network. Amounts arrive as `Decimal`, never as binary fractions."""
+    """JSON-RPC to the nodes of one network."""
 
     def __init__(self, folder: NetworkFolder) -> None:
         """Args:
@@ -64,13 +61,26 @@ class Calls:
         self.folder = folder
 
     def call(self, node: NodeRecord, method: str, *params: Any, timeout: float = CALL_SECONDS) -> Any:
-        """Call `method` on a node and return its result.
+        """Call `method` on a node and return its result as plain values.
 
         Raises:
             CallRefused: the node answered with an error.
             Unavailable: it does not answer.
         """
-        return _decoder.decode(self.call_raw(node, method, params, timeout=timeout))
+        return decode_any(self.call_raw(node, method, params, timeout=timeout))
+
+    def ask(self, node: NodeRecord, kind: type[T], method: str, *params: Any, timeout: float = CALL_SECONDS) -> T:
+        """Call `method` on a node and return its result as a type of `rpc.schema`.
+
+        Raises:
+            CallRefused: the node answered with an error.
+            Unavailable: it does not answer, or not as this program understands.
+        """
+        raw = self.call_raw(node, method, params, timeout=timeout)
+        try:
+            return decode(raw, kind)
+        except msgspec.MsgspecError as error:
+            raise self._down(node, f"{method} in another form than known here: {error}") from None
 
     def call_raw(
         self, node: NodeRecord, method: str, params: Sequence[Any], *, timeout: float = CALL_SECONDS

@@ -17,6 +17,7 @@ from devnet.launcher import is_alive, is_paused, kill_node, start_nodes, stop_no
 from devnet.payments import running
 from devnet.processes import send_signal
 from devnet.status import require_network_up, require_running
+from rpc.schema import BlockchainInfo
 
 SIGNAL_SECONDS = 5.0
 """How long the system may take to stop or continue a process."""
@@ -216,24 +217,22 @@ def heal(folder: NetworkFolder) -> Healed:
         chains = dict(
             zip(
                 (node.id for node in nodes),
-                calls.of_each(nodes, lambda node: calls.call(node, "getblockchaininfo")),
+                calls.of_each(nodes, lambda node: calls.ask(node, BlockchainInfo, "getblockchaininfo")),
                 strict=True,
             )
         )
         started = time.monotonic()
         _apply(folder, record, msgspec.structs.replace(record, partition=()))
     groups = tuple(alive for group in record.partition if (alive := tuple(n for n in group if n in chains)))
-    best = [
-        max((chains[number] for number in group), key=lambda chain: int(chain["chainwork"], 16)) for group in groups
-    ]
-    most = max(int(chain["chainwork"], 16) for chain in best)
-    winners = [place for place, chain in enumerate(best) if int(chain["chainwork"], 16) == most]
-    if len({best[place]["bestblockhash"] for place in winners}) == 1:
+    best = [max((chains[number] for number in group), key=lambda chain: int(chain.chainwork, 16)) for group in groups]
+    most = max(int(chain.chainwork, 16) for chain in best)
+    winners = [place for place, chain in enumerate(best) if int(chain.chainwork, 16) == most]
+    if len({best[place].bestblockhash for place in winners}) == 1:
         winners = winners[:1]  # they are on one tip already
     one_tip = wait_for_one_tip(calls, nodes, HEAL_SECONDS if len(winners) == 1 else 0.0)
     return Healed(
         groups=groups,
-        heights=tuple(int(chain["blocks"]) for chain in best),
+        heights=tuple(chain.blocks for chain in best),
         winners=tuple(winners),
         one_tip=one_tip,
         seconds=round(time.monotonic() - started, 3),

@@ -23,6 +23,7 @@ from devnet.funding import wait_for_one_tip
 from devnet.launcher import daemon_environment, is_alive, is_paused
 from devnet.ports import taken
 from devnet.processes import look
+from rpc.schema import BlockchainInfo, NetworkInfo
 
 GOOD_BYTES, NEEDED_BYTES = 1 << 30, 200 << 20
 """Free space that is plenty, and that is the least to go on with: a block is at most 4 MiB, and LMDB grows in steps."""
@@ -217,12 +218,11 @@ class _Answer(NamedTuple):
 def _ask(calls: Calls, node: NodeRecord) -> _Answer | str:
     """Return what matters of a node, or the sentence that says why it cannot be had."""
     try:
-        chain = calls.call(node, "getblockchaininfo")
-        peers = len(calls.call(node, "getpeerinfo"))
-        newest = calls.call(node, "getblockheader", chain["bestblockhash"])
+        chain = calls.ask(node, BlockchainInfo, "getblockchaininfo")
+        peers = calls.ask(node, NetworkInfo, "getnetworkinfo").connections
     except (Unavailable, CallRefused) as error:
         return str(error)
-    return _Answer(int(chain["blocks"]), peers, int(newest["time"]))
+    return _Answer(chain.blocks, peers, chain.time)
 
 
 def _check_tip(calls: Calls, nodes: list[NodeRecord]) -> Check:

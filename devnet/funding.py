@@ -74,8 +74,8 @@ def fund_wallets(record: NetworkRecord, calls: Calls, progress: Progress) -> Non
 def _pay_the_others(record: NetworkRecord, calls: Calls, addresses: list[str]) -> None:
     """Let those wallets that have coins pay, in turn, those that have none; the next block confirms it."""
     balances = calls.of_each(record.nodes, lambda node: spendable(calls, node))
-    givers = [node for node, balance in zip(record.nodes, balances, strict=True) if balance]
-    takers = [node for node, balance in zip(record.nodes, balances, strict=True) if not balance]
+    givers = [node for node, balance in zip(record.nodes, balances, strict=True) if balance.grain]
+    takers = [node for node, balance in zip(record.nodes, balances, strict=True) if not balance.grain]
     for place, taker in enumerate(takers):
         if givers:
             calls.call(givers[place % len(givers)], "sendtoaddress", addresses[taker.id], GIFT)

@@ -8,6 +8,7 @@ from consensus.params import LOCAL
 from consensus.pow import work_of_bits
 from devnet.calls import Calls
 from devnet.folder import NodeRecord
+from rpc.schema import BlockchainInfo
 
 BLOCK_SECONDS = 600.0
 """How long one block may take before a command gives up on it: a hundred times what the first difficulty needs."""
@@ -53,8 +54,7 @@ def find_block(calls: Calls, node: NodeRecord, address: str) -> str | None:
 
 def estimate_seconds(calls: Calls, node: NodeRecord, blocks: int, rate: int = TYPICAL_RATE) -> float:
     """Return about how long a node will need for `blocks` blocks on top of its tip, at `rate` hashes per second."""
-    tip = calls.call(node, "getbestblockhash")
-    bits = int(calls.call(node, "getblockheader", tip)["bits"], 16)
+    bits = int(calls.ask(node, BlockchainInfo, "getblockchaininfo").bits, 16)
     return burst_seconds(work_of_bits(bits), blocks, rate)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import msgspec
 
 from consensus.address import AddressError, decode_address
-from consensus.amounts import format_amount
 from consensus.params import local_params
-from consensus.types import Amount
 from devnet.calls import Calls
 from devnet.errors import Refused
 from devnet.folder import NetworkRecord, NodeRecord
 from devnet.launcher import is_alive, is_paused
 from devnet.status import require_running, spendable
+from rpc.encoding import Dure
+from rpc.schema import Balances
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -24,19 +22,19 @@ class Payment(msgspec.Struct, frozen=True):
     sender: int
     to: str
     """The address that was paid."""
-    amount: Amount
-    """In grain, the fee not included."""
+    amount: Dure
+    """The fee not included."""
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """What one wallet holds, in DURE."""
+    """What one wallet holds."""
 
     node: int
-    confirmed: Decimal
+    confirmed: Dure
     """Can be spent now."""
-    pending: Decimal
+    pending: Dure
     """Comes with a block."""
-    immature: Decimal
+    immature: Dure
     """Rewards that are still too young."""
 
 
@@ -59,8 +57,8 @@ def resolve_recipient(calls: Calls, record: NetworkRecord, to: str) -> str:
     return to
 
 
-def send(calls: Calls, record: NetworkRecord, sender: int, to: str, amount: Amount) -> Payment:
-    """Pay `amount` grain from a node's wallet, plus a fee, to a node or an address.
+def send(calls: Calls, record: NetworkRecord, sender: int, to: str, amount: Dure) -> Payment:
+    """Pay `amount` from a node's wallet, plus a fee, to a node or an address.
 
     Raises:
         Misused: there is no such node.
@@ -70,12 +68,12 @@ def send(calls: Calls, record: NetworkRecord, sender: int, to: str, amount: Amou
     node = record.node(sender)
     require_running(calls.folder, node)
     address = resolve_recipient(calls, record, to)
-    txid = str(calls.call(node, "sendtoaddress", address, format_amount(amount)))
+    txid = str(calls.call(node, "sendtoaddress", address, str(amount)))
     return Payment(txid, sender, address, amount)
 
 
-def fund(calls: Calls, record: NetworkRecord, number: int, amount: Amount) -> Payment:
-    """Pay `amount` grain to a node out of the fullest other wallet that can be reached.
+def fund(calls: Calls, record: NetworkRecord, number: int, amount: Dure) -> Payment:
+    """Pay `amount` to a node out of the fullest other wallet that can be reached.
 
     Raises:
         Misused: there is no such node.
@@ -85,11 +83,11 @@ def fund(calls: Calls, record: NetworkRecord, number: int, amount: Amount) -> Pa
     require_running(calls.folder, record.node(number))
     others = [node for node in running(record) if node.id != number]
     by_wealth = dict(zip(others, calls.of_each(others, lambda node: spendable(calls, node)), strict=True))
-    richest = max(others, key=lambda node: (by_wealth[node], -node.id), default=None)
-    if richest is None or by_wealth[richest] * 100_000_000 < amount:
-        most = by_wealth[richest] if richest is not None else 0
+    richest = max(others, key=lambda node: (by_wealth[node].grain, -node.id), default=None)
+    if richest is None or by_wealth[richest].grain < amount.grain:
+        most = by_wealth[richest] if richest is not None else Dure(0)
         raise Refused(
-            f"No other wallet can spend {format_amount(amount)} DURE now (the fullest has {most:f}). "
+            f"No other wallet can spend {amount} DURE now (the fullest has {most}). "
             f"Let the node earn them: {calls.folder.hint(f'mine {number} 1')}; a reward can be spent "
             f"{local_params(bytes.fromhex(record.tag)).coinbase_maturity} blocks later."
         )
@@ -109,13 +107,8 @@ def balances(record: NetworkRecord, calls: Calls, numbers: list[int]) -> list[Ba
     """
 
     def ask(node: NodeRecord) -> Balance:
-        mine = calls.call(node, "getbalances")["mine"]
-        return Balance(
-            node=node.id,
-            confirmed=Decimal(mine["trusted"]),
-            pending=Decimal(mine["untrusted_pending"]),
-            immature=Decimal(mine["immature"]),
-        )
+        mine = calls.ask(node, Balances, "getbalances").mine
+        return Balance(node.id, confirmed=mine.trusted, pending=mine.untrusted_pending, immature=mine.immature)
 
     return calls.of_each([record.node(number) for number in numbers], ask)
 

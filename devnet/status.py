@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -12,6 +10,8 @@ from devnet.calls import CallRefused, Calls
 from devnet.errors import Unavailable
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord
 from devnet.launcher import is_alive, is_paused
+from rpc.encoding import Dure
+from rpc.schema import Balances, BlockchainInfo, MempoolInfo, NetworkInfo
 
 STATUS_SECONDS = 5.0
 """How long a node may take to tell its status; one that needs longer is shown as starting."""
@@ -41,7 +41,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     peers: int | None
     mempool: int | None
     """Transactions that wait for a block."""
-    balance: Decimal | None
+    balance: Dure | None
     """DURE that its wallet can spend now."""
     rpc_url: str
     datadir: str
@@ -63,35 +63,34 @@ def network_status(folder: NetworkFolder, record: NetworkRecord, calls: Calls) -
 def _ask(folder: NetworkFolder, node: NodeRecord, calls: Calls) -> NodeStatus:
     """Ask one node; never raises, for a node that does not answer has a status too."""
     state = node_state(node)
-    chain: dict[str, Any] = {}
+    chain = None
     peers = mempool = balance = None
     if state is NodeState.STARTING:
         try:
-            chain = calls.call(node, "getblockchaininfo", timeout=STATUS_SECONDS)
-            peers = len(calls.call(node, "getpeerinfo", timeout=STATUS_SECONDS))
-            mempool = int(calls.call(node, "getmempoolinfo", timeout=STATUS_SECONDS)["size"])
+            chain = calls.ask(node, BlockchainInfo, "getblockchaininfo", timeout=STATUS_SECONDS)
+            peers = calls.ask(node, NetworkInfo, "getnetworkinfo", timeout=STATUS_SECONDS).connections
+            mempool = calls.ask(node, MempoolInfo, "getmempoolinfo", timeout=STATUS_SECONDS).size
             balance = spendable(calls, node)
             state = NodeState.RUNNING
         except (Unavailable, CallRefused):
-            state = node_state(node)  # it may have ended meanwhile
-    known = state is NodeState.RUNNING
+            chain, state = None, node_state(node)  # it may have ended meanwhile
     return NodeStatus(
         id=node.id,
         state=state,
-        height=int(chain["blocks"]) if known else None,
-        tip=str(chain["bestblockhash"]) if known else None,
-        peers=peers if known else None,
-        mempool=mempool if known else None,
-        balance=balance if known else None,
+        height=chain.blocks if chain else None,
+        tip=chain.bestblockhash if chain else None,
+        peers=peers if chain else None,
+        mempool=mempool if chain else None,
+        balance=balance if chain else None,
         rpc_url=node.rpc_url,
         datadir=str(folder.node_path(node.id).absolute()),
         pid=node.process.pid if node.process is not None and is_alive(node) else None,
     )
 
 
-def spendable(calls: Calls, node: NodeRecord, timeout: float = STATUS_SECONDS) -> Decimal:
+def spendable(calls: Calls, node: NodeRecord, timeout: float = STATUS_SECONDS) -> Dure:
     """Return the DURE that a node's wallet can spend now."""
-    return Decimal(calls.call(node, "getbalances", timeout=timeout)["mine"]["trusted"])
+    return calls.ask(node, Balances, "getbalances", timeout=timeout).mine.trusted
 
 
 def require_running(folder: NetworkFolder, node: NodeRecord) -> None:
