@@ -8,7 +8,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# No test fails by the speed of a machine: hypothesis would otherwise give each example 200 ms.
+hypothesis.settings.register_profile("dure", deadline=None)
+hypothesis.settings.load_profile("dure")
 
 _real_connect = socket.socket.connect
 
