@@ -81,7 +81,9 @@ class PeerLink:
         self._pump()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the connection."""
+        """Feed the connection; what a link that was refused still delivers is dropped."""
+        if self._link is None:
+            return
         self.connection.receive_data(data, self._loop.time())
         self._pump()
 

@@ -193,3 +193,10 @@ async def test_no_timer_outlives_its_link() -> None:
         assert peer.link._timer is None
         assert peer.link._stall is None
         assert peer.link.remote is None
+
+
+async def test_a_link_refused_before_it_was_taken_delivers_nothing() -> None:
+    peer = Peer(2, dialled=False)
+    peer.link.data_received(b"\x00")
+    peer.link.closed(None)
+    assert closing(peer.events).reason is CloseReason.LOST

@@ -28,10 +28,11 @@ class MemoryLink:
         self._writer_paused = False
         self._finishing = False
         self._gone = False
+        self._aborted = False
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: bytes) -> None:
-        if self._gone or self._finishing or not data:
+        if self._gone or self._aborted or self._finishing or not data:
             return
         self._in_flight += len(data)
         self._loop.call_later(self._latency, self.other._arrive, bytes(data))
@@ -57,6 +58,8 @@ class MemoryLink:
 
     def abort(self, error: Exception | None = None) -> None:
         if not self._gone:
+            self._inbox.clear()
+            self._aborted = True
             self._loop.call_soon(self._vanish, error)
             self._loop.call_later(self._latency, self.other._vanish, error or ConnectionResetError("reset by peer"))
 
@@ -66,7 +69,7 @@ class MemoryLink:
 
     def _arrive(self, data: bytes) -> None:
         self.other._in_flight -= len(data)
-        if self._gone:
+        if self._gone or self._aborted:
             return
         self._inbox.append(data)
         self._unread += len(data)
