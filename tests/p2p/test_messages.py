@@ -155,7 +155,7 @@ def test_only_what_must_be_asked_for_is_past_the_unsolicited_bound(kind: type[Me
     ],
 )
 def test_a_list_of_one_too_many_is_refused_whole(number: int, fields: list[object]) -> None:
-    """A090: inv, getdata, headers, locator with limit + 1 entries. A092: the locator's bound."""
+    """A090, A092: inv, getdata, headers, locator with limit + 1 entries."""
     assert refusal(number, msgspec.msgpack.encode(fields)).violation is Violation.MALFORMED
 
 
