@@ -30,13 +30,13 @@ def rpc(context: Context, *, node: int, method: str, arguments: tuple[str, ...])
     require_running(folder, record)
     params = [_parse(argument) for argument in arguments]
     try:
-        result = context.calls.call_raw(record, method, params, timeout=RPC_SECONDS)
+        result = bytes(context.calls.call_raw(record, method, params, timeout=RPC_SECONDS))
     except CallRefused as error:
         raise Refused(f"Node {node} refused {method} (error {error.code}): {error.message}") from None
-    if not context.json and bytes(result[:1]) == b'"':
+    if not context.json and result.startswith(b'"'):
         click.echo(msgspec.json.decode(result, type=str))
-    elif context.json or bytes(result) != b"null":
-        click.echo(msgspec.json.format(bytes(result), indent=2).decode())
+    elif context.json or result != b"null":
+        click.echo(msgspec.json.format(result, indent=2).decode())
 
 
 def _parse(argument: str) -> Any:

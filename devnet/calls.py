@@ -1,4 +1,8 @@
-"""Asking nodes: one call, or the same of many nodes at once."""
+"""Asking nodes: one call, or the same of many nodes at once.
+
+This is not `rpc.client`, which waits for answers in an event loop and stands on aiohttp: importing that takes longer
+than a whole `dure status`, which asks each node a handful of questions and ends.
+"""
 
 from __future__ import annotations
 

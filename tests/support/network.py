@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from devnet.folder import VERSION, NetworkFolder, NetworkRecord, NodeRecord
-from devnet.topology import Topology
+import msgspec
 
-FakeNode = Callable[[str, list[Any]], Any]
-"""Given a method and its parameters, returns the result; a ValueError(code, message) becomes an error."""
+from devnet.folder import VERSION, NetworkFolder, NetworkRecord, NodeRecord, wait_until
+from devnet.processes import Process, send_signal, sight, start
+from devnet.topology import Topology
+from rpc.encoding import Dure, encode
+from rpc.schema import Balances, BlockchainInfo, LastProcessedBlock, MineBalances
 
 
 def record_of(
@@ -54,19 +59,70 @@ def save_network(path: Path, record: NetworkRecord) -> NetworkFolder:
     return folder
 
 
+class FakeNodes:
+    """Nodes that answer calls as they are told, each beside a real process that can be paused and killed."""
+
+    def __init__(self, folder: NetworkFolder, answers: dict[str, Any], asked: list[tuple[int, str, list[Any]]]) -> None:
+        self.folder = folder
+        self.answers = answers
+        """For each method its result, or a function of the node's number and the parameters that returns it.
+
+        A `Refusal` raised by that function becomes the error that the node answers with.
+        """
+        self.asked = asked
+        """Every call: node, method, parameters."""
+
+    def calls_of(self, method: str) -> list[tuple[int, list[Any]]]:
+        """Return who was asked for `method`, with which parameters."""
+        return [(node, params) for node, asked, params in self.asked if asked == method]
+
+
+class Refusal(Exception):
+    """A call that a fake node refuses: code and message."""
+
+
 @contextmanager
-def answering(node: FakeNode) -> Iterator[int]:
+def fake_network(path: Path, size: int, **answers: Any) -> Iterator[FakeNodes]:
+    """Make a network in `path` that looks as if it ran, until the block ends."""
+    asked: list[tuple[int, str, list[Any]]] = []
+    with ExitStack() as running:
+        ports = tuple(running.enter_context(_serve(node, answers, asked)) for node in range(size))
+        record = record_of(size, ports=ports)
+        folder = save_network(path, record)
+        for node in record.nodes:
+            process = start(
+                [sys.executable, "-c", "import time; time.sleep(600)"],
+                output=path / f"output{node.id}",
+                environment=os.environ,
+            )
+            running.callback(_end, process)
+            record = record.with_node(msgspec.structs.replace(node, wanted="running", process=process))
+        folder.save(record)
+        yield FakeNodes(folder, answers, asked)
+
+
+def _end(process: Process) -> None:
+    """Kill a process and wait until it is gone."""
+    send_signal(process, signal.SIGKILL, whole_group=True)
+    wait_until(lambda: sight(process) is None, 30)
+
+
+@contextmanager
+def _serve(node: int, answers: dict[str, Any], asked: list[tuple[int, str, list[Any]]]) -> Iterator[int]:
     """Serve JSON-RPC on a free port of this machine until the block ends; yields the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            method, params = request["method"], request["params"]
+            asked.append((node, method, params))
             answer: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
             try:
-                answer["result"] = node(request["method"], request["params"])
-            except ValueError as error:
-                answer["error"] = {"code": error.args[0], "message": error.args[1]}
-            raw = json.dumps(answer).encode()
+                given = answers.get(method)
+                answer["result"] = given(node, params) if callable(given) else given
+            except Refusal as refusal:
+                answer["error"] = {"code": refusal.args[0], "message": refusal.args[1]}
+            raw = encode(answer)
             self.send_response(200)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
@@ -84,3 +140,33 @@ def answering(node: FakeNode) -> Iterator[int]:
         server.shutdown()
         serving.join()
         server.server_close()
+
+
+def chain_info(height: int, tip: str, work: int = 1) -> BlockchainInfo:
+    """Return what a node at `height` answers to getblockchaininfo."""
+    return BlockchainInfo(
+        chain="local",
+        blocks=height,
+        headers=height,
+        bestblockhash=tip,
+        bits="1e53e2d6",
+        target="00" * 32,
+        difficulty=0.00005,
+        time=1_767_225_600,
+        mediantime=1_767_225_600,
+        verificationprogress=1.0,
+        initialblockdownload=False,
+        chainwork=f"{work:064x}",
+        genesis="00" * 32,
+        size_on_disk=0,
+        pruned=False,
+        warnings=[],
+    )
+
+
+def balances_of(trusted: str, pending: str = "0", immature: str = "0") -> Balances:
+    """Return what a node answers to getbalances."""
+    mine = MineBalances(
+        trusted=Dure.parse(trusted), untrusted_pending=Dure.parse(pending), immature=Dure.parse(immature)
+    )
+    return Balances(mine=mine, lastprocessedblock=LastProcessedBlock(hash="00" * 32, height=0))
