@@ -1,0 +1,65 @@
+"""Coins as they would be after some steps that are not written yet: an overlay on the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from consensus.state import UtxoDelta
+from consensus.types import Coin, OutPoint
+
+
+class CoinSource(Protocol):
+    """Where coins are read that the overlay has not touched."""
+
+    def read_coins(self, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
+        """Return those of the outpoints that are unspent."""
+        ...
+
+
+class CoinView:
+    """Reads through to `source`; keeps what `apply` changes. Dropping it is the rollback."""
+
+    def __init__(self, source: CoinSource) -> None:
+        self._source = source
+        self._coins: dict[OutPoint, Coin | None] = {}
+        """What is known: None where there is no such coin any more."""
+        self._stored: dict[OutPoint, bool] = {}
+        """Which outpoints were changed, and whether the source holds the coin."""
+
+    def __len__(self) -> int:
+        return len(self._coins)
+
+    def fetch(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
+        """Return those of the outpoints that are unspent here."""
+        outpoints = list(outpoints)
+        known = self._coins
+        found = self._source.read_coins([outpoint for outpoint in outpoints if outpoint not in known])
+        for outpoint in outpoints:
+            if outpoint not in known:
+                known[outpoint] = found.get(outpoint)
+        return {outpoint: coin for outpoint in outpoints if (coin := known[outpoint]) is not None}
+
+    def apply(self, delta: UtxoDelta) -> None:
+        """Take a step: of an applied block, or of a reverted one.
+
+        The coins of `delta.spent` exist here; those of `delta.created` do not.
+        """
+        for outpoint in delta.spent:
+            # A coin that an earlier step here created is not in the source.
+            self._stored.setdefault(outpoint, True)
+            self._coins[outpoint] = None
+        for outpoint, coin in delta.created.items():
+            self._stored.setdefault(outpoint, False)
+            self._coins[outpoint] = coin
+
+    def changes(self) -> dict[OutPoint, Coin | None]:
+        """Return what must be written: coins to add, and None for coins to remove.
+
+        A coin that came and went on the way leaves no trace.
+        """
+        return {
+            outpoint: self._coins[outpoint]
+            for outpoint, stored in self._stored.items()
+            if stored or self._coins[outpoint] is not None
+        }

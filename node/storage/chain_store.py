@@ -1,0 +1,256 @@
+"""A chain's records, typed, over any `Database`: what `schema` draws, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from consensus.codec import decode_block, decode_coin, decode_undo, encode
+from consensus.errors import ConsensusError
+from consensus.params import Params
+from consensus.state import BlockUndo
+from consensus.types import Block, BlockHash, Coin, Header, OutPoint
+from consensus.validation import check_body
+from node.storage.errors import DamagedError, OtherNetworkError
+from node.storage.schema import (
+    BODIES,
+    COINS,
+    HEADERS,
+    INVALID,
+    META,
+    REINDEX_KEY,
+    TIP_KEY,
+    UNDO,
+    StoredHeader,
+    block_key,
+    body_record,
+    coin_key,
+    header_record,
+    read_block_key,
+    read_body_record,
+    read_coin_key,
+    read_header_record,
+    seal,
+    unseal,
+)
+from node.storage.store import Change, Database
+
+_T = TypeVar("_T")
+
+
+class Step:
+    """Changes on their way to one write. Nothing of it is seen by anybody before `ChainStore.write`."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def put_header(self, stored: StoredHeader) -> None:
+        """Keep a header, or replace its record."""
+        key = block_key(stored.height, stored.header.hash)
+        self.changes.append(Change(HEADERS, key, header_record(key, stored)))
+
+    def forget_header(self, height: int, block_hash: BlockHash) -> None:
+        """Remove a header that has no body."""
+        self.changes.append(Change(HEADERS, block_key(height, block_hash), None))
+
+    def put_body(self, height: int, block: Block, arrival: int) -> None:
+        """Keep a block."""
+        self.changes.append(Change(BODIES, block_key(height, block.hash), body_record(arrival, block.encoded)))
+
+    def put_undo(self, height: int, block_hash: BlockHash, undo: BlockUndo) -> None:
+        """Keep what takes a block back."""
+        key = block_key(height, block_hash)
+        self.changes.append(Change(UNDO, key, seal(key, encode(undo))))
+
+    def put_coins(self, coins: Mapping[OutPoint, Coin | None]) -> None:
+        """Add coins, and remove those that are None."""
+        for outpoint, coin in coins.items():
+            key = coin_key(outpoint)
+            self.changes.append(Change(COINS, key, None if coin is None else seal(key, encode(coin))))
+
+    def put_tip(self, height: int, block_hash: BlockHash) -> None:
+        """Say whose coins these are."""
+        self.changes.append(Change(META, TIP_KEY, seal(TIP_KEY, block_key(height, block_hash))))
+
+    def put_invalid(self, height: int, block_hash: BlockHash, rule: str) -> None:
+        """Remember for ever that a block breaks a rule."""
+        key = block_key(height, block_hash)
+        self.changes.append(Change(INVALID, key, seal(key, rule.encode("ascii"))))
+
+    def end_reindex(self) -> None:
+        """Say that the coins are again those of the tip."""
+        self.changes.append(Change(META, REINDEX_KEY, None))
+
+
+class ChainStore:
+    """One network's headers, bodies, undo records, coins and invalid marks."""
+
+    def __init__(self, database: Database, params: Params) -> None:
+        """Open the chain in `database`; an empty one gets the genesis block.
+
+        Raises:
+            OtherNetworkError: another network's chain is there, or an altered genesis block (A051, A132).
+            DamagedError: a record is not what was written.
+        """
+        self._database = database
+        self._params = params
+        if database.get(META, TIP_KEY) is None:
+            self._found()
+        self._check_genesis()
+
+    def _found(self) -> None:
+        # A chain without a tip but with bodies has lost its records: those come back by a reindex.
+        step = Step()
+        genesis = self._params.genesis
+        step.put_header(StoredHeader(0, genesis.header, 1, None))
+        step.put_body(0, genesis, 1)
+        step.put_tip(0, genesis.hash)
+        if next(self._database.scan(BODIES), None) is not None:
+            step.changes.append(Change(META, REINDEX_KEY, seal(REINDEX_KEY, b"\x01")))
+        self._database.write(step.changes)
+
+    def _check_genesis(self) -> None:
+        wanted = self._params.genesis_hash
+        for key, _ in self._database.scan(HEADERS, stop=(1).to_bytes(4, "big")):
+            if read_block_key(key)[1] != wanted:
+                raise OtherNetworkError("this chain belongs to another network (another genesis block)")
+        header = self.read_header(0, wanted)
+        if header.hash != wanted or self.read_block(0, wanted).encoded != self._params.genesis.encoded:
+            raise OtherNetworkError("the stored genesis block is not this network's")
+
+    def write(self, step: Step) -> None:
+        """Make all changes of a step, or none; durable once this returns.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        self._database.write(step.changes)
+
+    # Headers
+
+    def headers(self) -> Iterator[StoredHeader]:
+        """Yield every header, parents before children."""
+        for key, record in self._database.scan(HEADERS):
+            yield read_header_record(key, record)
+
+    def read_header(self, height: int, block_hash: BlockHash) -> Header:
+        """Return a stored header.
+
+        Raises:
+            DamagedError: it is missing, or not what was written.
+        """
+        key = block_key(height, block_hash)
+        record = self._database.get(HEADERS, key)
+        if record is None:
+            raise DamagedError(f"the header of block {block_hash[::-1].hex()} is missing: start with --reindex")
+        return read_header_record(key, record).header
+
+    def invalid_marks(self) -> Iterator[tuple[BlockHash, str]]:
+        """Yield the blocks that are marked, each with the rule that it breaks."""
+        for key, record in self._database.scan(INVALID):
+            yield read_block_key(key)[1], unseal(INVALID, key, record).decode("ascii")
+
+    # Blocks
+
+    def bodies(self) -> Iterator[tuple[int, int, Block]]:
+        """Yield (height, arrival, block) for every stored body that is whole, parents before children."""
+        for key, record in self._database.scan(BODIES):
+            height, block_hash = read_block_key(key)
+            arrival, raw = read_body_record(record)
+            block = _whole_block(block_hash, raw)
+            if block is not None:
+                yield height, arrival, block
+
+    def read_raw_block(self, height: int, block_hash: BlockHash) -> bytes | None:
+        """Return the encoding of a block as it was stored, unchecked, or None: for a peer, who checks it."""
+        record = self._database.get(BODIES, block_key(height, block_hash))
+        return None if record is None else read_body_record(record)[1]
+
+    def read_block(self, height: int, block_hash: BlockHash) -> Block:
+        """Return a stored block.
+
+        Raises:
+            DamagedError: it is missing, or not the block of this id.
+        """
+        raw = self.read_raw_block(height, block_hash)
+        block = None if raw is None else _whole_block(block_hash, raw)
+        if block is None:
+            raise DamagedError(
+                f"block {block_hash[::-1].hex()} of height {height} is missing or damaged: start with --reindex,"
+                " and the node will fetch it anew from its peers"
+            )
+        return block
+
+    def read_undo(self, height: int, block_hash: BlockHash) -> BlockUndo:
+        """Return what takes a block back.
+
+        Raises:
+            DamagedError: it is missing, or not what was written (A135).
+        """
+        key = block_key(height, block_hash)
+        record = self._database.get(UNDO, key)
+        if record is None:
+            raise DamagedError(f"the undo record of block {block_hash[::-1].hex()} is missing: start with --reindex")
+        return _decoded(decode_undo, unseal(UNDO, key, record))
+
+    # Coins
+
+    def read_coins(self, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
+        """Return those of the outpoints that are unspent at the tip, read in one sorted pass."""
+        wanted = {coin_key(outpoint): outpoint for outpoint in outpoints}
+        keys = sorted(wanted)
+        records = self._database.get_many(COINS, keys)
+        return {
+            wanted[key]: _decoded(decode_coin, unseal(COINS, key, record))
+            for key, record in zip(keys, records, strict=True)
+            if record is not None
+        }
+
+    def coins(self) -> Iterator[tuple[OutPoint, Coin]]:
+        """Yield every coin at the tip, in the order of the state hash. Nobody may write meanwhile."""
+        for key, record in self._database.scan(COINS):
+            yield read_coin_key(key), _decoded(decode_coin, unseal(COINS, key, record))
+
+    # The tip
+
+    def read_tip(self) -> tuple[int, BlockHash]:
+        """Return height and id of the block whose coins are stored."""
+        record = self._database.get(META, TIP_KEY)
+        if record is None:
+            raise DamagedError("the tip's record is missing: start with --reindex")
+        return read_block_key(unseal(META, TIP_KEY, record))
+
+    @property
+    def reindexing(self) -> bool:
+        """Whether a reindex has begun and not ended."""
+        return self._database.get(META, REINDEX_KEY) is not None
+
+    def begin_reindex(self) -> None:
+        """Forget all but the bodies, in one write: the chain is genesis again, until the bodies are taken anew."""
+        step = Step()
+        genesis = self._params.genesis
+        step.put_header(StoredHeader(0, genesis.header, 1, None))
+        step.put_tip(0, genesis.hash)
+        step.changes.append(Change(META, REINDEX_KEY, seal(REINDEX_KEY, b"\x01")))
+        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, INVALID))
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._database.close()
+
+
+def _whole_block(block_hash: BlockHash, raw: bytes) -> Block | None:
+    """Return the block in `raw`, or None unless every byte is the one that `block_hash` commits to."""
+    try:
+        block = decode_block(raw)
+        check_body(block)
+    except ConsensusError:
+        return None
+    return block if block.hash == block_hash else None
+
+
+def _decoded(decode: Callable[[bytes], _T], raw: bytes) -> _T:
+    try:
+        return decode(raw)
+    except ConsensusError as error:
+        raise DamagedError(f"a record is damaged ({error}): start with --reindex") from error

@@ -1,0 +1,27 @@
+"""Every way in which this node's own storage can fail it. Nobody else is to blame; the node stops."""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """The disk, or what stands on it, is not as it must be. The message says what to do."""
+
+
+class FolderInUseError(StorageError):
+    """Another process, or another part of this one, holds the folder."""
+
+
+class NewerStorageError(StorageError):
+    """A newer program wrote this folder. Nothing was written; run that program."""
+
+
+class OtherNetworkError(StorageError):
+    """The folder belongs to another network, that is, to another genesis block."""
+
+
+class DamagedError(StorageError):
+    """A record is missing, or is not what was written (A124, A125, A135). `--reindex` rebuilds from the blocks."""
+
+
+class DiskFullError(StorageError):
+    """No space left. What was written before stands; the last write did not happen (A126)."""

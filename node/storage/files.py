@@ -1,0 +1,90 @@
+"""Small whole files: a reader sees the old content or the new, never half of it (A134, A142)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Protocol
+
+from node.storage.errors import DiskFullError, StorageError
+
+
+class Files(Protocol):
+    """A flat folder of small files, each written as a whole, readable by nobody else."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, or None if there is none."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file's content, or make it: all or nothing, and durable once this returns.
+
+        Raises:
+            StorageError: the old content stands.
+        """
+        ...
+
+
+class DirectoryFiles:
+    """Satisfies `Files` with a folder: temporary file, fsync, rename, fsync of the folder; mode 0600."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, or None if there is none."""
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self._path(name)}: {error.strerror or error}") from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file's content, or make it: all or nothing, and durable once this returns."""
+        path = self._path(name)
+        # Left behind by a crash it is simply written over: its name is never read.
+        temporary = path.with_name(f".{name}.new")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            self._sync_folder()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
+            raise kind(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _path(self, name: str) -> Path:
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise ValueError(f"not the name of a file of ours: {name!r}")
+        return self._folder / name
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class MemoryFiles:
+    """Satisfies `Files` in memory: for tests and simulated nodes, whose restart reuses the same object."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, or None if there is none."""
+        return self._contents.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file's content, or make it."""
+        self._contents[name] = bytes(data)

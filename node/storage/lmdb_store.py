@@ -1,0 +1,187 @@
+"""A database on disk, over LMDB: memory-mapped, one writer, each commit synced before it returns.
+
+LMDB runs with its safe defaults: no NOSYNC, NOMETASYNC, MAPASYNC or WRITEMAP (A123). A read transaction
+lives only inside one call, so none is ever left open to make the file grow, none stands in the way when the
+map is made larger, and none is used after a fork (A130).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from node.storage.errors import DamagedError, DiskFullError, NewerStorageError, OtherNetworkError, StorageError
+from node.storage.folder import FolderLock
+
+INITIAL_MAP_SIZE = 16 * 1024 * 1024
+"""Bytes of address space at first; the map doubles when it is full. The file is only as large as its content."""
+SCAN_PIECE = 512
+"""Records that a scan reads in one transaction."""
+_FORMAT = "_format"
+"""The table of the two records below; it comes before all others and has outlived every version."""
+_VERSION_KEY = b"version"
+_IDENTITY_KEY = b"identity"
+_DATA_FILE = "data.mdb"
+
+
+class LmdbDatabase:
+    """Satisfies `Database` with a folder that nobody else may hold meanwhile."""
+
+    def __init__(self, folder: Path, tables: Sequence[str], *, version: int, identity: bytes) -> None:
+        """Open the database in `folder`, or make it.
+
+        Args:
+            folder: only this database's; made if need be.
+            tables: all that are used; missing ones are made.
+            version: of the layout of the records. A folder with a higher one is refused.
+            identity: what the content belongs to, such as a genesis id; fixed when the folder is made.
+
+        Raises:
+            FolderInUseError, NewerStorageError, OtherNetworkError: nothing was written.
+            DamagedError: what stands there is no database.
+            StorageError: any other fault of the disk.
+        """
+        self._lock = FolderLock(folder)
+        self._env: lmdb.Environment | None = None
+        try:
+            with _faults(f"open the database in {folder}"):
+                self._env = self._open(folder, len(tables))
+                self._check_format(folder, version, identity)
+                self._tables = {table: self._env.open_db(table.encode("ascii")) for table in tables}
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _open(folder: Path, tables: int) -> lmdb.Environment:
+        # A map smaller than the file would be refused; larger costs nothing but address space.
+        path = folder / _DATA_FILE
+        size = path.stat().st_size if path.exists() else 0
+        map_size = max(INITIAL_MAP_SIZE, 2 * size)
+        # No readahead: lookups are random, and a page that nobody asked for only pushes others out.
+        env = lmdb.Environment(str(folder), map_size=map_size, max_dbs=tables + 1, mode=0o600, readahead=False)
+        env.reader_check()  # clears the slots of processes that were killed
+        return env
+
+    def _check_format(self, folder: Path, version: int, identity: bytes) -> None:
+        env = self._environment
+        try:
+            table = env.open_db(_FORMAT.encode("ascii"), create=False)
+        except lmdb.NotFoundError:
+            table = env.open_db(_FORMAT.encode("ascii"))
+        with env.begin(table) as txn:
+            raw_version, stored_identity = txn.get(_VERSION_KEY), txn.get(_IDENTITY_KEY)
+        if raw_version is not None and int.from_bytes(raw_version, "big") > version:
+            raise NewerStorageError(
+                f"{folder} was written by a newer program (storage version {int.from_bytes(raw_version, 'big')};"
+                f" this one knows {version}): run that program, or give another folder"
+            )
+        if stored_identity is not None and stored_identity != identity:
+            raise OtherNetworkError(f"{folder} belongs to another network (another genesis block): give another folder")
+        if raw_version is None or stored_identity is None:
+            with env.begin(table, write=True) as txn:
+                txn.put(_VERSION_KEY, version.to_bytes(4, "big"))
+                txn.put(_IDENTITY_KEY, identity)
+
+    @property
+    def _environment(self) -> lmdb.Environment:
+        if self._env is None:
+            raise StorageError("the database is closed")
+        return self._env
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return the value of a key, or None."""
+        with _faults("read"), self._environment.begin(self._tables[table]) as txn:
+            return txn.get(key)
+
+    def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of many keys, in their order; cheapest where `keys` are sorted."""
+        with _faults("read"), self._environment.begin(self._tables[table]) as txn:
+            return [txn.get(key) for key in keys]
+
+    def scan(
+        self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the records with start <= key < stop, in the order of their keys, or backwards."""
+        while True:
+            piece = self._backward(table, start, stop) if reverse else self._forward(table, start, stop)
+            yield from piece
+            if len(piece) < SCAN_PIECE:
+                return
+            if reverse:
+                stop = piece[-1][0]
+            else:
+                start = piece[-1][0] + b"\x00"  # the very next key that can exist
+
+    def _forward(self, table: str, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
+        piece: list[tuple[bytes, bytes]] = []
+        with _faults("read"), self._environment.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+            found = cursor.set_range(start) if start else cursor.first()
+            if not found:
+                return piece
+            for key, value in cursor.iternext():
+                if len(piece) == SCAN_PIECE or (stop is not None and key >= stop):
+                    break
+                piece.append((key, value))
+        return piece
+
+    def _backward(self, table: str, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
+        piece: list[tuple[bytes, bytes]] = []
+        with _faults("read"), self._environment.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+            # One before the first key that is too high; where there is none, the last of all.
+            found = cursor.prev() if stop is not None and stop and cursor.set_range(stop) else cursor.last()
+            if not found or stop == b"":
+                return piece
+            for key, value in cursor.iterprev():
+                if len(piece) == SCAN_PIECE or key < start:
+                    break
+                piece.append((key, value))
+        return piece
+
+    def write(self, changes: Iterable[tuple[str, bytes, bytes | None]], *, clear: Sequence[str] = ()) -> None:
+        """Empty the tables in `clear`, then make all changes, the later ones winning: all, or none, and synced."""
+        changes = list(changes)
+        with _faults("write"):
+            while True:
+                try:
+                    self._write_once(changes, clear)
+                    return
+                except lmdb.MapFullError:
+                    # Nothing was written. No transaction is open, as this must be.
+                    self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+
+    def _write_once(self, changes: list[tuple[str, bytes, bytes | None]], clear: Sequence[str]) -> None:
+        tables = self._tables
+        with self._environment.begin(write=True) as txn:
+            for table in clear:
+                txn.drop(tables[table], delete=False)
+            for table, key, value in changes:
+                if value is None:
+                    txn.delete(key, db=tables[table])
+                else:
+                    txn.put(key, value, db=tables[table])
+
+    def close(self) -> None:
+        """Give the folder back; a second close does nothing."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+        self._lock.release()
+
+
+@contextmanager
+def _faults(doing: str) -> Iterator[None]:
+    """Turn LMDB's errors and the system's into ours."""
+    try:
+        yield
+    except lmdb.DiskError as error:
+        raise DiskFullError(f"cannot {doing}: no space left on the disk") from error
+    except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError) as error:
+        raise DamagedError(f"cannot {doing}: the database is damaged ({error})") from error
+    except lmdb.Error as error:
+        raise StorageError(f"cannot {doing}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"cannot {doing}: {error.strerror or error}") from error
