@@ -69,11 +69,12 @@ def show_lines(context: Context, lines: Iterable[LogLine]) -> None:
 def render(line: LogLine) -> str:
     """Return a log line for a person: time of day (UTC), node, event, and what belongs to it."""
     fields = dict(line.fields)
-    fields.pop("timestamp", None)
+    fields.pop("time", None)
     level = str(fields.pop("level", "info")).lower()
     event = str(fields.pop("event", ""))
     logger = str(fields.pop("logger", "")).removeprefix("node.")
     time_of_day = line.time[11:23] if len(line.time) >= 23 else line.time
+    says = str(fields.pop("says", ""))  # a whole sentence, where an event has one
     colour = NODE_COLOURS[line.node % len(NODE_COLOURS)]
     is_fork = event.startswith(FORK_EVENTS)
     head = [
@@ -82,6 +83,7 @@ def render(line: LogLine) -> str:
         *([click.style(level.upper(), fg=LEVEL_COLOURS.get(level))] if level != "info" else []),
         *([click.style(logger, dim=True)] if logger else []),
         click.style(_printable(event), fg="yellow" if is_fork else LEVEL_COLOURS.get(level), bold=True),
+        *([click.style(f"({_printable(says)})", bold=True)] if says else []),
     ]
     return " ".join([*head, *(f"{click.style(name, dim=True)}={_value(value)}" for name, value in fields.items())])
 

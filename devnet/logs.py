@@ -1,7 +1,7 @@
 """The nodes' logs as one story: lines of all nodes, in the order of their times.
 
 A daemon writes JSON lines to `debug.log` in its data directory, oldest first, and begins a new file when that one is
-full; the older ones are `debug.log.1`, `debug.log.2`, ... (node/logs.py).
+full; the one before is then `debug.log.1` (node/logs.py).
 """
 
 from __future__ import annotations
@@ -99,14 +99,8 @@ class _Reader:
             fields = _decoder.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             fields = {"event": raw.decode(errors="replace").rstrip()}
-        self._time = str(fields.get("timestamp", self._time))
+        self._time = str(fields.get("time", self._time))
         return LogLine(self._time, self.node, fields)
-
-
-def _older_files(path: Path) -> list[Path]:
-    """Return the full files before `path`, oldest first."""
-    numbered = [(int(old.suffix[1:]), old) for old in path.parent.glob(f"{path.name}.*") if old.suffix[1:].isdigit()]
-    return [old for _, old in sorted(numbered, reverse=True)]
 
 
 def _log_path(folder: NetworkFolder, node: int) -> Path:
@@ -126,7 +120,7 @@ def _read_file(path: Path, node: int) -> Iterator[LogLine]:
 def _read_node(folder: NetworkFolder, node: int) -> Iterator[LogLine]:
     """Yield all lines of one node, oldest first."""
     path = _log_path(folder, node)
-    for file in [*_older_files(path), path]:
+    for file in (path.with_name(f"{path.name}.1"), path):
         yield from _read_file(file, node)
 
 

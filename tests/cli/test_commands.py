@@ -393,7 +393,7 @@ def test_rpc_errors_have_their_code_and_status_1(network: FakeNodes) -> None:
 def test_logs_are_merged_printed_and_end(network: FakeNodes) -> None:
     for node, second in ((0, 2), (1, 1), (2, 3)):
         line = {
-            "timestamp": f"2026-01-31T12:00:0{second}.123Z", "level": "info", "logger": "node.chain",
+            "time": f"2026-01-31T12:00:0{second}.123Z", "level": "info", "logger": "node.chain",
             "event": "block_connected", "height": second, "note": "two words \u001b[2J",
         }  # fmt: skip
         (network.folder.node_path(node) / "debug.log").write_text(json.dumps(line) + "\n")
