@@ -1,0 +1,101 @@
+"""A wallet in one file: all that the chain cannot give back.
+
+    "durewallet" 10 bytes | version 1 byte | body, MessagePack | SHA-256 of all before, 32 bytes
+
+    body = [genesis id, keystore file, next receive index, next change index, gap limit,
+            [[branch, index, label], ...], [[time, transaction], ...]]
+
+The keys are as protected in it as they are in the keystore. The transactions are our own payments
+that are in no block yet; all others are found again by following the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from consensus.codec import decode_transaction
+from consensus.errors import ConsensusError
+from consensus.types import BlockHash, Transaction
+from wallet.addresses import AddressBook, Branch
+from wallet.errors import WalletDataError
+from wallet.keys import HARDENED
+from wallet.store import TxRecord
+
+_MAGIC = b"durewallet"
+_VERSION = 1
+_HEAD = _MAGIC + bytes([_VERSION])
+_CHECKSUM_SIZE = 32
+_Index = Annotated[int, Meta(ge=0, le=HARDENED)]
+
+
+class _Label(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    branch: Annotated[int, Meta(ge=0, le=max(Branch))]
+    index: _Index
+    label: str
+
+
+class _Payment(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    time: int
+    raw: bytes
+
+
+class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a backup holds."""
+
+    genesis: BlockHash
+    keystore: bytes
+    next_receive: _Index
+    next_change: _Index
+    gap: int
+    labels: tuple[_Label, ...]
+    payments: tuple[_Payment, ...]
+
+    def transactions(self) -> list[tuple[int, Transaction]]:
+        """Return our own payments that were in no block, each with the time at which it was made.
+
+        Raises:
+            WalletDataError: one cannot be read.
+        """
+        try:
+            return [(payment.time, decode_transaction(payment.raw)) for payment in self.payments]
+        except ConsensusError as error:
+            raise WalletDataError(f"the backup is damaged: {error}") from None
+
+
+def write_backup(genesis: BlockHash, keystore: bytes, addresses: AddressBook, payments: Iterable[TxRecord]) -> bytes:
+    """Return the file."""
+    saved = SavedWallet(
+        genesis=genesis,
+        keystore=keystore,
+        next_receive=addresses.next_index(Branch.RECEIVE),
+        next_change=addresses.next_index(Branch.CHANGE),
+        gap=addresses.gap,
+        labels=tuple(_Label(known.branch, known.index, known.label) for known in addresses.labels()),
+        payments=tuple(_Payment(record.time, record.raw) for record in payments),
+    )
+    content = _HEAD + msgspec.msgpack.encode(saved)
+    return content + sha256(content).digest()
+
+
+def read_backup(raw: bytes, genesis: BlockHash) -> SavedWallet:
+    """Read the file.
+
+    Raises:
+        WalletDataError: it is damaged, of another version or of another network.
+    """
+    if len(raw) < len(_HEAD) + _CHECKSUM_SIZE or sha256(raw[:-_CHECKSUM_SIZE]).digest() != raw[-_CHECKSUM_SIZE:]:
+        raise WalletDataError("the backup is damaged: its checksum does not match")
+    if raw[: len(_HEAD)] != _HEAD:
+        raise WalletDataError("this is no backup of a wallet, or one of another version")
+    try:
+        saved = msgspec.msgpack.decode(raw[len(_HEAD) : -_CHECKSUM_SIZE], type=SavedWallet)
+    except msgspec.MsgspecError as error:
+        raise WalletDataError(f"the backup is damaged: {error}") from None
+    if saved.genesis != genesis:
+        raise WalletDataError("the backup is of another network")
+    return saved

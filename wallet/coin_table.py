@@ -1,0 +1,134 @@
+"""Our coins: what the chain says of them, and with the pending transactions, what they are worth now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from consensus.params import Params
+from consensus.types import Amount, LockId, OutPoint, TxId
+from wallet.pending import PendingSet
+from wallet.results import Balances
+from wallet.store import CoinRecord, WalletStore
+
+
+class SpendableCoin(NamedTuple):
+    """A coin that a payment may use."""
+
+    outpoint: OutPoint
+    value: Amount
+    lock: LockId
+    height: int | None
+    """None: change of our own payment that is in no block."""
+    coinbase: bool
+    chain: int
+    """Unconfirmed transactions that it ends: 0 in a block."""
+
+
+class CoinTable:
+    """The coins that no transaction of the chain has spent in memory, all that ever were in the store."""
+
+    def __init__(self, params: Params, store: WalletStore, pending: PendingSet) -> None:
+        """Read the unspent coins."""
+        self._maturity = params.coinbase_maturity
+        self._store = store
+        self._pending = pending
+        self._unspent: dict[OutPoint, CoinRecord] = dict(store.unspent_coins())
+        self._set_aside: set[OutPoint] = set()
+
+    def __contains__(self, outpoint: OutPoint) -> bool:
+        return outpoint in self._unspent
+
+    def find(self, outpoint: OutPoint) -> CoinRecord | None:
+        """Return an output of ours, spent or not."""
+        return self._unspent.get(outpoint) or self._store.coin(outpoint)
+
+    # What the chain does
+
+    def put(self, outpoint: OutPoint, coin: CoinRecord) -> None:
+        """Take in a coin that no transaction of the chain has spent, or its new place in the chain."""
+        self._unspent[outpoint] = coin
+        self._store.put_coin(outpoint, coin)
+
+    def spend(self, outpoint: OutPoint, spender: TxId, height: int) -> None:
+        """Take note that the chain spends a coin, if it is ours."""
+        coin = self._unspent.pop(outpoint, None)
+        if coin is not None:
+            self._store.put_coin(outpoint, replace(coin, spender=spender, spent_height=height))
+
+    def unspend(self, outpoint: OutPoint, spender: TxId) -> None:
+        """Take back `spend`."""
+        coin = self._store.coin(outpoint)
+        if coin is not None and coin.spender == spender:
+            self.put(outpoint, replace(coin, spender=None, spent_height=None))
+
+    def unconfirm(self, outpoint: OutPoint) -> None:
+        """Take note that the transaction that created a coin, if it is ours, is in no block any more."""
+        coin = self._unspent.get(outpoint)
+        if coin is not None:
+            self.put(outpoint, replace(coin, height=None))
+
+    # What its owner wants
+
+    def set_aside(self, outpoints: Iterable[OutPoint]) -> None:
+        """See `Wallet.lock_coins`."""
+        self._set_aside |= set(outpoints)
+
+    def take_back(self, outpoints: Collection[OutPoint] | None) -> None:
+        """See `Wallet.unlock_coins`."""
+        self._set_aside -= self._set_aside if outpoints is None else set(outpoints)
+
+    # What they are worth
+
+    def count(self) -> int:
+        """How many are unspent, those that are pending included."""
+        return sum(1 for _ in self._counting())
+
+    def balances(self, next_height: int) -> Balances:
+        """Return the sums, for a payment that would be in a block of `next_height`."""
+        confirmed = change = pending = immature = locked = 0
+        for outpoint, coin, chain in self._with_chains():
+            if chain is None:
+                pending += coin.value
+            elif not self._mature(coin, next_height):
+                immature += coin.value
+            elif outpoint in self._set_aside:
+                locked += coin.value
+            elif coin.height is None:
+                change += coin.value
+            else:
+                confirmed += coin.value
+        return Balances(Amount(confirmed), Amount(change), Amount(pending), Amount(immature), Amount(locked))
+
+    def spendable(self, next_height: int) -> list[SpendableCoin]:
+        """Return the coins that a payment may use: confirmed or our own change, mature, and not set aside."""
+        return [
+            SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain)
+            for outpoint, coin, chain in self._with_chains()
+            if chain is not None and outpoint not in self._set_aside and self._mature(coin, next_height)
+        ]
+
+    def _counting(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
+        """Yield the coins that are there: not spent by a pending transaction, nor made by one that does not count."""
+        for outpoint, coin in self._unspent.items():
+            if not self._pending.spends(outpoint) and (coin.height is not None or self._pending.counts(outpoint.txid)):
+                yield outpoint, coin
+
+    def _with_chains(self) -> Iterator[tuple[OutPoint, CoinRecord, int | None]]:
+        """Yield the coins in DURE that are there, each with its unconfirmed chain; None unless all of it is ours."""
+        chains: dict[TxId, int | None] = {}
+        for outpoint, coin in self._counting():
+            if coin.asset is not None:
+                continue
+            if coin.height is not None:
+                yield outpoint, coin, 0
+                continue
+            if outpoint.txid not in chains:
+                ancestors = self._pending.ancestors(outpoint.txid)
+                chains[outpoint.txid] = len(ancestors) if all(tx.record.ours for tx in ancestors) else None
+            yield outpoint, coin, chains[outpoint.txid]
+
+    def _mature(self, coin: CoinRecord, next_height: int) -> bool:
+        return not coin.coinbase or coin.height is None or next_height >= coin.height + self._maturity

@@ -1,0 +1,162 @@
+"""What the wallet answers: plain values, amounts in grain."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from consensus.types import Amount, BlockHash, LockId, Transaction, TxId
+
+
+class Payment(NamedTuple):
+    """Somebody to be paid."""
+
+    lock: LockId
+    amount: Amount
+
+
+class RelayTerms(NamedTuple):
+    """What the node asks of a transaction before it passes it on (`node/relay_policy.py`)."""
+
+    fee_rate: int
+    """Grain per 1,000 virtual bytes that a payment offers."""
+    min_fee_rate: int = 1_000
+    """Grain per 1,000 virtual bytes below which nothing is relayed: less only if forced."""
+    dust_limit: int = 546
+    """Grain: no output may be worth less."""
+    max_size: int = 100_000
+    """Bytes of a transaction."""
+    signature_bytes: int = 210
+    """Virtual bytes that each signature stands for at least."""
+    max_chain: int = 25
+    """Unconfirmed transactions in a row, the payment included."""
+
+
+class Cursor(NamedTuple):
+    """The newest block that the wallet has applied."""
+
+    height: int
+    hash: BlockHash
+
+
+class Balances(msgspec.Struct, frozen=True):
+    """What the wallet owns in DURE, each grain in exactly one field. Coins that carry an asset are in none."""
+
+    confirmed: Amount
+    """In the chain, and can be spent now."""
+    change: Amount
+    """Of our own payments that are in no block yet: can be spent already."""
+    pending: Amount
+    """Paid to us by others, in no block yet. Not ours before it is."""
+    immature: Amount
+    """Mined by us, too young to be spent."""
+    locked: Amount
+    """In the chain or change, but set aside by `lock_coins`."""
+
+    @property
+    def trusted(self) -> Amount:
+        """What can be spent now (Bitcoin Core: getbalances, `trusted`)."""
+        return Amount(self.confirmed + self.change)
+
+    @property
+    def total(self) -> Amount:
+        """All of it."""
+        return Amount(self.confirmed + self.change + self.pending + self.immature + self.locked)
+
+
+class Category(StrEnum):
+    """What happened to us (Bitcoin Core: listtransactions, `category`)."""
+
+    SEND = "send"
+    RECEIVE = "receive"
+    GENERATE = "generate"
+    """A reward that can be spent."""
+    IMMATURE = "immature"
+    """A reward that is too young."""
+    ORPHAN = "orphan"
+    """A reward of a block that is no longer in the chain: worth nothing."""
+
+
+class State(StrEnum):
+    """Where a transaction stands."""
+
+    CONFIRMED = "confirmed"
+    PENDING = "pending"
+    """In no block, and nothing speaks against it."""
+    CONFLICTED = "conflicted"
+    """Another transaction spent one of its coins, or one of a transaction it descends from."""
+    ABANDONED = "abandoned"
+    """Given up by its owner; its coins are free again."""
+    DROPPED = "dropped"
+    """Paid to us by another, and no longer in the mempool."""
+    ORPHANED = "orphaned"
+    """A reward of a block that is no longer in the chain."""
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One line of the history: one output, seen as given away or as received."""
+
+    category: Category
+    lock: LockId
+    label: str
+    amount: int
+    """Grain; negative for `send`."""
+    fee: int | None
+    """Grain, negative: the whole transaction's, on each of its `send` lines; None elsewhere, or if unknown."""
+    index: int
+    """Of the output in its transaction."""
+    txid: TxId
+    state: State
+    confirmations: int
+    """0 in no block; negative if conflicted: how deep the block is that holds the other transaction."""
+    block_hash: BlockHash | None
+    block_height: int | None
+    block_time: int | None
+    time: int
+    """When the wallet first saw it, or its block's time if that is earlier; UNIX seconds."""
+
+
+class TransactionDetail(msgspec.Struct, frozen=True):
+    """All that the wallet knows of one transaction."""
+
+    transaction: Transaction
+    entries: tuple[HistoryEntry, ...]
+    amount: int
+    """Grain: what it brought (positive) or took (negative), its fee left out (as in Bitcoin Core)."""
+    fee: int | None
+    """Grain, negative, if all inputs are ours."""
+    state: State
+    confirmations: int
+    block_hash: BlockHash | None
+    block_height: int | None
+    block_time: int | None
+    time: int
+    conflicts: tuple[TxId, ...]
+    """Other transactions that spend one of its coins."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A payment that is made, signed, checked and recorded: hand it to the node."""
+
+    transaction: Transaction
+    fee: Amount
+    change: Amount
+    left: int
+    """For send-all: coins that did not fit into this transaction, or were not worth their fee."""
+
+
+class WalletInfo(msgspec.Struct, frozen=True):
+    """For getwalletinfo."""
+
+    encrypted: bool
+    locked: bool
+    transactions: int
+    coins: int
+    """Unspent, the pending ones included."""
+    addresses: int
+    """Handed out, to others or for change."""
+    cursor: Cursor
+    rescan_target: int | None
+    """While rescanning: the height at which it ends."""

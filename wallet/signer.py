@@ -1,0 +1,59 @@
+"""Signatures for what the wallet spends: one for each lock, however many coins lie at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consensus.codec import lock_digest, spend_message
+from consensus.params import Params
+from consensus.signatures import public_key, sign
+from consensus.types import Core, Key, LockId, Output, Transaction, Witness
+from wallet.addresses import AddressBook, key_lock
+from wallet.errors import WalletError
+from wallet.keystore import Keystore
+
+
+class Signer:
+    """Holds no key: it asks the keystore for one at a time, and forgets it."""
+
+    def __init__(self, params: Params, keystore: Keystore, addresses: AddressBook) -> None:
+        self._genesis = params.genesis_hash
+        self._keystore = keystore
+        self._addresses = addresses
+
+    def check_unlocked(self) -> None:
+        """Check that signing is possible now.
+
+        Raises:
+            WalletLockedError: it is not.
+        """
+        self._keystore.secret()
+
+    def sign(self, core: Core, spent: Sequence[Output]) -> Transaction:
+        """Return the transaction of a core, signed.
+
+        The signatures commit to `spent`: if the caller was lied to about an amount or a lock, they
+        are worth nothing (A161). Nonces are those of RFC 6979, and each signature was verified
+        before it got here (`consensus.signatures.sign`).
+
+        Args:
+            spent: the outputs that `core.inputs` name, in that order.
+
+        Raises:
+            WalletLockedError: unlock first; nothing was signed.
+            WalletError: a lock is not ours.
+        """
+        message = spend_message(self._genesis, core, spent)
+        # A dict for its order: witnesses stand in the order in which their locks first appear.
+        locks = dict.fromkeys(output.lock for output in spent)
+        return Transaction(core, tuple(self._witness(message, lock) for lock in locks))
+
+    def _witness(self, message: bytes, lock: LockId) -> Witness:
+        known = self._addresses.find(lock)
+        if known is None:
+            raise WalletError("a coin is not this wallet's to spend")
+        private_key = self._keystore.private_key(known.branch, known.index)
+        key = public_key(private_key)
+        if key_lock(key) != lock:
+            raise WalletError("the keystore's key does not open the lock that the wallet's database gives it")
+        return Witness(Key(key), (sign(private_key, lock_digest(message, lock)),))

@@ -1,0 +1,384 @@
+"""What the wallet stores, and how: its records over the database that it is handed.
+
+    table         key                          value (MessagePack arrays of the structs below)
+    meta          name                         see `WalletStore`
+    addresses     branch 1 | index 4           AddressRecord
+    transactions  txid                         TxRecord
+    sequence      number 8                     txid: the order in which they were first seen
+    pending       txid                         empty: those of `transactions` that are in no block
+    coins         txid | index 4               CoinRecord: every output that was ever ours
+    journal       height 8                     JournalRecord: what a block of the chain had for us
+    conflicts     txid | index 4               ConflictRecord: coins that a pending transaction lost
+    requests      SHA-256 of a request's name  RequestRecord
+
+Integers in keys are big-endian, so that records lie in the order of their numbers. The journal
+and the raw transactions say exactly what a block changed; so it is taken back without the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from consensus.codec import decode_transaction
+from consensus.types import Amount, AssetId, BlockHash, LockId, OutPoint, Transaction, TxId
+from wallet.errors import WalletDataError
+from wallet.ports import Change, Database
+from wallet.results import Cursor
+
+TABLES = (
+    "meta",
+    "addresses",
+    "transactions",
+    "sequence",
+    "pending",
+    "coins",
+    "journal",
+    "conflicts",
+    "requests",
+)
+"""The tables that the database must have."""
+STORE_VERSION = 1
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A stored value."""
+
+
+class AddressRecord(_Record, frozen=True):
+    """An address that is watched; it is handed out if its index is below its branch's next."""
+
+    lock: LockId
+    label: str
+    used: bool
+    """Whether anybody ever paid to it, or to a later one of its branch."""
+
+
+class TxRecord(_Record, frozen=True):
+    """A transaction that concerns the wallet."""
+
+    sequence: int
+    time: int
+    """When it was first seen, UNIX seconds."""
+    raw: bytes
+    arrival: int
+    """As `sequence`, but of the last time that the mempool took it."""
+    ours: bool
+    """Whether we made it, or at least all its inputs are ours."""
+    abandoned: bool
+    dropped: bool
+    """Whether the mempool gave it up."""
+    height: int | None
+    """Of its block, if it is in the chain."""
+    block_hash: BlockHash | None
+    block_time: int | None
+
+    @property
+    def transaction(self) -> Transaction:
+        """The transaction, decoded."""
+        return decode_transaction(self.raw)
+
+
+class CoinRecord(_Record, frozen=True):
+    """An output to one of our locks. All but what is pending follows from it alone."""
+
+    value: Amount
+    lock: LockId
+    asset: AssetId | None
+    coinbase: bool
+    height: int | None
+    """Of the block that created it; None while its transaction is in no block."""
+    spender: TxId | None
+    """The transaction in the chain that spent it."""
+    spent_height: int | None
+
+
+class JournalRecord(_Record, frozen=True):
+    """What a block had for the wallet."""
+
+    block_hash: BlockHash
+    txids: tuple[TxId, ...]
+    """In the order of the block."""
+
+
+class ConflictRecord(_Record, frozen=True):
+    """Who in the chain spent a coin that a transaction of `pending` names, and where."""
+
+    spender: TxId
+    height: int
+
+
+class RequestRecord(_Record, frozen=True):
+    """A payment that was asked for under a name."""
+
+    txid: TxId
+    fingerprint: bytes
+    """Of what was asked for: the same name for another payment is a mistake."""
+
+
+class RescanRecord(_Record, frozen=True):
+    """A rescan that is under way; its progress is the cursor."""
+
+    from_height: int
+    previous: BlockHash
+    """The id of the block below `from_height`."""
+    target: int
+    descending: bool
+    """Whether blocks from `from_height` on are still being taken back."""
+
+
+_R = TypeVar("_R")
+_encode = msgspec.msgpack.Encoder().encode
+_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (AddressRecord, TxRecord, CoinRecord, JournalRecord, ConflictRecord, RequestRecord, RescanRecord)
+}
+_cursor_decoder = msgspec.msgpack.Decoder(tuple[int, BlockHash])
+_counters_decoder = msgspec.msgpack.Decoder(tuple[int, ...])
+
+
+def outpoint_key(outpoint: OutPoint) -> bytes:
+    """Return the key of a coin."""
+    return outpoint.txid + outpoint.index.to_bytes(4, "big")
+
+
+def _outpoint(key: bytes) -> OutPoint:
+    return OutPoint(TxId(key[:32]), int.from_bytes(key[32:], "big"))
+
+
+def _address_key(branch: int, index: int) -> bytes:
+    return bytes([branch]) + index.to_bytes(4, "big")
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+class WalletStore:
+    """Typed records, and a step of changes that is written whole by `commit`.
+
+    What was put is seen by every later read, committed or not. `meta` holds: version, genesis (the
+    network's), account (the keystore's public key), cursor [height, hash], next [receive, change],
+    gap, counters [last number, transactions], rescan.
+    """
+
+    def __init__(
+        self, database: Database, genesis: BlockHash, account_key: bytes, birthday: Cursor | None = None
+    ) -> None:
+        """Hold the database; if it is empty, make it that of `account_key` on the network of `genesis`.
+
+        Raises:
+            WalletDataError: it belongs to others, or is of another version.
+        """
+        self._database = database
+        self._step: dict[tuple[str, bytes], bytes | None] = {}
+        version = database.get("meta", b"version")
+        if version is None:
+            start = birthday or Cursor(0, genesis)
+            for name, value in (
+                (b"version", _number(STORE_VERSION)),
+                (b"genesis", bytes(genesis)),
+                (b"account", account_key),
+                (b"cursor", _encode(tuple(start))),
+            ):
+                self._put("meta", name, value)
+            self.commit()
+        elif version != _number(STORE_VERSION):
+            raise WalletDataError("the wallet's database is of a version that this program does not know")
+        elif database.get("meta", b"genesis") != genesis:
+            raise WalletDataError("the wallet's database belongs to another network")
+        elif database.get("meta", b"account") != account_key:
+            raise WalletDataError("the wallet's database belongs to another keystore")
+        self._sequence, self._count = self._counters()
+
+    def commit(self) -> None:
+        """Write all that was put since the last commit: all or nothing, durable when this returns."""
+        if self._step:
+            # Sorted, so that a simulation writes the same whatever order a caller worked in.
+            self._database.write(
+                [Change(table, key, value) for (table, key), value in sorted(self._step.items(), key=_place)]
+            )
+            self._step = {}
+
+    # Raw access
+
+    def _get(self, table: str, key: bytes) -> bytes | None:
+        if (table, key) in self._step:
+            return self._step[table, key]
+        return self._database.get(table, key)
+
+    def _put(self, table: str, key: bytes, value: bytes | None) -> None:
+        self._step[table, key] = value
+
+    def _read(self, table: str, key: bytes, kind: type[_R]) -> _R | None:
+        raw = self._get(table, key)
+        return None if raw is None else _decode(raw, kind)
+
+    def _scan(self, table: str, *, start: bytes = b"", reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the committed records: nobody scans in the middle of a step."""
+        return self._database.scan(table, start, reverse=reverse)
+
+    # Meta
+
+    def cursor(self) -> Cursor:
+        """The newest block that is applied durably."""
+        height, block_hash = _cursor_decoder.decode(self._get("meta", b"cursor") or b"")
+        return Cursor(height, block_hash)
+
+    def put_cursor(self, cursor: Cursor) -> None:
+        """Move the cursor."""
+        self._put("meta", b"cursor", _encode(tuple(cursor)))
+
+    def next_indices(self) -> tuple[int, int]:
+        """For receive and change: the first index that is not handed out."""
+        raw = self._get("meta", b"next")
+        receive, change = _counters_decoder.decode(raw) if raw else (0, 0)
+        return receive, change
+
+    def put_next_indices(self, receive: int, change: int) -> None:
+        """Hand out what lies below."""
+        self._put("meta", b"next", _encode((receive, change)))
+
+    def gap(self) -> int | None:
+        """The gap limit, if it was ever widened."""
+        raw = self._get("meta", b"gap")
+        return int.from_bytes(raw, "big") if raw else None
+
+    def put_gap(self, gap: int) -> None:
+        """Widen the gap limit."""
+        self._put("meta", b"gap", _number(gap))
+
+    def rescan(self) -> RescanRecord | None:
+        """The rescan that is under way."""
+        return self._read("meta", b"rescan", RescanRecord)
+
+    def put_rescan(self, rescan: RescanRecord | None) -> None:
+        """Begin a rescan, or end it."""
+        self._put("meta", b"rescan", None if rescan is None else _encode(rescan))
+
+    def _counters(self) -> tuple[int, int]:
+        raw = self._get("meta", b"counters")
+        sequence, count = _counters_decoder.decode(raw) if raw else (0, 0)
+        return sequence, count
+
+    def _put_counters(self) -> None:
+        self._put("meta", b"counters", _encode((self._sequence, self._count)))
+
+    # Addresses
+
+    def addresses(self) -> Iterator[tuple[int, int, AddressRecord]]:
+        """Yield branch, index and record of all that are watched."""
+        for key, raw in self._scan("addresses"):
+            yield key[0], int.from_bytes(key[1:], "big"), _decode(raw, AddressRecord)
+
+    def put_address(self, branch: int, index: int, record: AddressRecord) -> None:
+        """Watch an address, or change its record."""
+        self._put("addresses", _address_key(branch, index), _encode(record))
+
+    # Transactions
+
+    def transaction(self, txid: TxId) -> TxRecord | None:
+        """Return the record of a transaction."""
+        return self._read("transactions", txid, TxRecord)
+
+    def next_number(self) -> int:
+        """Return a number above all earlier ones, for `TxRecord.sequence` or `arrival`."""
+        self._sequence += 1
+        self._put_counters()
+        return self._sequence
+
+    def put_transaction(self, txid: TxId, record: TxRecord) -> None:
+        """Write a record, and its places in the sequence and among those that are pending."""
+        if self.transaction(txid) is None:
+            self._put("sequence", _number(record.sequence), txid)
+            self._count += 1
+            self._put_counters()
+        self._put("transactions", txid, _encode(record))
+        self._put("pending", txid, b"" if record.height is None else None)
+
+    def count_transactions(self) -> int:
+        """How many there are."""
+        return self._count
+
+    def newest_transactions(self) -> Iterator[tuple[TxId, TxRecord]]:
+        """Yield all, the one that was seen last first."""
+        for _, txid in self._scan("sequence", reverse=True):
+            record = self.transaction(TxId(txid))
+            if record is None:
+                raise WalletDataError("the wallet's database is damaged: a transaction is missing")
+            yield TxId(txid), record
+
+    def pending_transactions(self) -> Iterator[tuple[TxId, TxRecord]]:
+        """Yield those that are in no block."""
+        for txid, _ in self._scan("pending"):
+            record = self.transaction(TxId(txid))
+            if record is None:
+                raise WalletDataError("the wallet's database is damaged: a pending transaction is missing")
+            yield TxId(txid), record
+
+    # Coins
+
+    def coin(self, outpoint: OutPoint) -> CoinRecord | None:
+        """Return an output of ours, spent or not."""
+        return self._read("coins", outpoint_key(outpoint), CoinRecord)
+
+    def put_coin(self, outpoint: OutPoint, record: CoinRecord) -> None:
+        """Write a coin."""
+        self._put("coins", outpoint_key(outpoint), _encode(record))
+
+    def unspent_coins(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
+        """Yield the coins that no transaction of the chain has spent."""
+        for key, raw in self._scan("coins"):
+            record = _decode(raw, CoinRecord)
+            if record.spender is None:
+                yield _outpoint(key), record
+
+    # Journal
+
+    def journal(self, height: int) -> JournalRecord | None:
+        """Return what the block of a height had for us."""
+        return self._read("journal", _number(height), JournalRecord)
+
+    def put_journal(self, height: int, record: JournalRecord | None) -> None:
+        """Write or delete the record of a height."""
+        self._put("journal", _number(height), None if record is None else _encode(record))
+
+    def journal_heights(self, from_height: int) -> list[int]:
+        """Return the heights at or above one that have a record, the highest first."""
+        heights = [int.from_bytes(key, "big") for key, _ in self._scan("journal", start=_number(from_height))]
+        return heights[::-1]
+
+    # Conflicts and requests
+
+    def conflicts(self) -> Iterator[tuple[OutPoint, ConflictRecord]]:
+        """Yield all."""
+        for key, raw in self._scan("conflicts"):
+            yield _outpoint(key), _decode(raw, ConflictRecord)
+
+    def put_conflict(self, outpoint: OutPoint, record: ConflictRecord | None) -> None:
+        """Write or delete one."""
+        self._put("conflicts", outpoint_key(outpoint), None if record is None else _encode(record))
+
+    def request(self, name_hash: bytes) -> RequestRecord | None:
+        """Return the payment that was made under a name."""
+        return self._read("requests", name_hash, RequestRecord)
+
+    def put_request(self, name_hash: bytes, record: RequestRecord) -> None:
+        """Remember a payment under its name."""
+        self._put("requests", name_hash, _encode(record))
+
+
+def _place(item: tuple[tuple[str, bytes], bytes | None]) -> tuple[str, bytes]:
+    return item[0]
+
+
+def _decode(raw: bytes, kind: type[_R]) -> _R:
+    try:
+        decoded = _decoders[kind].decode(raw)
+    except msgspec.MsgspecError as error:
+        raise WalletDataError(f"the wallet's database is damaged: {error}") from None
+    if not isinstance(decoded, kind):
+        raise WalletDataError("the wallet's database is damaged")
+    return decoded

@@ -1,0 +1,76 @@
+"""From payments and coins to a transaction's core: who is paid, what comes back, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from consensus.amounts import format_amount
+from consensus.codec import encode
+from consensus.types import Amount, Core, LockId, Output
+from wallet.coin_selection import Need, Selection
+from wallet.coin_table import SpendableCoin
+from wallet.errors import InsufficientFundsError, PaymentError
+from wallet.ports import Entropy
+from wallet.results import Payment, RelayTerms
+
+_WITNESS_FRAME = 2
+"""Bytes around a transaction's core and its witnesses: the outer array, and the array of witnesses."""
+
+
+class Built(NamedTuple):
+    """A core, and the coins of its inputs in their order."""
+
+    core: Core
+    coins: tuple[SpendableCoin, ...]
+    fee: Amount
+    change: Amount
+
+
+def need_of(payments: Sequence[Payment], memo: bytes) -> Need:
+    """Return what payments take, inputs left aside."""
+    outputs = _outputs(payments)
+    return Need(
+        sum(payment.amount for payment in payments), len(encode(Core(1, (), outputs, (), (), memo))) + _WITNESS_FRAME
+    )
+
+
+def build(
+    payments: Sequence[Payment], selection: Selection, change_lock: LockId | None, memo: bytes, entropy: Entropy
+) -> Built:
+    """Put a transaction together. Inputs stand in random order and the change at a random place, as it
+    is nobody's business which output is the change; the payments keep their order.
+
+    Args:
+        change_lock: needed if the selection has change.
+    """
+    places = list(range(len(selection.coins)))
+    entropy.shuffle(places)
+    coins = tuple(selection.coins[place] for place in places)
+    outputs = list(_outputs(payments))
+    if selection.change and change_lock is not None:
+        outputs.insert(entropy.randrange(len(outputs) + 1), Output(selection.change, change_lock, None))
+    core = Core(1, tuple(coin.outpoint for coin in coins), tuple(outputs), (), (), memo)
+    return Built(core, coins, selection.fee, selection.change)
+
+
+def share_fee(payments: Sequence[Payment], fee: int, terms: RelayTerms) -> list[Payment]:
+    """Take a fee out of payments, in equal parts; the first bears what does not divide.
+
+    Raises:
+        PaymentError: a payment would be less than dust.
+        InsufficientFundsError: for a single payment, the same: it does not cover its own fee.
+    """
+    part, rest = divmod(fee, len(payments))
+    shared = [
+        payment._replace(amount=Amount(payment.amount - part - (rest if place == 0 else 0)))
+        for place, payment in enumerate(payments)
+    ]
+    if any(payment.amount < terms.dust_limit for payment in shared):
+        sentence = f"less than dust would be left after a fee of {format_amount(fee)} DURE"
+        raise InsufficientFundsError(sentence) if len(payments) == 1 else PaymentError(sentence)
+    return shared
+
+
+def _outputs(payments: Sequence[Payment]) -> tuple[Output, ...]:
+    return tuple(Output(payment.amount, payment.lock, None) for payment in payments)
