@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -49,38 +51,49 @@ def up(
     from devnet.launcher import Plan
     from devnet.topology import Topology
 
-    _treat_sigterm_as_ctrl_c()
     folder = context.folder
     started = time.monotonic()
     plan = Plan(nodes, Topology(topology) if topology else None, miners, hashrate)
-    brought = bring_up(
-        folder,
-        plan,
-        fresh=fresh,
-        entropy=random.SystemRandom(),
-        now=int(time.time()),
-        progress=_progress(context),
-    )
-    seconds = time.monotonic() - started
-    context.emit(_describe(folder, brought.record), lambda: _show_network(folder, brought.record, seconds))
-    if detach:
-        context.note(f"\nWatch it:   {folder.hint('logs -f')}")
-        context.note(f"Pay:        {folder.hint('send 0 3 12.5')}" if len(brought.record.nodes) > 3 else "")
-        context.note(f"End it:     {folder.hint('down')}")
-        return
-    context.note("\nCtrl-C ends the network; its data stay.\n")
-    _stay(context, folder, brought.record)
+    with _every_end_is_ctrl_c():
+        record = bring_up(
+            folder,
+            plan,
+            fresh=fresh,
+            entropy=random.SystemRandom(),
+            now=int(time.time()),
+            progress=_progress(context),
+        )
+        seconds = time.monotonic() - started
+        context.emit(_describe(folder, record), lambda: _show_network(folder, record, seconds))
+        if detach:
+            _suggest(context, folder, len(record.nodes))
+        else:
+            context.note("\nCtrl-C ends the network; its data stay.\n")
+            _stay(context, folder, record)
 
 
-def _treat_sigterm_as_ctrl_c() -> None:
+def _suggest(context: Context, folder: NetworkFolder, size: int) -> None:
+    """Say what one may do with a network that runs."""
+    context.note(f"\nWatch it: {folder.hint('logs -f')}")
+    if size > 1:
+        context.note(f"Pay:      {folder.hint(f'send 0 {min(3, size - 1)} 12.5')}")
+    context.note(f"End it:   {folder.hint('down')}")
+
+
+@contextmanager
+def _every_end_is_ctrl_c() -> Iterator[None]:
     """Let a closed terminal or a `kill` end the command as Ctrl-C does: with everything stopped."""
     import signal
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _progress(context: Context) -> Progress:

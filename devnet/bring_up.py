@@ -29,17 +29,9 @@ class Progress(msgspec.Struct, frozen=True):
     """So many of so many first blocks are found."""
 
 
-class Brought(msgspec.Struct, frozen=True):
-    """A network that is up."""
-
-    record: NetworkRecord
-    is_new: bool
-    """False if a stopped network was resumed."""
-
-
 def bring_up(
     folder: NetworkFolder, plan: Plan, *, fresh: bool, entropy: random.Random, now: int, progress: Progress
-) -> Brought:
+) -> NetworkRecord:
     """Start the network of a folder, or make one and start it. If that fails, nothing runs, and no new network is left.
 
     Args:
@@ -60,12 +52,12 @@ def bring_up(
             )
         if record is not None and not fresh:
             check_matches(folder, record, plan)
-            return Brought(_start_all(folder, record, progress), is_new=False)
+            return _start_all(folder, record, progress)
         if record is not None:
             folder.remove(record)
         record = new_network(folder, plan, entropy, now)
         try:
-            return Brought(_start_all(folder, record, progress), is_new=True)
+            return _start_all(folder, record, progress)
         except BaseException:
             folder.remove(record)
             raise

@@ -135,8 +135,14 @@ class Calls:
         return True
 
     def of_each(self, nodes: Sequence[NodeRecord], ask: Callable[[NodeRecord], T]) -> list[T]:
-        """Do `ask` for all nodes at once, and return what it returned, in the order of the nodes."""
+        """Do `ask` for all nodes at once, and return what it returned, in the order of the nodes.
+
+        If one fails, or the user interrupts, the others are not waited for: their answers do not matter any more.
+        """
         if not nodes:
             return []
-        with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        pool = ThreadPoolExecutor(max_workers=len(nodes))
+        try:
             return list(pool.map(ask, nodes))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -55,12 +55,13 @@ class _Reader:
     def lines(self) -> Iterator[LogLine]:
         """Yield the lines that were completed since the last time."""
         while self._open() and self._file is not None:
+            was_exchanged = self._was_exchanged()  # asked first: nothing is written to the old file after that
             while piece := self._file.readline(MAX_LINE):
                 self._rest += piece
                 if self._rest.endswith(b"\n") or len(self._rest) >= MAX_LINE:
                     raw, self._rest = self._rest, b""
                     yield self._parse(raw)
-            if not self._was_exchanged():
+            if not was_exchanged:
                 return
             self.close()
 

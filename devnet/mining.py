@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from consensus.params import LOCAL
+from consensus.params import LOCAL, MAIN
 from consensus.pow import work_of_bits
 from devnet.calls import Calls
 from devnet.folder import NodeRecord
+from miner.search import search
 from rpc.schema import BlockchainInfo
 
 BLOCK_SECONDS = 600.0
@@ -16,8 +18,8 @@ BLOCK_SECONDS = 600.0
 ESTIMATE_ABOVE = 20
 """More blocks than this are not begun before it was said how long they will take."""
 
-TYPICAL_RATE = 800_000
-"""Hashes per second of one core in a daemon, where it was not measured on this machine."""
+RATE_TRIES = 50_000
+"""Hashes that are tried to see how fast this machine is: less than a tenth of a second."""
 
 
 def mine(
@@ -52,13 +54,15 @@ def find_block(calls: Calls, node: NodeRecord, address: str) -> str | None:
     return found[0] if found else None
 
 
-def estimate_seconds(calls: Calls, node: NodeRecord, blocks: int, rate: int = TYPICAL_RATE) -> float:
-    """Return about how long a node will need for `blocks` blocks on top of its tip, at `rate` hashes per second."""
+def estimate_seconds(calls: Calls, node: NodeRecord, blocks: int) -> float:
+    """Return about how long a node will need for `blocks` blocks on top of its tip."""
     bits = int(calls.ask(node, BlockchainInfo, "getblockchaininfo").bits, 16)
-    return burst_seconds(work_of_bits(bits), blocks, rate)
+    started = time.perf_counter()
+    search(MAIN.genesis.header, RATE_TRIES)  # at a difficulty at which nothing is found
+    return burst_seconds(work_of_bits(bits), blocks, RATE_TRIES / (time.perf_counter() - started))
 
 
-def burst_seconds(work: int, blocks: int, rate: int) -> float:
+def burst_seconds(work: int, blocks: int, rate: float) -> float:
     """Return about how long `blocks` blocks take in a row, for the difficulty rises while they come too fast.
 
     Args:
