@@ -57,7 +57,7 @@ class ChainManager:
     """The best chain, its coins, and all branches beside it.
 
     Attributes:
-        index: the tree of headers, to be read by anybody (another object after a reindex).
+        index: the tree of headers, to be read by anybody.
         tip_listeners: see `TipListener`; append to it.
         header_listeners: told of a header that was early and is now in the index.
     """
@@ -70,13 +70,13 @@ class ChainManager:
         Raises:
             DamagedError: the store must be rebuilt.
         """
-        self._params = params
         self._store = store
-        self._clock = clock
-        self._log = log
-        self._workers = workers
         self.tip_listeners: list[TipListener] = []
-        self._open()
+        self._headers = HeaderChain(params, store, clock)
+        self.index: BlockIndex = self._headers.index
+        self._writer = ChainWriter(
+            params, store, self._headers, workers, clock=clock, log=log, tip_listeners=self.tip_listeners
+        )
         self.header_listeners: list[Callable[[BlockEntry], None]] = []
         self._queue: deque[_Request] = deque()
         self._queued_bytes = 0
@@ -86,19 +86,6 @@ class ChainManager:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._early_timer: asyncio.TimerHandle | None = None
-
-    def _open(self) -> None:
-        self._headers = HeaderChain(self._params, self._store, self._clock)
-        self.index: BlockIndex = self._headers.index
-        self._writer = ChainWriter(
-            self._params,
-            self._store,
-            self._headers,
-            self._workers,
-            clock=self._clock,
-            log=self._log,
-            tip_listeners=self.tip_listeners,
-        )
 
     # Reading
 
@@ -192,6 +179,14 @@ class ChainManager:
         self._schedule_early()
         return result
 
+    def least_work(self) -> int:
+        """Return the work below which a chain is too light for its headers to be stored unless they are wanted."""
+        return self._headers.least_work()
+
+    def latest_time(self) -> int | None:
+        """Return the highest time, in UNIX seconds, that a header may have by our clock now; None where any may."""
+        return self._headers.latest_time()
+
     def forget_headers(self) -> int:
         """Drop all headers without a body, because nobody delivers those; return how many.
 
@@ -248,15 +243,9 @@ class ChainManager:
 
     # Living
 
-    async def start(self, *, reindex: bool = False) -> None:
-        """Finish what an earlier run began, then take blocks.
-
-        Args:
-            reindex: forget all but the stored bodies, and rebuild from them. Takes as long as a sync.
-        """
-        if reindex or self._store.reindexing:
-            self._store.begin_reindex()
-            self._open()
+    async def start(self) -> None:
+        """Finish what an earlier run began (a reindex takes as long as a sync), then take blocks."""
+        if self._store.reindexing:
             await self._writer.reindex()
         await self._writer.settle(Step())
         self._task = asyncio.create_task(self._run(), name="chain")
