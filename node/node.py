@@ -1,0 +1,336 @@
+"""The node: owns the parts of gossip, routes events between them, starts and stops them in order.
+
+    bytes → PeerLink → PeerManager → Node ──┬── Sync         headers and blocks → ChainManager
+                                            ├── Relay        transactions       → Mempool
+                                            ├── Serving      what peers ask for
+                                            └── AddressGossip
+
+What a new tip means goes the other way: the chain manager tells the mempool first, then this node, which tells peers
+and whoever waits. The wallet follows the chain on its own (`ChainManager.updates_since`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import TypeVarTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from consensus.params import Params
+from consensus.types import Block, BlockHash, Transaction, WTxId
+from node.address_gossip import AddressGossip
+from node.block_index import BlockEntry
+from node.chain import ChainManager
+from node.chain_events import BlockResult, TipChanged
+from node.clock import Clock
+from node.mempool import Mempool
+from node.mempool_graph import Entry
+from node.partition import Partition
+from node.peer import Peer
+from node.peer_manager import PeerManager
+from node.peer_settings import PeerSettings
+from node.relay import Relay
+from node.serving import Serving
+from node.storage.errors import StorageError
+from node.storage.files import Files
+from node.sync import Sync
+from p2p.messages import (
+    Addr,
+    BlockMessage,
+    GetAddr,
+    GetData,
+    GetHeaders,
+    Headers,
+    Inv,
+    Item,
+    ItemKind,
+    Message,
+    NotFound,
+    TxMessage,
+)
+from p2p.transport import Address, Network
+
+TipCallback = Callable[[TipChanged], None]
+TransactionCallback = Callable[[Transaction], None]
+_Args = TypeVarTuple("_Args")
+
+
+class Node:
+    """One node of the network, on the running loop. Chain and mempool are handed in, loaded and not yet running."""
+
+    def __init__(
+        self,
+        settings: PeerSettings,
+        *,
+        params: Params,
+        clock: Clock,
+        rng: random.Random,
+        network: Network,
+        chain: ChainManager,
+        mempool: Mempool,
+        files: Files,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """
+        Args:
+            settings: how to find, accept and keep peers.
+            rng: unpredictable to peers; a seeded one makes a run that can be repeated.
+            files: where known addresses and the partition are kept.
+
+        Raises:
+            PartitionError: the kept partition is damaged.
+        """
+        self.params = params
+        self.chain = chain
+        self.mempool = mempool
+        self._log = log
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._tip_callbacks: dict[TipCallback, None] = {}
+        self._transaction_callbacks: dict[TransactionCallback, None] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running = False
+        self.partition = Partition(files)
+        self.addresses = AddressGossip(
+            settings, params=params, network=network, clock=clock, rng=rng, files=files, log=log
+        )
+        self.peer_manager = PeerManager(
+            settings,
+            params=params,
+            network=network,
+            clock=clock,
+            rng=rng,
+            partition=self.partition,
+            addresses=self.addresses,
+            log=log,
+            handler=self,
+            height=lambda: chain.tip.height,
+        )
+        self.sync = Sync(params, chain, self.peer_manager, log, self._spawn)
+        self.relay = Relay(
+            mempool, self.peer_manager, rng, log, spawn=self._spawn, on_accepted=self._transaction_entered
+        )
+        self.serving = Serving(chain, self.relay.find_for)
+        chain.tip_listeners.append(self._mempool_follows)
+        chain.tip_listeners.append(self._tip_changed)
+        chain.header_listeners.append(self.sync.header_due)
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    @property
+    def peers(self) -> list[Peer]:
+        """All ready peers, in the order of connecting."""
+        return list(self.peer_manager.peers.values())
+
+    @property
+    def listens_at(self) -> Address | None:
+        """Where peers reach us, with the real port; None if nowhere."""
+        return self.peer_manager.listens_at
+
+    async def start(self) -> None:
+        """Start the chain, if it does not run yet, then listen, then dial.
+
+        Raises:
+            OSError: a port is taken, or the host is not one of this machine.
+            StorageError: the disk failed.
+        """
+        self._running = True
+        listens_at = await self.peer_manager.listen()
+        await self.addresses.start(listens_at)
+        self.peer_manager.start()
+
+    async def stop(self) -> None:
+        """Close peers, finish what is in hand, save what is kept. Chain and store are closed by who made them."""
+        self._running = False
+        self.sync.stop()
+        self.relay.stop()
+        self.serving.stop()
+        await self.peer_manager.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.addresses.stop()
+        except StorageError as error:
+            self._log.warning("addresses_not_saved", why=str(error))
+        if not self._failure.done():
+            self._failure.set_result(None)
+
+    async def wait_stopped(self) -> None:
+        """Wait until the node has stopped; raise what made it fail, if something did."""
+        await asyncio.shield(self._failure)
+
+    # --- what others hand in and hear -------------------------------------------------------------------------
+
+    async def submit_block(self, block: Block) -> BlockResult:
+        """Take a block of our own, or of a user, as `ChainManager.accept_block`; peers hear of a new tip by itself."""
+        return await self.chain.accept_block(block, wanted=True)
+
+    async def submit_transaction(self, tx: Transaction) -> Entry:
+        """Take a transaction of our own, or of a user, and tell peers.
+
+        Raises:
+            ConsensusError, NotYet, PolicyError: as `Mempool.accept_transaction`.
+        """
+        entry = await self.mempool.accept_transaction(tx)
+        self.relay.transaction_entered(entry)
+        self._transaction_entered(tx)
+        return entry
+
+    def announce_again(self, tx: Transaction) -> None:
+        """Tell peers once more of a transaction of the mempool, such as a payment of ours that waits for long."""
+        self.relay.announce(tx.wtxid)
+
+    def on_tip_changed(self, callback: TipCallback) -> Callable[[], None]:
+        """Have `callback` called at each new tip, after the mempool has followed; returns what ends that.
+
+        It runs in the chain manager's task: it must not block and not raise. Setting an event is all that most do.
+        """
+        self._tip_callbacks[callback] = None
+
+        def end() -> None:
+            self._tip_callbacks.pop(callback, None)
+
+        return end
+
+    def on_transaction(self, callback: TransactionCallback) -> Callable[[], None]:
+        """Have `callback` called at each transaction that enters the mempool; returns what ends that."""
+        self._transaction_callbacks[callback] = None
+
+        def end() -> None:
+            self._transaction_callbacks.pop(callback, None)
+
+        return end
+
+    def set_partition(self, addresses: Iterable[Address]) -> None:
+        """Act from now on as if exactly these addresses could not be reached; kept over restarts.
+
+        Raises:
+            PartitionError, StorageError: nothing was changed.
+        """
+        self.peer_manager.set_partition(addresses)
+
+    # --- events of peers --------------------------------------------------------------------------------------
+
+    def peer_ready(self, peer: Peer) -> None:
+        """The handshake is done."""
+        for part in (self.serving, self.sync, self.relay):
+            self._run_for(peer, part.peer_ready, peer)
+
+    def peer_gone(self, peer: Peer) -> None:
+        """A peer that was ready is not there any more."""
+        for part in (self.serving, self.sync, self.relay):
+            self._run_for(peer, part.peer_gone, peer)
+
+    def peer_writable(self, peer: Peer) -> None:
+        """A peer that was slow to read has caught up."""
+        for part in (self.serving, self.relay):
+            self._run_for(peer, part.peer_writable, peer)
+
+    def peer_message(self, peer: Peer, message: Message) -> None:
+        """The peer said something."""
+        if self._running:
+            self._run_for(peer, self._route, peer, message)
+
+    def _run_for(self, peer: Peer, handle: Callable[[*_Args], None], *args: *_Args) -> None:
+        """Handle an event of a peer. A mistake of ours costs this connection only, and is in the log."""
+        try:
+            handle(*args)
+        except StorageError as error:
+            self._fail(error)
+        except Exception:  # noqa: BLE001 - logged with its traceback; one peer's event must not end the node
+            self._log.exception("event_not_handled", peer=peer.number, handler=handle.__qualname__)
+            self.peer_manager.disconnect(peer, "our own mistake")
+
+    def _route(self, peer: Peer, message: Message) -> None:
+        match message:
+            case Inv(items):
+                self._announced(peer, items)
+            case TxMessage():
+                self.relay.handle_transaction(peer, message)
+            case Headers():
+                self.sync.handle_headers(peer, message)
+            case BlockMessage():
+                self.sync.handle_block(peer, message)
+            case GetData(items):
+                self.serving.handle_get_data(peer, items)
+            case GetHeaders():
+                self.serving.handle_get_headers(peer, message)
+            case NotFound(items):
+                self.sync.handle_not_found(peer, _hashes(items, ItemKind.BLOCK))
+                self.relay.handle_not_found(peer, _hashes(items, ItemKind.TX))
+            case Addr():
+                self.addresses.handle_addr(peer, message, self.peers)
+            case GetAddr():
+                self.addresses.handle_get_addr(peer)
+            case _:
+                self._log.debug("message_unexpected", peer=peer.number, message=type(message).__name__)
+
+    def _announced(self, peer: Peer, items: Iterable[Item]) -> None:
+        items = list(items)
+        if any(item.kind is ItemKind.TX_BY_TXID for item in items):
+            self.peer_manager.punish(peer, 100, "a transaction announced by its txid")
+            return
+        self.relay.handle_announced(peer, map(WTxId, _hashes(items, ItemKind.TX)))
+        self.sync.handle_announced(peer, _hashes(items, ItemKind.BLOCK))
+
+    # --- events of the chain ----------------------------------------------------------------------------------
+
+    def _mempool_follows(self, change: TipChanged) -> Mapping[str, object]:
+        return self.mempool.on_tip_changed(change).facts()
+
+    def _tip_changed(self, change: TipChanged) -> None:
+        """Tell peers at once, then those who wait for a new tip."""
+        try:
+            if self._running:
+                self._announce_tip(change)
+                self.relay.tip_changed(change)
+                self.sync.tip_changed()
+            for callback in list(self._tip_callbacks):
+                callback(change)
+        except StorageError as error:
+            self._fail(error)
+        except Exception:  # noqa: BLE001 - logged with its traceback; the chain has moved on and must not stop
+            self._log.exception("tip_not_followed", height=change.new.height)
+
+    def _announce_tip(self, change: TipChanged) -> None:
+        entries = [self.chain.index.get(block.hash) for block in change.connected]
+        connected: list[BlockEntry] = [entry for entry in entries if entry is not None]
+        if not connected:
+            return
+        for peer in self.peers:
+            announcement = self.serving.announcement(self.sync.best_of(peer), connected)
+            if announcement is not None:
+                peer.send(announcement)
+
+    def _transaction_entered(self, tx: Transaction) -> None:
+        for callback in list(self._transaction_callbacks):
+            callback(tx)
+
+    # --- tasks ------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something to its end; awaited before the node has stopped. How many run is bounded by who asks."""
+        task = asyncio.get_running_loop().create_task(self._guard(work))
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except StorageError as error:
+            self._fail(error)
+        except Exception:  # noqa: BLE001 - logged with its traceback; nobody awaits this work's result
+            self._log.exception("work_failed")
+
+    def _fail(self, error: StorageError) -> None:
+        """The disk failed: the node cannot do its job. Whoever waits for the end of the node stops it."""
+        self._log.error("storage_failed", why=str(error))
+        if not self._failure.done():
+            self._failure.set_exception(error)
+            self._failure.exception()  # whoever waits hears of it; nobody has to
+
+
+def _hashes(items: Iterable[Item], kind: ItemKind) -> list[BlockHash]:
+    return [BlockHash(item.hash) for item in items if item.kind is kind]

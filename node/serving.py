@@ -1,0 +1,180 @@
+"""Answering peers: headers after a locator, bodies and transactions by hash. Each peer gets its share and no more.
+
+Bodies go out only as fast as the peer reads them and within an upload rate (A091). While a peer has more in line than
+`MAX_WANTED_BY_PEER`, nothing more is read from it; so what it asks for costs it waiting, and us a bounded queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from consensus.types import BlockHash, Transaction
+from node import gossip_limits as limits
+from node.block_index import BlockEntry
+from node.chain import ChainManager
+from node.peer import Peer
+from p2p.limits import MAX_HEADERS
+from p2p.messages import BlockMessage, GetHeaders, Headers, Item, ItemKind, NotFound, TxMessage
+from p2p.rate import TokenBucket
+
+FindTransaction = Callable[[Peer, ItemKind, bytes], Transaction | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Asker:
+    """A peer, as far as it asks."""
+
+    peer: Peer
+    upload: TokenBucket
+    wanted: deque[Item] = field(default_factory=deque)
+    missing: list[Item] = field(default_factory=list)
+    """Of `wanted`: what we do not have, to be told together."""
+    turn: asyncio.Handle | None = None
+    held: bool = False
+
+
+class Serving:
+    """Gives peers what they ask for."""
+
+    def __init__(self, chain: ChainManager, find_transaction: FindTransaction) -> None:
+        """
+        Args:
+            find_transaction: returns a transaction that a peer may be given, by wtxid or txid.
+        """
+        self._chain = chain
+        self._find_transaction = find_transaction
+        self._loop = asyncio.get_running_loop()
+        self._askers: dict[int, _Asker] = {}
+        self._raw_blocks: OrderedDict[BlockHash, bytes] = OrderedDict()
+        self.blocks_served = 0
+
+    def peer_ready(self, peer: Peer) -> None:
+        """Serve a new peer."""
+        bucket = TokenBucket(limits.UPLOAD_RATE, limits.UPLOAD_BURST, self._loop.time())
+        self._askers[peer.number] = _Asker(peer, bucket)
+
+    def peer_gone(self, peer: Peer) -> None:
+        """Forget what it asked for."""
+        asker = self._askers.pop(peer.number, None)
+        if asker is not None and asker.turn is not None:
+            asker.turn.cancel()
+
+    def peer_writable(self, peer: Peer) -> None:
+        """A slow peer has caught up: go on."""
+        asker = self._askers.get(peer.number)
+        if asker is not None:
+            self._plan(asker)
+
+    def stop(self) -> None:
+        """Serve nobody."""
+        for asker in list(self._askers.values()):
+            self.peer_gone(asker.peer)
+
+    # --- headers ----------------------------------------------------------------------------------------------
+
+    def handle_get_headers(self, peer: Peer, message: GetHeaders) -> None:
+        """Answer at once, with the headers of our best chain after the newest block of the locator on it."""
+        index = self._chain.index
+        start = index.locate([BlockHash(raw) for raw in message.locator])
+        stop = index.get(BlockHash(message.stop))
+        last = min(index.tip.height, start.height + MAX_HEADERS)
+        if stop is not None and index.on_best_chain(stop):
+            last = min(last, stop.height)
+        headers = self._raw_headers(index.tip.ancestor(last), start.height)
+        peer.send(Headers(headers))
+
+    def _raw_headers(self, last: BlockEntry, above: int) -> tuple[bytes, ...]:
+        found: list[bytes] = []
+        entry: BlockEntry | None = last
+        while entry is not None and entry.height > above:
+            found.append(self._chain.read_header(entry).encoded)
+            entry = entry.parent
+        found.reverse()
+        return tuple(found)
+
+    def announcement(self, known: BlockEntry | None, connected: Sequence[BlockEntry]) -> Headers | None:
+        """Return the headers that tell a peer of a new tip, or None if it has it.
+
+        Args:
+            known: the best header that the peer is known to have.
+            connected: what the tip has newly come by, oldest first; at least one.
+        """
+        tip = connected[-1]
+        if known is not None and known.descends_from(tip):
+            return None
+        new = [entry for entry in connected if known is None or not known.descends_from(entry)]
+        if len(new) > limits.ANNOUNCED_AT_ONCE:
+            new = new[-1:]
+        return Headers(tuple(self._chain.read_header(entry).encoded for entry in new))
+
+    # --- bodies -----------------------------------------------------------------------------------------------
+
+    def handle_get_data(self, peer: Peer, items: Sequence[Item]) -> None:
+        """Put items in line; what does not fit makes us stop reading until the line is half as long."""
+        asker = self._askers.get(peer.number)
+        if asker is None:
+            return
+        asker.wanted.extend(items)
+        if len(asker.wanted) >= limits.MAX_WANTED_BY_PEER and not asker.held:
+            asker.held = True
+            peer.link.hold_reading()
+        self._plan(asker)
+
+    def _plan(self, asker: _Asker, wait: float = 0.0) -> None:
+        if asker.turn is None and asker.wanted:
+            asker.turn = (
+                self._loop.call_later(wait, self._serve, asker) if wait else self._loop.call_soon(self._serve, asker)
+            )
+
+    def _serve(self, asker: _Asker) -> None:
+        """Give a peer some of what it wants, then let others have their turn."""
+        asker.turn = None
+        wait = 0.0
+        for _ in range(limits.SERVE_TURN):
+            if not asker.wanted or not asker.peer.ready or not asker.peer.link.is_writable:
+                break
+            if not self._give(asker, asker.wanted[0]):
+                wait = limits.MAX_BODY_WAIT_SECONDS
+                break
+            asker.wanted.popleft()
+        if asker.missing and (not asker.wanted or len(asker.missing) >= limits.SERVE_TURN):
+            asker.peer.send(NotFound(tuple(asker.missing)))
+            asker.missing.clear()
+        if asker.held and len(asker.wanted) <= limits.MAX_WANTED_BY_PEER // 2:
+            asker.held = False
+            asker.peer.link.release_reading()
+        if asker.peer.ready and asker.peer.link.is_writable:
+            self._plan(asker, wait)
+
+    def _give(self, asker: _Asker, item: Item) -> bool:
+        """Send one item, or note that we do not have it; False if the peer has had its share for now."""
+        message: TxMessage | BlockMessage | None = None
+        if item.kind is ItemKind.BLOCK:
+            raw = self._raw_block(BlockHash(item.hash))
+            message = None if raw is None else BlockMessage(raw)
+        else:
+            tx = self._find_transaction(asker.peer, item.kind, item.hash)
+            message = None if tx is None else TxMessage(tx.encoded)
+        if message is None:
+            asker.missing.append(item)
+            return True
+        if not asker.upload.take(self._loop.time(), len(message.raw)):
+            return False
+        self.blocks_served += item.kind is ItemKind.BLOCK
+        asker.peer.send(message)
+        return True
+
+    def _raw_block(self, block_hash: BlockHash) -> bytes | None:
+        """Return a stored block that is not known to be invalid."""
+        entry = self._chain.index.get(block_hash)
+        if entry is None or entry.invalid or not entry.has_body:
+            return None
+        raw = self._raw_blocks.pop(block_hash, None) or self._chain.read_raw_block(block_hash)
+        if raw is not None:
+            self._raw_blocks[block_hash] = raw
+            if len(self._raw_blocks) > limits.RAW_BLOCK_CACHE:
+                self._raw_blocks.popitem(last=False)
+        return raw

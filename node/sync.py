@@ -1,0 +1,207 @@
+"""Getting from the chain that we have to the one with the most work: headers first, then the bodies it lacks.
+
+Nothing here awaits but the answer of the chain manager, and nothing is decided after it that was looked at before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+
+from structlog.typing import FilteringBoundLogger
+
+from consensus.codec import decode_block
+from consensus.errors import ConsensusError
+from consensus.hashing import hash256
+from consensus.params import Params
+from consensus.types import HEADER_SIZE, Block, BlockHash
+from node import gossip_limits as limits
+from node.block_download import BlockDownload
+from node.block_index import BlockEntry
+from node.chain import ChainClosedError, ChainManager
+from node.chain_events import BlockResult, BlockStatus
+from node.header_sync import Control, HeaderSync
+from node.peer import Peer
+from p2p.messages import BlockMessage, GetData, Headers, Item, ItemKind
+
+_BLOCK_HEAD = b"\x92\xc4" + bytes((HEADER_SIZE,))
+"""How an encoded block begins: an array of two, whose first is bin(80)."""
+
+
+class Sync:
+    """Follows the best chain that any peer has."""
+
+    def __init__(
+        self,
+        params: Params,
+        chain: ChainManager,
+        control: Control,
+        log: FilteringBoundLogger,
+        spawn: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        """
+        Args:
+            control: drops peers.
+            spawn: runs a coroutine to its end, and awaits it before the node stops.
+        """
+        self._chain = chain
+        self._control = control
+        self._log = log
+        self._spawn = spawn
+        self._loop = asyncio.get_running_loop()
+        self._peers: dict[int, Peer] = {}
+        self._download = BlockDownload(chain.index)
+        self._headers = HeaderSync(
+            params, chain, control, log, on_header=self._peer_has, last_body=lambda: self._download.last_body
+        )
+        self._tick: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ask for nothing more."""
+        self._stopped = True
+        if self._tick is not None:
+            self._tick.cancel()
+
+    @property
+    def blocks_on_their_way(self) -> int:
+        """How many bodies were asked for and have not come."""
+        return len(self._download)
+
+    def owed_by(self, peer: Peer) -> int:
+        """Return how many bodies a peer was asked for that have not come."""
+        return self._download.owes(peer.number) if peer.number in self._peers else 0
+
+    def best_of(self, peer: Peer) -> BlockEntry | None:
+        """Return the header with the most work that a peer is known to have."""
+        return self._download.best_of(peer.number) if peer.number in self._peers else None
+
+    # --- events -----------------------------------------------------------------------------------------------
+
+    def peer_ready(self, peer: Peer) -> None:
+        """Learn what a new peer has."""
+        self._peers[peer.number] = peer
+        self._download.add_peer(peer.number)
+        self._headers.peer_ready(peer)
+
+    def peer_gone(self, peer: Peer) -> None:
+        """Ask others for what it owed."""
+        if self._peers.pop(peer.number, None) is not None:
+            self._download.remove_peer(peer.number)
+            self._headers.peer_gone(peer)
+            self._ask_all()
+
+    def tip_changed(self) -> None:
+        """The window has moved on."""
+        self._headers.go_on()
+        self._ask_all()
+
+    def header_due(self, entry: BlockEntry) -> None:
+        """A header that had come early is in the index now; whoever has its parent is likely to have it."""
+        for peer in list(self._peers.values()):
+            best = self._download.best_of(peer.number)
+            if best is not None and best is entry.parent:
+                self._headers.ask(peer)
+
+    def handle_headers(self, peer: Peer, message: Headers) -> None:
+        """Take headers, asked for or announced."""
+        self._headers.handle_headers(peer, message)
+
+    def handle_announced(self, peer: Peer, hashes: Iterable[BlockHash]) -> None:
+        """A peer says by inventory that it has blocks: ask for the headers of those that we do not know."""
+        for block_hash in hashes:
+            entry = self._chain.index.get(block_hash)
+            if entry is None:
+                self._headers.ask(peer)
+            else:
+                self._peer_has(peer, entry)
+
+    def handle_not_found(self, peer: Peer, hashes: Iterable[BlockHash]) -> None:
+        """A peer does not have bodies that it was asked for."""
+        for block_hash in hashes:
+            self._download.not_found(peer.number, block_hash)
+        self._ask_all()
+
+    def handle_block(self, peer: Peer, message: BlockMessage) -> None:
+        """Take a body, if it is one that we lack and whose header we know (A099)."""
+        raw = message.raw
+        if peer.number not in self._peers:
+            return
+        if raw[: len(_BLOCK_HEAD)] != _BLOCK_HEAD:
+            self._control.punish(peer, 100, "a block that is none")
+            return
+        block_hash = BlockHash(hash256(raw[len(_BLOCK_HEAD) : len(_BLOCK_HEAD) + HEADER_SIZE]))
+        entry = self._chain.index.get(block_hash)
+        if entry is None or entry.has_body or entry.invalid:
+            self._download.not_wanted(peer.number, block_hash)
+            self._ask(peer)
+            return
+        try:
+            block = decode_block(raw)
+        except ConsensusError as error:
+            self._control.punish(peer, 100, f"a block that cannot be read: {error}")
+            return
+        wanted = self._download.received(peer.number, block_hash, len(raw), self._loop.time())
+        self._spawn(self._accept(peer, block, len(raw), wanted=wanted))
+        self._ask(peer)
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    async def _accept(self, peer: Peer, block: Block, size: int, *, wanted: bool) -> None:
+        status: BlockStatus | None = None
+        try:
+            result = await self._chain.accept_block(block, wanted=wanted)
+            status = result.status
+            self._judge(peer, result)
+        except ChainClosedError:
+            return
+        finally:
+            self._download.judged(block.hash, size, stored=status is not BlockStatus.MUTATED)
+        self._ask_all()
+
+    def _judge(self, peer: Peer, result: BlockResult) -> None:
+        """Reward or punish whoever sent a block."""
+        match result.status:
+            case BlockStatus.CONNECTED | BlockStatus.SIDE_BRANCH:
+                peer.last_block = self._loop.time()
+            case BlockStatus.MUTATED:
+                self._control.punish(peer, 100, f"a body that is not its header's: {result.error}")
+            case BlockStatus.INVALID:
+                self._control.punish(peer, 100, f"an invalid block: {result.error}")
+            case _:
+                pass
+
+    def _peer_has(self, peer: Peer, entry: BlockEntry) -> None:
+        self._download.peer_has(peer.number, entry)
+        best = self._download.best_of(peer.number)
+        peer.synced_headers = best.height if best is not None else -1
+        self._ask(peer)
+
+    def _ask_all(self) -> None:
+        for peer in list(self._peers.values()):
+            self._ask(peer)
+
+    def _ask(self, peer: Peer) -> None:
+        """Ask a peer for the bodies that are its turn."""
+        if self._stopped or peer.number not in self._peers:
+            return
+        self._send(peer, self._download.next_for(peer.number, self._loop.time()))
+
+    def _send(self, peer: Peer, entries: list[BlockEntry]) -> None:
+        if not entries:
+            return
+        peer.send(GetData(tuple(Item(ItemKind.BLOCK, entry.hash) for entry in entries)))
+        if self._tick is None and not self._stopped:
+            self._tick = self._loop.call_later(limits.DOWNLOAD_TICK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Look for bodies that are late, and for peers that deliver none."""
+        self._tick = None
+        now = self._loop.time()
+        for number in self._download.stalled(now):
+            self._control.disconnect(self._peers[number], "owes blocks and delivers none")
+        for number, entry in self._download.late(now):
+            self._log.debug("block_asked_again", peer=number, height=entry.height)
+            self._send(self._peers[number], [entry])
+        if len(self._download) and self._tick is None:
+            self._tick = self._loop.call_later(limits.DOWNLOAD_TICK_SECONDS, self._look)
