@@ -97,8 +97,6 @@ class Rule(StrEnum):
     """Not exactly one satisfaction for each revealed key and preimage."""
     SATISFACTION_SIZE = "satisfaction-size"
     """A signature that is not 64 bytes, or a preimage that is not 32."""
-    WITNESS_SIZE = "witness-size"
-    """An encoded witness larger than 10,000 bytes."""
     BAD_SIGNATURE = "bad-signature"
     """A signature that does not verify, or is not in its one valid form (low S)."""
     BAD_PREIMAGE = "bad-preimage"

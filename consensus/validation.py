@@ -217,7 +217,7 @@ def check_spends(
         `BAD_SIGNATURE`.
 
     Raises:
-        ConsensusError: `WITNESS_COUNT`, `POLICY_MISMATCH`, a rule of the witness or of a leaf.
+        ConsensusError: `WITNESS_COUNT`; then for each witness a rule of its own, `POLICY_MISMATCH`, or a leaf's.
     """
     spent = [coins[outpoint] for outpoint in tx.core.inputs]
     places: dict[LockId, list[int]] = {}
@@ -228,10 +228,12 @@ def check_spends(
     message = spend_message(params.genesis_hash, tx.core, [coin.output for coin in spent])
     checks: list[SignatureCheck] = []
     for (lock, at_lock), witness in zip(places.items(), tx.witnesses, strict=True):
+        # First what bounds the policy, then its id, whose cost grows with the policy.
+        leaves = check_witness(witness)
         if policy_id(witness.policy) != lock:
             raise ConsensusError(Rule.POLICY_MISMATCH, lock=lock)
         digest = b""
-        for leaf, satisfaction in check_witness(witness):
+        for leaf, satisfaction in leaves:
             if type(leaf) is Key and satisfaction is not None:
                 digest = digest or lock_digest(message, lock)
                 checks.append(SignatureCheck(digest, leaf.key, satisfaction))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.codec import encode
+from consensus.codec import decode_policy, encode
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import tagged_hash
 from consensus.params import REGTEST
 from consensus.policy_text import PolicyTextError, format_policy, parse_policy
-from consensus.signatures import verify_all
+from consensus.signatures import public_key, verify_all
 from consensus.spend_policy import (
     Leaf,
     check_policy,
@@ -45,7 +47,7 @@ from consensus.types import (
     Witness,
 )
 from consensus.validation import check_spends
-from tests.support.rules import SECRETS, key, lock, outpoint, pay, spend
+from tests.support.rules import SECRETS, core, key, lock, outpoint, pay, spend
 
 PREIMAGE = b"p" * 32
 HASHED = Preimage(sha256(PREIMAGE).digest())
@@ -236,10 +238,48 @@ def test_satisfactions_have_their_size() -> None:
 
 
 def test_a_witness_has_at_most_10_000_bytes() -> None:
-    """The widest legal policy is far below; only a bound on the types keeps it so."""
-    hidden = Opaque(LockId(bytes(32)))
-    widest = Threshold(3, tuple(Threshold(15, (*(key(n) for n in range(1, 16)), hidden)) for _ in range(3)))
-    assert witness_cost(widest).size < 10_000
+    """It follows from the bound on nodes: the widest policy, of 59 keys and their signatures, is far below."""
+    keys = [Key(public_key(n.to_bytes(32, "big"))) for n in range(1, 60)]
+    widest = Threshold(4, tuple(Threshold(len(part), tuple(part)) for part in batched(keys, 15)))
+    assert len(check_policy(widest)) == 64
+    assert rule_of(widest, (bytes(64),) * 59) is None
+    assert witness_cost(widest).size < 7_000
+
+
+def batched(keys: list[Key], size: int) -> list[list[Key]]:
+    return [keys[i : i + size] for i in range(0, len(keys), size)]
+
+
+def test_a_huge_policy_costs_no_more_than_a_large_one() -> None:
+    """A064: 70,000 nodes that share their sub-trees, read from a transaction: the walk ends at the 65th."""
+    policy: Policy = Older(1)
+    for _ in range(3):
+        policy = Threshold(16, (policy,) * 16)
+    steps: list[str] = []
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        steps.append(event)
+
+    for shown in (policy, Threshold(1, (policy,)), Threshold(16, (policy,) * 16)):
+        read = decode_policy(encode(shown))
+        steps.clear()
+        sys.setprofile(count)
+        try:
+            rule = shape_of(read)
+        finally:
+            sys.setprofile(None)
+        assert rule in {Rule.POLICY_NODES, Rule.POLICY_DEPTH}
+        assert 0 < len(steps) < 1_000
+
+
+def test_the_shape_of_a_policy_is_checked_before_its_id() -> None:
+    """A064: an id costs a hash per node, so no policy earns one before its nodes are counted."""
+    huge: Policy = Threshold(16, (Threshold(16, (Older(1),) * 16),) * 16)
+    coins = {OUT: Coin(pay(1, 100), 1, False)}
+    tx = Transaction(core([OUT], [pay(2, 90)]), (Witness(huge, ()),))
+    with pytest.raises(ConsensusError) as error:
+        check_spends(REGTEST, SpendContext(100, 1_000), tx, coins)
+    assert error.value.rule is Rule.POLICY_NODES
 
 
 def test_satisfactions_stand_in_the_order_of_their_leaves() -> None:
