@@ -59,6 +59,7 @@ def root_of_branch(coinbase: bytes, branch: Sequence[bytes]) -> bytes:
 class Work:
     """One template, ready to be searched."""
 
+    height: int
     version: int
     previous: BlockHash
     time: int

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -18,8 +21,10 @@ from node.chain_events import BlockResult, BlockStatus
 
 DEFAULT_MAX_TRIES = 1_000_000
 """Of `generatetoaddress` for each block (Bitcoin Core: DEFAULT_MAX_TRIES)."""
-TRIES_AT_ONCE = 100_000
-"""Tries between two looks at the tip: less than a tenth of a second of one core."""
+FIRST_TRIES = 2_000
+"""Tries made first: no more than the workers do in line, which on `regtest` is always enough."""
+MORE_TRIES = 100_000
+"""Tries between two looks at the tip after that: less than a tenth of a second of one core."""
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds before a miner that ended is started again: doubled each time it ends soon."""
@@ -37,7 +42,7 @@ MAX_LINE = 4_096
 class ChainSink(TipView, Protocol):
     """What mining on demand asks of the chain manager."""
 
-    async def accept_block(self, block: Block) -> BlockResult:
+    async def accept_block(self, block: Block, *, wanted: bool = False) -> BlockResult:
         """Check and store a block; the tip follows if it has the most work."""
         ...
 
@@ -80,7 +85,7 @@ class Generator:
             if found is None:
                 continue
             block = Block(found, block.transactions)
-            result = await self._chain.accept_block(block)
+            result = await self._chain.accept_block(block, wanted=True)
             if result.error is not None:
                 raise result.error
             if result.status is BlockStatus.EARLY:
@@ -94,7 +99,7 @@ class Generator:
         """Search until the work is found, the tip is another, or the tries are used up; say how many were."""
         tried = 0
         while tried < max_tries and header.previous == self._chain.tip.hash:
-            tries = min(TRIES_AT_ONCE, max_tries - tried)
+            tries = min(MORE_TRIES if tried else FIRST_TRIES, max_tries - tried)
             found = await self._workers.search(header, tries)
             tried += tries
             if found is not None:
@@ -142,6 +147,21 @@ class ChildProcess(Protocol):
 Spawn = Callable[[Sequence[str]], Coroutine[None, None, ChildProcess]]
 
 
+def miner_command(rpc_url: str, cookie_file: Path, hashrate: int, address: str | None) -> list[str]:
+    """Return the command of a miner that mines for this process and ends with it."""
+    return [
+        sys.executable,
+        "-P",  # nothing from the folder that the daemon happens to stand in
+        "-m",
+        "miner.main",
+        f"--rpc-url={rpc_url}",
+        f"--cookie-file={cookie_file}",
+        f"--hashrate={hashrate}",
+        f"--parent={os.getpid()}",
+        *([] if address is None else [f"--address={address}"]),
+    ]
+
+
 async def spawn_process(command: Sequence[str]) -> ChildProcess:
     """Start a process whose output and errors come through one pipe."""
     return await asyncio.create_subprocess_exec(
@@ -150,6 +170,9 @@ async def spawn_process(command: Sequence[str]) -> ChildProcess:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         limit=MAX_LINE,
+        # Ctrl-C on a terminal goes to the daemon, which then ends its miner in order.
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
     )
 
 

@@ -116,7 +116,7 @@ class Ledger:
             self.connect(connected[-1])
         return TipChanged(disconnected, tuple(connected), old, self.tip, fork)
 
-    async def accept_block(self, block: Block) -> BlockResult:
+    async def accept_block(self, block: Block, *, wanted: bool = False) -> BlockResult:
         self.connect(block)
         return BlockResult(BlockStatus.CONNECTED, None, None)
 
