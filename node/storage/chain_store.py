@@ -85,8 +85,12 @@ class Step:
 class ChainStore:
     """One network's headers, bodies, undo records, coins and invalid marks."""
 
-    def __init__(self, database: Database, params: Params) -> None:
+    def __init__(self, database: Database, params: Params, *, reindex: bool = False) -> None:
         """Open the chain in `database`; an empty one gets the genesis block.
+
+        Args:
+            reindex: forget all but the bodies, however damaged the rest is; the chain manager then
+                rebuilds it from them when it starts. So it does where a reindex was begun before.
 
         Raises:
             OtherNetworkError: another network's chain is there, or an altered genesis block (A051, A132).
@@ -94,29 +98,29 @@ class ChainStore:
         """
         self._database = database
         self._params = params
-        if database.get(META, TIP_KEY) is None:
-            self._found()
-        self._check_genesis()
+        self._check_network()
+        if reindex or self.reindexing or database.get(META, TIP_KEY) is None:
+            self._begin()
+        if self.read_block(0, params.genesis_hash).encoded != params.genesis.encoded:
+            raise OtherNetworkError("the stored genesis block is not this network's")
 
-    def _found(self) -> None:
-        # A chain without a tip but with bodies has lost its records: those come back by a reindex.
+    def _check_network(self) -> None:
+        """Refuse a chain with another genesis block, before anything is written."""
+        for table in (HEADERS, BODIES):
+            for key, _ in self._database.scan(table, stop=(1).to_bytes(4, "big")):
+                if read_block_key(key)[1] != self._params.genesis_hash:
+                    raise OtherNetworkError("this chain belongs to another network (another genesis block)")
+
+    def _begin(self) -> None:
+        """Make the chain its genesis, in one write. Where there are other bodies, they are to be taken anew."""
         step = Step()
         genesis = self._params.genesis
         step.put_header(StoredHeader(0, genesis.header, 1, None))
         step.put_body(0, genesis, 1)
         step.put_tip(0, genesis.hash)
-        if next(self._database.scan(BODIES), None) is not None:
+        if next(self._database.scan(BODIES, start=(1).to_bytes(4, "big")), None) is not None:
             step.changes.append(Change(META, REINDEX_KEY, seal(REINDEX_KEY, b"\x01")))
-        self._database.write(step.changes)
-
-    def _check_genesis(self) -> None:
-        wanted = self._params.genesis_hash
-        for key, _ in self._database.scan(HEADERS, stop=(1).to_bytes(4, "big")):
-            if read_block_key(key)[1] != wanted:
-                raise OtherNetworkError("this chain belongs to another network (another genesis block)")
-        header = self.read_header(0, wanted)
-        if header.hash != wanted or self.read_block(0, wanted).encoded != self._params.genesis.encoded:
-            raise OtherNetworkError("the stored genesis block is not this network's")
+        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, INVALID, META))
 
     def write(self, step: Step) -> None:
         """Make all changes of a step, or none; durable once this returns.
@@ -181,6 +185,10 @@ class ChainStore:
             )
         return block
 
+    def has_undo(self, height: int, block_hash: BlockHash) -> bool:
+        """Tell whether a block was ever on the best chain, so that what takes it back is here."""
+        return self._database.get(UNDO, block_key(height, block_hash)) is not None
+
     def read_undo(self, height: int, block_hash: BlockHash) -> BlockUndo:
         """Return what takes a block back.
 
@@ -222,17 +230,8 @@ class ChainStore:
 
     @property
     def reindexing(self) -> bool:
-        """Whether a reindex has begun and not ended."""
+        """Whether the chain is still to be rebuilt from its bodies."""
         return self._database.get(META, REINDEX_KEY) is not None
-
-    def begin_reindex(self) -> None:
-        """Forget all but the bodies, in one write: the chain is genesis again, until the bodies are taken anew."""
-        step = Step()
-        genesis = self._params.genesis
-        step.put_header(StoredHeader(0, genesis.header, 1, None))
-        step.put_tip(0, genesis.hash)
-        step.changes.append(Change(META, REINDEX_KEY, seal(REINDEX_KEY, b"\x01")))
-        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, INVALID))
 
     def close(self) -> None:
         """Give the database back."""
