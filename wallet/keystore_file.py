@@ -167,7 +167,8 @@ def sealed_with(entropy: Entropy, body: KeystoreBody, protection: Sealed, secret
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: PLC0415 - as in _derive
 
     nonce = entropy.randbytes(12)
-    sealed = ChaCha20Poly1305(key).encrypt(nonce, encode_secret(secret), _readable_part(body))
+    readable = _readable_part(msgspec.structs.replace(body, protection=protection))
+    sealed = ChaCha20Poly1305(key).encrypt(nonce, encode_secret(secret), readable)
     return msgspec.structs.replace(body, protection=msgspec.structs.replace(protection, nonce=nonce, sealed=sealed))
 
 

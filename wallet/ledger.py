@@ -246,7 +246,8 @@ class Ledger:
         known = self.pending.get(txid)
         if known is None or not known.record.ours:
             raise UnknownTransactionError("there is no such payment of this wallet that is in no block")
-        self._put_pending(known._replace(record=replace(known.record, abandoned=True)))
+        for pending in self.pending.descendants(txid):
+            self._put_pending(pending._replace(record=replace(pending.record, abandoned=True)))
         self.pending.refresh()
         self.flush()
         self._log.info("payment_abandoned", txid=display_hash(txid))

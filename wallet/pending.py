@@ -95,6 +95,21 @@ class PendingSet:
                 todo += [outpoint.txid for outpoint in pending.transaction.core.inputs]
         return list(found.values())
 
+    def descendants(self, txid: TxId) -> list[PendingTx]:
+        """Return a transaction of this set with those that spend its outputs, or theirs."""
+        found: dict[TxId, PendingTx] = {}
+        todo = [txid]
+        while todo:
+            pending = self._all[todo.pop()]
+            if pending.txid not in found:
+                found[pending.txid] = pending
+                todo += self._children(pending)
+        return list(found.values())
+
+    def _children(self, pending: PendingTx) -> list[TxId]:
+        outputs = range(len(pending.transaction.core.outputs))
+        return [child for index in outputs for child in self._spenders.get(OutPoint(pending.txid, index), ())]
+
     # Changes; `refresh` after them
 
     def add(self, pending: PendingTx) -> None:
@@ -184,12 +199,10 @@ class PendingSet:
         self._states[txid] = verdict
         todo = [txid]
         while todo:
-            pending = self._all[todo.pop()]
-            for index in range(len(pending.transaction.core.outputs)):
-                for child in self._spenders.get(OutPoint(pending.txid, index), ()):
-                    if child not in self._states:
-                        self._states[child] = (_inherited(verdict[0]), verdict[1])
-                        todo.append(child)
+            for child in self._children(self._all[todo.pop()]):
+                if child not in self._states:
+                    self._states[child] = (_inherited(verdict[0]), verdict[1])
+                    todo.append(child)
 
     def _settle(self, contested: set[OutPoint]) -> None:
         taken: set[OutPoint] = set()
