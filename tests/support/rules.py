@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from consensus.codec import lock_digest, spend_message
 from consensus.merkle import merkle_root
@@ -35,6 +36,7 @@ def secret(n: int) -> bytes:
     return n.to_bytes(32, "big")
 
 
+@cache
 def key(n: int) -> Key:
     return Key(public_key(secret(n)))
 
@@ -42,6 +44,7 @@ def key(n: int) -> Key:
 SECRETS = {key(n).key: secret(n) for n in range(1, 17)}
 
 
+@cache
 def lock(n: int) -> LockId:
     return policy_id(key(n))
 
