@@ -9,14 +9,19 @@ import structlog
 from msgspec.structs import replace
 
 from consensus.apply import apply_block, revert_block
+from consensus.codec import MAX_BLOCK_SIZE, decode_block, display_hash
 from consensus.params import REGTEST, Params
 from consensus.signatures import SignatureCheck, verify_all
 from consensus.state import BlockUndo, ChainState, genesis_state
 from consensus.types import Block, Coin, OutPoint, Output, Transaction
-from consensus.validation import check_block, check_header
+from consensus.validation import MAX_BLOCK_SIGNATURES, check_block, check_header
+from miner.work import EXTRANONCE_SIZE
+from node.block_template import BLOCK_VERSION, BlockTemplate, BlockTemplates
 from node.chain_events import BlockResult, BlockStatus, TipChanged
+from node.clock import Clock
 from node.mempool import Mempool
-from tests.support.rules import mine, pay, spend
+from rpc import schema
+from tests.support.rules import lock, mine, pay, spend
 
 MATURITY = 5
 PARAMS: Params = replace(REGTEST, coinbase_maturity=MATURITY)
@@ -143,6 +148,13 @@ class Pool:
         self.mempool.on_tip_changed(self.ledger.mine(transactions, **how))
         self.mempool.check_invariants()
 
+    def connect(self, block: Block) -> None:
+        """Connect a block that was made elsewhere; the mempool follows."""
+        old = self.ledger.tip
+        self.ledger.connect(block)
+        self.mempool.on_tip_changed(TipChanged((), (block,), old, self.ledger.tip, old.height))
+        self.mempool.check_invariants()
+
     def reward(self, height: int) -> dict[OutPoint, Coin]:
         """The reward of the block of `height`."""
         outpoint = OutPoint(self.ledger.blocks[height].transactions[0].txid, 0)
@@ -164,3 +176,74 @@ def forward(
     values[0] += total - sum(values)
     outputs: list[Output] = [pay(to, value) for value in values]
     return spend(coins, outputs, memo=memo, **how)
+
+
+def template_answer(template: BlockTemplate) -> schema.BlockTemplate:
+    """A template as getblocktemplate gives it, as far as a miner reads it."""
+    return schema.BlockTemplate(
+        capabilities=["proposal"],
+        version=BLOCK_VERSION,
+        rules=[],
+        previousblockhash=display_hash(template.previous),
+        transactions=[
+            schema.TemplateTransaction(
+                data=entry.tx.encoded.hex(),
+                txid=display_hash(entry.tx.txid),
+                hash=display_hash(entry.tx.wtxid),
+                depends=[],
+                fee=entry.fee,
+                sigops=entry.signatures,
+            )
+            for entry in template.entries
+        ],
+        coinbasetxn=schema.CoinbaseTransaction(
+            data=template.coinbase.encoded.hex(),
+            txid=display_hash(template.coinbase.txid),
+            hash=display_hash(template.coinbase.wtxid),
+            extranonce_size=EXTRANONCE_SIZE,
+        ),
+        coinbasevalue=template.coinbase_value,
+        longpollid=template.longpoll_id,
+        target=f"{template.target:064x}",
+        mintime=template.min_time,
+        mutable=["time", "version", "coinbase"],
+        noncerange="00000000ffffffff",
+        sigoplimit=MAX_BLOCK_SIGNATURES,
+        sizelimit=MAX_BLOCK_SIZE,
+        curtime=template.time,
+        bits=f"{template.bits:08x}",
+        height=template.height,
+    )
+
+
+class NodeInMemory:
+    """What a miner sees of a node: templates, long polls and a place to hand blocks in."""
+
+    def __init__(self, pool: Pool, *, clock: Clock | None = None) -> None:
+        self.pool = pool
+        self.templates = BlockTemplates(PARAMS, pool.ledger, pool.mempool, clock or pool.clock)
+        self.failures: list[Exception] = []
+        """Raised by the next calls, one each."""
+        self.calls: list[str] = []
+        self.submitted: list[Block] = []
+
+    async def call(self, method: str, *params: Any, result: Any = None, timeout: float | None = None) -> Any:
+        self.calls.append(method)
+        if self.failures:
+            raise self.failures.pop(0)
+        if method == "submitblock":
+            block = decode_block(bytes.fromhex(params[0]))
+            if block.header.previous != self.pool.ledger.tip.hash:
+                return "stale"
+            self.submitted.append(block)
+            self.take(block)
+            return None
+        assert (method, result) == ("getblocktemplate", schema.BlockTemplate)
+        if "longpollid" in params[0]:
+            await self.templates.wait_for_news(params[0]["longpollid"], 60.0)
+        return template_answer(self.templates.create(lock(1)))
+
+    def take(self, block: Block) -> None:
+        """Connect a block, wherever it comes from."""
+        self.pool.connect(block)
+        self.templates.on_tip_changed()
