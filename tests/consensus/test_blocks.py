@@ -158,7 +158,7 @@ def test_a_coinbase_has_no_witnesses_issuances_or_burns() -> None:
 
 
 def test_a_block_has_at_most_4_mib() -> None:
-    """A017: one byte less than the bound passes the size check, one byte more does not."""
+    """A017: the size comes before the root, for a block that no decoder saw (see `test_rules` for the exact byte)."""
     filler = Witness(key(1), (bytes(64),) * 64)
     big = Transaction(core([outpoint(7)], [pay(1, 1)]), (filler,) * 90)
     many = [coinbase(1), *[big] * (MAX_BLOCK_SIZE // len(big.encoded))]

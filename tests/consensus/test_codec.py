@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +177,22 @@ def test_arrays_of_another_length_and_maps_are_refused() -> None:
     assert refused(encode((core, {}))) is Rule.MALFORMED
 
 
+@pytest.mark.parametrize("length", [2**17, 2**24, 2**32 - 1])
 @pytest.mark.parametrize("header", [b"\xdd", b"\xdf", b"\xc6", b"\xdb"])
-def test_a_huge_announced_length_costs_nothing(header: bytes) -> None:
-    """A030: array32, map32, bin32 and str32 of 2^32-1 with five bytes behind them."""
-    bomb = header + b"\xff" * 4 + b"12345"
-    for raw in (bomb, b"\x92" + bomb, b"\x92\x96\x01" + bomb, b"\x92\x96\x01\x90\x90\x90\x90" + bomb):
-        assert refused(raw) is Rule.MALFORMED
+def test_a_huge_announced_length_costs_nothing(header: bytes, length: int) -> None:
+    """A030: array32, map32, bin32 and str32 with five bytes behind them, in every place; no memory is set aside."""
+    bomb = header + length.to_bytes(4, "big") + b"12345"
+    places = (b"", b"\x92", b"\x92\x96\x01", b"\x92\x96\x01\x90", b"\x92\x96\x01\x90\x90\x90\x90")
+    tracemalloc.start()
+    try:
+        for place in places:
+            assert refused(place + bomb) is Rule.MALFORMED
+        with pytest.raises(ConsensusError) as error:
+            decode_block(b"\x92\xc4\x50" + bytes(80) + bomb)
+        assert error.value.rule is Rule.MALFORMED
+        assert tracemalloc.get_traced_memory()[1] < 2**19
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("levels", [10, 11, 50, 300, 3_000, 100_000])

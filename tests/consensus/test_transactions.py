@@ -118,16 +118,19 @@ def test_a_coinbase_matures_exactly_at_the_limit() -> None:
 
 
 def test_a_transaction_may_have_400_000_bytes_and_no_more() -> None:
-    """A017: the bound is on the encoded bytes."""
+    """A017: the bound is on the encoded bytes, to the byte."""
     filler = Witness(key(1), (bytes(64),))
-    tx = unsigned([OUT], [pay(1, 1)])
-    many = (400_000 - len(tx.encoded) - 2) // len(Transaction(tx.core, (filler,)).encoded[len(tx.encoded) :])
-    small = Transaction(tx.core, (filler,) * many)
-    room = 400_000 - len(small.encoded)
-    exact = Transaction(core([OUT], [pay(1, 1)], bytes(min(room, MAX_MEMO))), (filler,) * many)
-    assert len(exact.encoded) <= 400_000
+
+    def sized(witnesses: int, memo: int) -> Transaction:
+        return Transaction(core([OUT], [pay(1, 1)], bytes(memo)), (filler,) * witnesses)
+
+    each = len(sized(17, 0).encoded) - len(sized(16, 0).encoded)
+    more, memo = divmod(400_000 - len(sized(3_000, 0).encoded), each)
+    assert memo < MAX_MEMO
+    exact, above = sized(3_000 + more, memo), sized(3_000 + more, memo + 1)
+    assert (len(exact.encoded), len(above.encoded)) == (400_000, 400_001)
     assert alone(exact) is None
-    assert alone(Transaction(exact.core, (filler,) * (many + 2))) is Rule.TX_SIZE
+    assert alone(above) is Rule.TX_SIZE
 
 
 def test_a_transaction_of_64_bytes_is_refused() -> None:
