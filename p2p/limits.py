@@ -70,7 +70,7 @@ CLOSE_SECONDS: Final = 5.0
 # --- write buffer -------------------------------------------------------------------------------------------------
 
 WRITE_HIGH_WATER: Final = 256 * 1024
-"""Queued bytes at which a peer counts as slow: we stop reading from it and serve it no more bodies until it reads."""
+"""Queued bytes at which a peer counts as slow: it is served nothing more until it reads."""
 WRITE_LOW_WATER: Final = 64 * 1024
 """Queued bytes at which it is served again."""
 MAX_WRITE_BUFFER: Final = 16 * 1024 * 1024

@@ -1,7 +1,8 @@
 """The shell around a `PeerConnection`: feeds it, drains it, writes, re-arms its timer. It decides nothing about peers.
 
-Back-pressure is decided here, because here both directions meet: while a peer does not read what we wrote, we do not
-read what it writes, so that it cannot make us answer without end. If that lasts, the link is cut.
+Back-pressure: while a peer does not read what we wrote, `is_writable` is False and the node serves it nothing. If that
+lasts, the link is cut. We go on reading meanwhile, for if both sides stopped, two honest nodes that serve each other
+would wait for each other; the node calls `hold_reading` where a peer asks for more than it may have waiting.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class PeerLink:
     def release_reading(self) -> None:
         """Undo `hold_reading`."""
         self._held = False
-        if self._link is not None and self.is_writable:
+        if self._link is not None:
             self._link.resume_reading()
 
     # --- transport.LinkHandler --------------------------------------------------------------------------------
@@ -88,9 +89,8 @@ class PeerLink:
         self._pump()
 
     def paused(self) -> None:
-        """Stop listening to a peer that does not listen."""
+        """Write no more than must be, until the peer has read."""
         if self._link is not None and self._stall is None:
-            self._link.pause_reading()
             self._stall = self._loop.call_later(limits.SEND_STALL_SECONDS, self._cut_slow_reader)
 
     def writable(self) -> None:
@@ -99,8 +99,6 @@ class PeerLink:
             return
         self._stall.cancel()
         self._stall = None
-        if self._link is not None and not self._held:
-            self._link.resume_reading()
         if self.on_writable is not None and self.connection.state is State.READY:
             self.on_writable()
 

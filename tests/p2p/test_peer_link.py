@@ -111,7 +111,7 @@ async def test_an_event_handler_may_send_and_close() -> None:
     assert [type(event).__name__ for event in heard] == ["MessageReceived", "ConnectionClosed"]
 
 
-async def test_a_slow_reader_is_no_longer_read_and_served_again_when_it_reads() -> None:
+async def test_a_slow_reader_is_still_heard_and_served_again_when_it_reads() -> None:
     """A083: slow reader."""
     near, far = await connected(MemoryNetwork())
     caught_up = asyncio.Event()
@@ -126,7 +126,7 @@ async def test_a_slow_reader_is_no_longer_read_and_served_again_when_it_reads() 
     assert not is_served(far)
     near.link.send(GetAddr())
     await settle()
-    assert messages(far.events) == []  # it does not listen, so we do not either
+    assert messages(far.events) == [GetAddr()]  # if neither side listened, both would wait for ever
     near.link.release_reading()
     async with asyncio.timeout(30):
         await caught_up.wait()
@@ -138,8 +138,24 @@ async def test_a_slow_reader_is_no_longer_read_and_served_again_when_it_reads() 
     await far.until(ConnectionClosed)
 
 
+async def test_two_that_are_both_full_still_hear_each_other() -> None:
+    """A084"""
+    near, far = await connected(MemoryNetwork())
+    for link in (near.link, far.link):
+        link.paused()
+    for link in (near.link, far.link):
+        link.send(BlockMessage(b"late, but it comes"))
+    await settle()
+    for peer in (near, far):
+        assert len(messages(peer.events)) == 1
+        assert not is_served(peer)
+        peer.link.writable()
+    near.link.close()
+    await far.until(ConnectionClosed)
+
+
 async def test_a_reader_that_stays_slow_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A083, A084: a peer that never reads; both buffers full end the same way, by this timeout."""
+    """A083: a peer that never reads."""
     monkeypatch.setattr(limits, "SEND_STALL_SECONDS", 0.0)
     near, far = await connected(MemoryNetwork())
     near.link.hold_reading()

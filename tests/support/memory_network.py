@@ -21,6 +21,7 @@ class MemoryLink:
         self.handler = handler
         self.other: MemoryLink = self
         self._latency = latency
+        self._wire: deque[bytes] = deque()
         self._inbox: deque[bytes] = deque()
         self._unread = 0
         self._in_flight = 0
@@ -35,7 +36,9 @@ class MemoryLink:
         if self._gone or self._aborted or self._finishing or not data:
             return
         self._in_flight += len(data)
-        self._loop.call_later(self._latency, self.other._arrive, bytes(data))
+        # In line, because timers that are due at the same moment run in any order.
+        self._wire.append(bytes(data))
+        self._loop.call_later(self._latency, self._carry)
         if self.write_buffer_size() > limits.WRITE_HIGH_WATER and not self._writer_paused:
             self._writer_paused = True
             self._loop.call_soon(self._tell_paused)
@@ -66,6 +69,9 @@ class MemoryLink:
     def _tell_paused(self) -> None:
         if not self._gone and self._writer_paused:
             self.handler.paused()
+
+    def _carry(self) -> None:
+        self.other._arrive(self._wire.popleft())
 
     def _arrive(self, data: bytes) -> None:
         self.other._in_flight -= len(data)
