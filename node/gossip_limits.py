@@ -114,8 +114,11 @@ MAX_WANTED_BY_PEER: Final = 2_000
 UPLOAD_RATE: Final = 32.0 * 1024 * 1024
 UPLOAD_BURST: Final = 64.0 * 1024 * 1024
 """Bytes of bodies a second for one peer: eight of the largest blocks, which no peer can verify in that time (A091)."""
-MAX_BODY_WAIT_SECONDS: Final = 0.125
-"""Until a peer that has used up its upload is served again: at that rate one of the largest blocks is due by then."""
+HEADERS_RATE: Final = 20_000.0
+HEADERS_BURST: Final = 40_000.0
+"""Headers a second for one peer: ten full answers, each some 20 ms of reading; no peer checks them faster."""
+SHARE_WAIT_SECONDS: Final = 0.125
+"""Until a peer that has used up its share is served again: one of the largest blocks, or a full answer, is due then."""
 SERVE_TURN: Final = 16
 """Items served before all other peers get a turn."""
 RAW_BLOCK_CACHE: Final = 8

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TypeVarTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -267,11 +267,7 @@ class Node:
             case _:
                 self._log.debug("message_unexpected", peer=peer.number, message=type(message).__name__)
 
-    def _announced(self, peer: Peer, items: Iterable[Item]) -> None:
-        items = list(items)
-        if any(item.kind is ItemKind.TX_BY_TXID for item in items):
-            self.peer_manager.punish(peer, 100, "a transaction announced by its txid")
-            return
+    def _announced(self, peer: Peer, items: Sequence[Item]) -> None:
         self.relay.handle_announced(peer, map(WTxId, _hashes(items, ItemKind.TX)))
         self.sync.handle_announced(peer, _hashes(items, ItemKind.BLOCK))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from p2p.connection import State
@@ -51,6 +51,8 @@ class Peer:
     """Height of the best header that it is known to have; -1 if none is. Kept by `sync`, for display."""
     discouraged: bool = False
     """It comes from a discouraged host: first to go when slots are short."""
+    _holders: dict[str, None] = field(default_factory=dict)
+    """Who does not want it to be read for now."""
 
     @property
     def inbound(self) -> bool:
@@ -66,6 +68,17 @@ class Peer:
     def remote(self) -> Address:
         """The other end of the link; where we dialled, as long as there is none."""
         return self.link.remote or self.dialled or Address("", 0)
+
+    def hold_reading(self, part: str) -> None:
+        """Have nothing more read from it until `part`, and whoever else held it, has released it."""
+        self._holders[part] = None
+        self.link.hold_reading()
+
+    def release_reading(self, part: str) -> None:
+        """Undo `hold_reading` of the same part."""
+        self._holders.pop(part, None)
+        if not self._holders:
+            self.link.release_reading()
 
     def send(self, *messages: Message) -> None:
         """Send messages if the peer is ready; what comes after the end is dropped."""

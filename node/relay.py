@@ -259,7 +259,7 @@ class Relay:
         listener.arrived.append(tx)
         if len(listener.arrived) >= limits.MAX_TX_IN_WORK_PER_PEER and not listener.held:
             listener.held = True
-            listener.peer.link.hold_reading()
+            listener.peer.hold_reading("relay")
         if not self._working and not self._stopped:
             self._working = True
             self._spawn(self._work())
@@ -279,7 +279,7 @@ class Relay:
     def _release(self, listener: _Listener) -> None:
         if listener.held and len(listener.arrived) <= limits.MAX_TX_IN_WORK_PER_PEER // 2:
             listener.held = False
-            listener.peer.link.release_reading()
+            listener.peer.release_reading("relay")
             self._ask(listener)
 
     async def _check(self, listener: _Listener, tx: Transaction) -> None:

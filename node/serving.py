@@ -1,7 +1,7 @@
 """Answering peers: headers after a locator, bodies and transactions by hash. Each peer gets its share and no more.
 
-Bodies go out only as fast as the peer reads them and within an upload rate (A091). While a peer has more in line than
-`MAX_WANTED_BY_PEER`, nothing more is read from it; so what it asks for costs it waiting, and us a bounded queue.
+Answers go out only as fast as the peer reads them, bodies within an upload rate (A091). While a peer has more in line
+than `MAX_WANTED_BY_PEER`, nothing more is read from it: what it asks for costs it waiting, and us a bounded queue.
 """
 
 from __future__ import annotations
@@ -28,12 +28,20 @@ class _Asker:
     """A peer, as far as it asks."""
 
     peer: Peer
+    headers: TokenBucket
     upload: TokenBucket
+    locators: deque[GetHeaders] = field(default_factory=deque)
+    """Asked for headers; answered before anything in `wanted`."""
     wanted: deque[Item] = field(default_factory=deque)
     missing: list[Item] = field(default_factory=list)
     """Of `wanted`: what we do not have, to be told together."""
     turn: asyncio.Handle | None = None
     held: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """How many answers it waits for."""
+        return len(self.locators) + len(self.wanted)
 
 
 class Serving:
@@ -53,8 +61,10 @@ class Serving:
 
     def peer_ready(self, peer: Peer) -> None:
         """Serve a new peer."""
-        bucket = TokenBucket(limits.UPLOAD_RATE, limits.UPLOAD_BURST, self._loop.time())
-        self._askers[peer.number] = _Asker(peer, bucket)
+        now = self._loop.time()
+        headers = TokenBucket(limits.HEADERS_RATE, limits.HEADERS_BURST, now)
+        upload = TokenBucket(limits.UPLOAD_RATE, limits.UPLOAD_BURST, now)
+        self._askers[peer.number] = _Asker(peer, headers, upload)
 
     def peer_gone(self, peer: Peer) -> None:
         """Forget what it asked for."""
@@ -76,15 +86,25 @@ class Serving:
     # --- headers ----------------------------------------------------------------------------------------------
 
     def handle_get_headers(self, peer: Peer, message: GetHeaders) -> None:
-        """Answer at once, with the headers of our best chain after the newest block of the locator on it."""
+        """Answer with the headers of our best chain after the newest block of the locator on it."""
+        asker = self._askers.get(peer.number)
+        if asker is not None:
+            asker.locators.append(message)
+            self._hold(asker)
+            self._plan(asker)
+
+    def _give_headers(self, asker: _Asker, message: GetHeaders) -> bool:
+        """Send headers; False if the peer has had its share for now."""
         index = self._chain.index
         start = index.locate([BlockHash(raw) for raw in message.locator])
         stop = index.get(BlockHash(message.stop))
         last = min(index.tip.height, start.height + MAX_HEADERS)
         if stop is not None and index.on_best_chain(stop):
             last = min(last, stop.height)
-        headers = self._raw_headers(index.tip.ancestor(last), start.height)
-        peer.send(Headers(headers))
+        if not asker.headers.take(self._loop.time(), max(1, last - start.height)):
+            return False
+        asker.peer.send(Headers(self._raw_headers(index.tip.ancestor(last), start.height)))
+        return True
 
     def _raw_headers(self, last: BlockEntry, above: int) -> tuple[bytes, ...]:
         found: list[bytes] = []
@@ -118,13 +138,16 @@ class Serving:
         if asker is None:
             return
         asker.wanted.extend(items)
-        if len(asker.wanted) >= limits.MAX_WANTED_BY_PEER and not asker.held:
-            asker.held = True
-            peer.link.hold_reading()
+        self._hold(asker)
         self._plan(asker)
 
+    def _hold(self, asker: _Asker) -> None:
+        if asker.waiting >= limits.MAX_WANTED_BY_PEER and not asker.held:
+            asker.held = True
+            asker.peer.hold_reading("serving")
+
     def _plan(self, asker: _Asker, wait: float = 0.0) -> None:
-        if asker.turn is None and asker.wanted:
+        if asker.turn is None and asker.waiting:
             asker.turn = (
                 self._loop.call_later(wait, self._serve, asker) if wait else self._loop.call_soon(self._serve, asker)
             )
@@ -134,18 +157,24 @@ class Serving:
         asker.turn = None
         wait = 0.0
         for _ in range(limits.SERVE_TURN):
-            if not asker.wanted or not asker.peer.ready or not asker.peer.link.is_writable:
+            if not asker.waiting or not asker.peer.ready or not asker.peer.link.is_writable:
                 break
+            if asker.locators:
+                if self._give_headers(asker, asker.locators[0]):
+                    asker.locators.popleft()
+                else:
+                    wait = limits.SHARE_WAIT_SECONDS
+                break  # dear enough to be a whole turn
             if not self._give(asker, asker.wanted[0]):
-                wait = limits.MAX_BODY_WAIT_SECONDS
+                wait = limits.SHARE_WAIT_SECONDS
                 break
             asker.wanted.popleft()
         if asker.missing and (not asker.wanted or len(asker.missing) >= limits.SERVE_TURN):
             asker.peer.send(NotFound(tuple(asker.missing)))
             asker.missing.clear()
-        if asker.held and len(asker.wanted) <= limits.MAX_WANTED_BY_PEER // 2:
+        if asker.held and asker.waiting <= limits.MAX_WANTED_BY_PEER // 2:
             asker.held = False
-            asker.peer.link.release_reading()
+            asker.peer.release_reading("serving")
         if asker.peer.ready and asker.peer.link.is_writable:
             self._plan(asker, wait)
 
