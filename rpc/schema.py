@@ -160,6 +160,8 @@ class TxOutSetInfo(Result, frozen=True, kw_only=True):
 
     height: int
     bestblock: str
+    transactions: int
+    """How many transactions still have an output that nobody has spent."""
     txouts: int
     """Coins: outputs that nobody has spent."""
     total_amount: Dure
@@ -265,11 +267,18 @@ class PeerInfo(Result, frozen=True, kw_only=True):
     startingheight: int
     synced_headers: int
     synced_blocks: int
-    inflight: list[int]
-    """Heights of blocks that it was asked for."""
+    inflight: int
+    """How many blocks it was asked for that have not come."""
     misbehaviour: int
     """Its score; it is disconnected at 100."""
     connection_type: str
+
+
+class AddedNode(Result, frozen=True, kw_only=True):
+    """One node that was added (getaddednodeinfo)."""
+
+    addednode: str
+    connected: bool
 
 
 class LocalAddress(Result, frozen=True, kw_only=True):
@@ -511,11 +520,21 @@ class RescanResult(Result, frozen=True, kw_only=True):
     stop_height: int
 
 
-class CreatedWallet(Result, frozen=True, kw_only=True):
-    """createwallet, restorewallet and encryptwallet."""
+class AddressInfo(Result, frozen=True, kw_only=True):
+    """getaddressinfo."""
 
-    name: str
-    warnings: list[str]
+    address: str
+    scriptPubKey: str
+    """The lock, hex."""
+    ismine: bool
+
+
+class SentAll(Result, frozen=True, kw_only=True):
+    """sendall."""
+
+    txid: str
+    complete: bool
+    """Whether nothing that can be spent is left."""
 
 
 # Control
@@ -533,4 +552,3 @@ class RpcInfo(Result, frozen=True, kw_only=True):
     """getrpcinfo."""
 
     active_commands: list[ActiveCommand]
-    logpath: str

@@ -1,0 +1,1 @@
+"""How others use a node: JSON-RPC over HTTP, in Bitcoin Core's shape."""

@@ -1,0 +1,19 @@
+"""All methods of the API."""
+
+from __future__ import annotations
+
+from node.api.method import Method
+from node.api.methods import chain, control, mempool, mining, network, partition, transactions, wallet, wallet_keys
+
+ALL: tuple[Method, ...] = (
+    *chain.METHODS,
+    *mempool.METHODS,
+    *transactions.METHODS,
+    *mining.METHODS,
+    *network.METHODS,
+    *partition.METHODS,
+    *wallet.METHODS,
+    *wallet_keys.METHODS,
+    *control.METHODS,
+)
+"""Every method there is; `node.api.method.by_name` leaves out those that a network does not have."""

@@ -1,0 +1,314 @@
+"""JSON-RPC over HTTP as Bitcoin Core answers it, version 1 and 2, alone and in batches.
+
+What is wrong with the HTTP is answered by a status; what is wrong with a call, by an error object. A call's error is
+HTTP 200, but for two of version 1 (400 and 404, as in Bitcoin Core), and never 500: a failure of ours is an error
+object too, and its story is in the log only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web_protocol
+from aiohttp.web_exceptions import HTTPException
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
+from aiohttp.web_runner import ServerRunner, SockSite
+from aiohttp.web_server import Server
+from structlog.typing import FilteringBoundLogger
+
+from node.api.access import MAX_BODY, Access, HttpRefusal, Role
+from node.api.json_text import JsonError, parse_json
+from node.api.method import Method
+from node.api.services import RunningCall, Services
+from node.storage.errors import StorageError
+from rpc.encoding import encode
+from rpc.errors import ErrorCode, RpcError
+
+MAX_BATCH = 1_000
+"""Calls in one body. They are made one after the other."""
+MAX_REQUESTS = 64
+"""Requests in hand at once, as many as Bitcoin Core queues (rpcworkqueue); the next are turned away with 503."""
+MAX_WAITING = 64
+"""Calls that wait for something to happen; they cost next to nothing, and leave room for the others (A176)."""
+MAX_CONNECTIONS = 512
+"""Open connections, idle ones included."""
+IDLE_SECONDS = 30.0
+"""For a request's head to arrive, from connecting or from the answer before."""
+BODY_SECONDS = 30.0
+"""For a request's body to arrive."""
+FAILED_LOGIN_SECONDS = 0.25
+"""An answer to a wrong password comes so late (Bitcoin Core), to slow guessing down."""
+STOP_SECONDS = 5.0
+"""How long a stop waits for calls in hand. Those that wait for something are ended at once."""
+_HEADERS = {"Server": "dure", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class RpcServer:
+    """Answers calls of `methods` at one address."""
+
+    def __init__(
+        self, services: Services, methods: Mapping[str, Method], access: Access, log: FilteringBoundLogger
+    ) -> None:
+        self._services = services
+        self._methods = methods
+        self._access = access
+        self._log = log
+        self._requests = 0
+        self._waiting: set[asyncio.Task[object]] = set()
+        self._working: set[asyncio.Task[object]] = set()
+        self._stopping = False
+        self._runner: ServerRunner | None = None
+
+    async def start(self, site: Any) -> None:
+        """Answer calls at a bound socket from now on."""
+        self._runner = ServerRunner(_HttpServer(self._handle, handler_cancellation=True), shutdown_timeout=STOP_SECONDS)
+        await self._runner.setup()
+        await SockSite(self._runner, site).start()
+
+    async def stop(self) -> None:
+        """Take no more calls, end those that wait, let the others finish, and close."""
+        self._stopping = True
+        for task in self._waiting:
+            task.cancel()
+        if self._working:
+            await asyncio.wait(self._working, timeout=STOP_SECONDS)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # HTTP
+
+    async def _handle(self, request: BaseRequest) -> StreamResponse:
+        try:
+            async with self._slot():
+                return await self._answer(request)
+        except HttpRefusal as refusal:
+            # The rest of such a request may be anything, so nothing more is read from its connection.
+            response = Response(
+                status=refusal.status, text=refusal.sentence + "\n", headers={**_HEADERS, **refusal.headers}
+            )
+            response.force_close()
+            return response
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self._stopping or self._requests - len(self._waiting) >= MAX_REQUESTS:
+            raise HttpRefusal(503, "Work queue depth exceeded.", {"Retry-After": "1"})
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
+    async def _answer(self, request: BaseRequest) -> Response:
+        self._access.check_origin(request.method, request.path, request.headers)
+        role = self._access.login(request.headers)
+        if role is None:
+            self._log.warning("rpc_login_failed", address=request.remote)
+            await asyncio.sleep(FAILED_LOGIN_SECONDS)
+            raise HttpRefusal(401, "User name or password is wrong.", {"WWW-Authenticate": 'Basic realm="jsonrpc"'})
+        self._access.check_content(request.headers)
+        body = await _read_body(request)
+        status, answer = await self._answer_body(body, role)
+        if not answer:
+            return Response(status=204, headers=_HEADERS)
+        return Response(status=status, body=answer + b"\n", content_type="application/json", headers=_HEADERS)
+
+    # JSON-RPC
+
+    async def _answer_body(self, body: bytes, role: Role) -> tuple[int, bytes]:
+        """Return the HTTP status and the answer; no answer to notifications only."""
+        try:
+            value = parse_json(body)
+        except JsonError as error:
+            return 400, encode(_Call.error_answer(None, RpcError(ErrorCode.PARSE_ERROR, f"Parse error: {error}")))
+        if not isinstance(value, list):
+            return await self._answer_call(value, role)
+        if len(value) > MAX_BATCH:
+            too_many = RpcError(ErrorCode.INVALID_REQUEST, f"A batch has at most {MAX_BATCH} calls")
+            return 400, encode(_Call.error_answer(None, too_many))
+        answers = [answer for each in value if (answer := (await self._answer_call(each, role, batch=True))[1])]
+        if value and not answers:
+            return 204, b""
+        return 200, b"[" + b",".join(answers) + b"]"
+
+    async def _answer_call(self, value: object, role: Role, *, batch: bool = False) -> tuple[int, bytes]:
+        call: _Call | None = None
+        try:
+            call = _Call(value)
+            method = self._find(call, role, batch=batch)
+            result = await self._perform(method, method.bind(call.params))
+            return (204, b"") if call.notification else (200, encode(call.answer(result)))
+        except RpcError as error:
+            if call is not None and call.notification:
+                return 204, b""
+            return _status(call, error), encode(_Call.error_answer(call, error))
+
+    def _find(self, call: _Call, role: Role, *, batch: bool) -> Method:
+        method = self._methods.get(call.method)
+        if method is None:
+            raise RpcError(ErrorCode.METHOD_NOT_FOUND, "Method not found")
+        if role is Role.READER and not method.reads:
+            self._log.warning("rpc_method_forbidden", method=method.name)
+            if not batch:
+                raise HttpRefusal(403, f"A reader may not call {method.name}.")
+            raise RpcError(ErrorCode.INVALID_REQUEST, f"A reader may not call {method.name}")
+        if method.needs_wallet and self._services.wallet is None:
+            raise RpcError(ErrorCode.WALLET_NOT_FOUND, "This node runs without a wallet")
+        return method
+
+    async def _perform(self, method: Method, bound: dict[str, Any]) -> object:
+        """Run a call to its end, even if its caller goes away meanwhile; one that only waits ends with its caller."""
+        if method.waits and len(self._waiting) >= MAX_WAITING:
+            raise HttpRefusal(503, "Too many calls wait already.", {"Retry-After": "1"})
+        task: asyncio.Task[object] = asyncio.create_task(self._run(method, bound), name=f"rpc {method.name}")
+        kept = self._waiting if method.waits else self._working
+        kept.add(task)
+        task.add_done_callback(kept.discard)
+        task.add_done_callback(_hear)
+        try:
+            return await (task if method.waits else asyncio.shield(task))
+        except asyncio.CancelledError:
+            if self._stopping and task.cancelled():
+                raise HttpRefusal(503, "The node is stopping.") from None
+            raise
+
+    async def _run(self, method: Method, bound: dict[str, Any]) -> object:
+        running = RunningCall(method.name, time.monotonic())
+        self._services.running_calls[id(running)] = running
+        try:
+            return await method.function(self._services, **bound)
+        except RpcError:
+            raise
+        except StorageError as error:
+            self._services.fail(error)
+            raise RpcError(ErrorCode.DATABASE_ERROR, "The node's storage failed; it stops. Its log says why.") from None
+        except Exception as error:  # noqa: BLE001 - logged with its traceback; a mistake of ours costs one call
+            self._log.error("rpc_failed", method=method.name, exc_info=error)
+            raise RpcError(ErrorCode.INTERNAL_ERROR, "The node failed to do this. Its log says why.") from None
+        finally:
+            del self._services.running_calls[id(running)]
+
+
+class _Call:
+    """One call, of JSON-RPC 2.0 or of 1.0 and 1.1, which Bitcoin Core treats alike."""
+
+    def __init__(self, value: object) -> None:
+        """
+        Raises:
+            RpcError: `INVALID_REQUEST`.
+        """
+        if not isinstance(value, dict):
+            raise RpcError(ErrorCode.INVALID_REQUEST, "Invalid Request object")
+        self.id: object = value.get("id")
+        version = value.get("jsonrpc")
+        self.version2 = version == "2.0"
+        self.notification = self.version2 and "id" not in value
+        method, params = value.get("method"), value.get("params")
+        self._check(version, method, params)
+        self.method: str = str(method)
+        self.params: list[object] | dict[str, object] = [] if params is None else params
+
+    def _check(self, version: object, method: object, params: object) -> None:
+        if version not in {None, "1.0", "1.1", "2.0"} if isinstance(version, str | None) else True:
+            raise RpcError(ErrorCode.INVALID_REQUEST, "JSON-RPC version not supported")
+        if isinstance(self.id, list | dict | bool) or (isinstance(self.id, str) and len(self.id) > 1_000):
+            self.id = None
+            raise RpcError(ErrorCode.INVALID_REQUEST, "The id must be a text, a number or null")
+        if method is None:
+            raise RpcError(ErrorCode.INVALID_REQUEST, "Missing method")
+        if not isinstance(method, str):
+            raise RpcError(ErrorCode.INVALID_REQUEST, "Method must be a string")
+        if not isinstance(params, list | dict | None):
+            raise RpcError(ErrorCode.INVALID_REQUEST, "Params must be an array or object")
+
+    def answer(self, result: object) -> dict[str, object]:
+        """Return the answer of a call that was done."""
+        if self.version2:
+            return {"jsonrpc": "2.0", "result": result, "id": self.id}
+        return {"result": result, "error": None, "id": self.id}
+
+    @staticmethod
+    def error_answer(call: _Call | None, error: RpcError) -> dict[str, object]:
+        """Return the answer of a call that was refused, or that was no call."""
+        told = {"code": int(error.code), "message": error.message}
+        if call is not None and call.version2:
+            return {"jsonrpc": "2.0", "error": told, "id": call.id}
+        return {"result": None, "error": told, "id": None if call is None else call.id}
+
+
+def _status(call: _Call | None, error: RpcError) -> int:
+    """Return the HTTP status of a single call that was refused."""
+    if call is None or not call.version2:
+        return {ErrorCode.INVALID_REQUEST: 400, ErrorCode.METHOD_NOT_FOUND: 404}.get(ErrorCode(error.code), 200)
+    return 200
+
+
+def _hear(task: asyncio.Task[object]) -> None:
+    """Take note of how a call ended, so that nobody asks for it after its caller has gone away."""
+    if not task.cancelled():
+        task.exception()
+
+
+# HTTP, below
+
+
+class _HttpServer(Server):
+    """aiohttp's low-level server: bounded in connections, and silent about what it is made of."""
+
+    def __call__(self) -> web_protocol.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_SECONDS,
+            access_log=None,  # type: ignore[arg-type] # None is documented as "no log"
+            auto_decompress=False,
+            lingering_time=0,
+        )
+
+    def connection_made(self, handler: web_protocol.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+
+
+class _Connection(web_protocol.RequestHandler):
+    def handle_error(
+        self,
+        request: BaseRequest,  # noqa: ARG002 - aiohttp's signature
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it may quote the request
+    ) -> StreamResponse:
+        """Answer what is no HTTP (A167), without the words of the parser, which may quote it."""
+        if isinstance(exc, HTTPException):
+            status = exc.status
+        if status >= 500:
+            self.log_exception("Unhandled exception", exc_info=exc)
+        response = Response(status=status, text="Bad request.\n", headers=_HEADERS)
+        response.force_close()
+        return response
+
+
+async def _read_body(request: BaseRequest) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        HttpRefusal: 408 if it does not arrive in time, 413 if it is too long, 400 if it breaks off.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > MAX_BODY:
+                    raise HttpRefusal(413, f"The body has more than {MAX_BODY} bytes.")
+    except TimeoutError:
+        raise HttpRefusal(408, "The body did not arrive in time.") from None
+    except (web_protocol.PayloadAccessError, ConnectionError):
+        raise HttpRefusal(400, "The body broke off.") from None
+    return bytes(body)

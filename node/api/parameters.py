@@ -1,0 +1,122 @@
+"""What methods take: types that JSON has no name for, and how each is read. Errors name the parameter."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from consensus.codec import MAX_BLOCK_SIZE
+from rpc.encoding import Dure
+from rpc.errors import ErrorCode, RpcError
+
+Count = Annotated[int, Meta(ge=0, le=100_000)]
+Height = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Seconds = Annotated[int, Meta(ge=0, le=100_000_000)]
+AddressText = Annotated[str, Meta(max_length=256)]
+Label = Annotated[str, Meta(max_length=255)]
+HostPort = Annotated[str, Meta(min_length=1, max_length=300)]
+
+
+class HashHex(bytes):
+    """The id of a block or transaction: 64 hex digits, reversed as people see them; here 32 bytes as hashed."""
+
+
+class LockHex(bytes):
+    """A hash in byte order: 64 hex digits."""
+
+
+class Hex(bytes):
+    """Bytes in hex."""
+
+
+class FeeRate(int):
+    """A fee rate: in JSON grain per byte, with at most 3 decimals; here grain per 1,000 bytes."""
+
+
+class BadParameter(ValueError):
+    """A parameter that cannot be read. `text` follows the parameter's name in the message."""
+
+    def __init__(self, code: ErrorCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def read_parameter(name: str, kind: Any, value: object) -> Any:
+    """Return a parameter in its type.
+
+    Args:
+        value: plain JSON: dict, list, str, int, Decimal, bool, None.
+
+    Raises:
+        RpcError: `TYPE_ERROR` if JSON's type is not the right one, else `INVALID_PARAMETER` or what fits better.
+    """
+    try:
+        return msgspec.convert(value, kind, dec_hook=_read_special)
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        if isinstance(cause, BadParameter):
+            raise RpcError(cause.code, f"{name} {cause.text}") from None
+        text = str(error).replace("`", "")
+        wrong_type = text.startswith("Expected") and ", got" in text
+        code = ErrorCode.TYPE_ERROR if wrong_type else ErrorCode.INVALID_PARAMETER
+        raise RpcError(code, f"{name}: {text[:1].lower()}{text[1:]}") from None
+
+
+def _read_special(kind: type, value: object) -> object:
+    if kind is Dure:
+        return _amount(value)
+    if kind is FeeRate:
+        return _fee_rate(value)
+    if not isinstance(value, str):
+        raise BadParameter(ErrorCode.TYPE_ERROR, "must be a string")
+    if kind is Hex:
+        return _hex(value)
+    raw = _hash(value)
+    return HashHex(raw[::-1]) if kind is HashHex else LockHex(raw)
+
+
+def _amount(value: object) -> Dure:
+    try:
+        amount = Dure.parse(value)
+    except ValueError:
+        # Not the value itself: whatever it is, it need not stand in a log.
+        raise BadParameter(
+            ErrorCode.TYPE_ERROR, "is not an amount: a number of DURE with at most 8 decimals, such as 12.5"
+        ) from None
+    if amount.grain < 0:
+        raise BadParameter(ErrorCode.TYPE_ERROR, "is out of range: an amount is not negative")
+    return amount
+
+
+def _fee_rate(value: object) -> FeeRate:
+    text = str(value) if isinstance(value, int | Decimal | str) and not isinstance(value, bool) else ""
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?", text)
+    if not match:
+        raise BadParameter(ErrorCode.TYPE_ERROR, "is not a fee rate: grain per byte, at most 3 decimals")
+    return FeeRate(int(match[1]) * 1_000 + int((match[2] or "").ljust(3, "0")))
+
+
+def _hash(text: str) -> bytes:
+    if len(text) != 64:
+        raise BadParameter(ErrorCode.INVALID_PARAMETER, f"must be of length 64 (not {len(text)}, for {text[:80]!r})")
+    if not _is_hex(text):
+        raise BadParameter(ErrorCode.INVALID_PARAMETER, f"must be hexadecimal string (not {text!r})")
+    return bytes.fromhex(text)
+
+
+def _hex(text: str) -> Hex:
+    if len(text) > 2 * MAX_BLOCK_SIZE:
+        raise BadParameter(ErrorCode.DESERIALIZATION_ERROR, f"has more than {2 * MAX_BLOCK_SIZE} hex digits")
+    if len(text) % 2 or not _is_hex(text):
+        raise BadParameter(ErrorCode.DESERIALIZATION_ERROR, "is not hex")
+    return Hex(bytes.fromhex(text))
+
+
+def _is_hex(text: str) -> bool:
+    # bytes.fromhex would pass over blanks.
+    return text.isascii() and text.isalnum() and all(c in "0123456789abcdefABCDEF" for c in set(text))

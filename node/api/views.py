@@ -1,0 +1,178 @@
+"""Values of the node as results of the API: what a person or a client is shown of a block, a transaction, a wallet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from consensus.address import encode_address
+from consensus.amounts import format_amount
+from consensus.codec import display_hash
+from consensus.params import Params
+from consensus.policy_text import format_policy
+from consensus.pow import target_from_bits
+from consensus.types import Coin, Header, OutPoint, Output, Transaction
+from consensus.validation import count_signatures
+from node.block_index import BlockEntry
+from node.chain import ChainManager
+from node.relay_policy import virtual_size
+from node.storage.chain_store import ChainStore
+from rpc import schema
+from rpc.encoding import Dure
+
+EASIEST_BITS = 0x1D00FFFF
+"""Difficulty 1, as in Bitcoin."""
+
+
+def difficulty(bits: int) -> float:
+    """Return how many times harder than Bitcoin's easiest target; for people, never for a rule."""
+    return target_from_bits(EASIEST_BITS) / target_from_bits(bits)
+
+
+def hex_work(work: int) -> str:
+    """Return expected hashes as 64 hex digits."""
+    return f"{work:064x}"
+
+
+def target_hex(bits: int) -> str:
+    """Return a target as 64 hex digits, the highest first."""
+    return f"{target_from_bits(bits):064x}"
+
+
+def confirmations(chain: ChainManager, entry: BlockEntry) -> int:
+    """Return how deep a block lies, 1 for the tip; -1 if it is not on the best chain."""
+    index = chain.index
+    return index.tip.height - entry.height + 1 if index.on_best_chain(entry) else -1
+
+
+def block_header(chain: ChainManager, entry: BlockEntry, header: Header) -> schema.BlockHeader:
+    """Return getblockheader's view of a block."""
+    body = chain.read_block(entry.hash)
+    return schema.BlockHeader(**_header_fields(chain, entry, header, 0 if body is None else len(body.transactions)))
+
+
+def block(
+    chain: ChainManager, entry: BlockEntry, header: Header, size: int, tx: list[str | schema.TransactionDetail]
+) -> schema.Block:
+    """Return getblock's view of a block, verbosity 1 or 2."""
+    return schema.Block(**_header_fields(chain, entry, header, len(tx)), size=size, tx=tx)
+
+
+def _header_fields(chain: ChainManager, entry: BlockEntry, header: Header, transactions: int) -> dict[str, Any]:
+    following = chain.index.at(entry.height + 1) if chain.index.on_best_chain(entry) else None
+    return {
+        "hash": display_hash(entry.hash),
+        "confirmations": confirmations(chain, entry),
+        "height": entry.height,
+        "version": header.version,
+        "versionHex": f"{header.version:08x}",
+        "merkleroot": display_hash(header.merkle_root),
+        "time": header.time,
+        "mediantime": chain.state_of(entry).median_time,
+        "nonce": header.nonce,
+        "bits": f"{header.bits:08x}",
+        "target": target_hex(header.bits),
+        "difficulty": difficulty(header.bits),
+        "chainwork": hex_work(entry.work),
+        "nTx": transactions,
+        "previousblockhash": display_hash(header.previous) if entry.parent is not None else UNSET,
+        "nextblockhash": display_hash(following.hash) if following is not None else UNSET,
+    }
+
+
+# Transactions
+
+
+def script_pub_key(params: Params, output: Output) -> schema.ScriptPubKey:
+    """Return who may spend an output."""
+    return schema.ScriptPubKey(hex=output.lock.hex(), address=encode_address(params, output.lock))
+
+
+def transaction(
+    params: Params, tx: Transaction, *, fee: int | None = None, **place: object
+) -> schema.TransactionDetail:
+    """Return a transaction as getrawtransaction shows it.
+
+    Args:
+        fee: in grain, where it is known.
+        place: further fields of the result: in which block it is.
+    """
+    size = len(tx.encoded)
+    return schema.TransactionDetail(
+        txid=display_hash(tx.txid),
+        hash=display_hash(tx.wtxid),
+        version=tx.core.version,
+        size=size,
+        vsize=virtual_size(size, count_signatures(tx)),
+        vin=[_input(tx, outpoint) for outpoint in tx.core.inputs],
+        vout=[
+            schema.TransactionOutput(value=Dure(output.value), n=n, scriptPubKey=script_pub_key(params, output))
+            for n, output in enumerate(tx.core.outputs)
+        ],
+        memo=tx.core.memo.hex(),
+        witnesses=[
+            schema.WitnessDetail(
+                policy=format_policy(witness.policy), satisfactions=[item.hex() for item in witness.satisfactions]
+            )
+            for witness in tx.witnesses
+        ],
+        hex=tx.encoded.hex(),
+        fee=UNSET if fee is None else Dure(fee),
+        **place,  # type: ignore[arg-type]
+    )
+
+
+def _input(tx: Transaction, outpoint: OutPoint) -> schema.TransactionInput:
+    if tx.is_coinbase:
+        return schema.TransactionInput(coinbase=tx.core.memo.hex(), height=outpoint.index)
+    return schema.TransactionInput(txid=display_hash(outpoint.txid), vout=outpoint.index)
+
+
+def block_transactions(
+    params: Params, store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]
+) -> list[str | schema.TransactionDetail]:
+    """Return a block's transactions in full, with their fees if the block ever was on the best chain."""
+    transactions = list(transactions)
+    fees = fees_of(store, entry, transactions)
+    return [transaction(params, tx, fee=fee) for tx, fee in zip(transactions, fees, strict=True)]
+
+
+def fees_of(store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]) -> list[int | None]:
+    """Return the fee of each transaction of a block, in grain; None where it is not known, and for the coinbase."""
+    transactions = list(transactions)
+    coins = _spent_coins(store, entry, transactions)
+    return [_fee(tx, coins) for tx in transactions]
+
+
+def _spent_coins(
+    store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]
+) -> Mapping[OutPoint, Output]:
+    created = {OutPoint(tx.txid, n): output for tx in transactions for n, output in enumerate(tx.core.outputs)}
+    undo = store.read_undo(entry.height, entry.hash) if store.has_undo(entry.height, entry.hash) else None
+    before: Iterable[tuple[OutPoint, Coin]] = () if undo is None else undo.spent
+    return created | {outpoint: coin.output for outpoint, coin in before}
+
+
+def _fee(tx: Transaction, coins: Mapping[OutPoint, Output]) -> int | None:
+    spent = [coins.get(outpoint) for outpoint in tx.core.inputs]
+    if tx.is_coinbase or any(output is None for output in spent):
+        return None
+    paid_in = sum(output.value for output in spent if output is not None)
+    return paid_in - sum(output.value for output in tx.core.outputs)
+
+
+def optional(value: int | None) -> int | UnsetType:
+    """Return a field that is left out where there is no value."""
+    return UNSET if value is None else value
+
+
+def optional_amount(grain: int | None) -> Dure | UnsetType:
+    """Return an amount that is left out where there is none."""
+    return UNSET if grain is None else Dure(grain)
+
+
+def plain_amount(grain: int) -> str:
+    """Return an amount for a sentence."""
+    return f"{format_amount(grain)} DURE"

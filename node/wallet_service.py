@@ -1,0 +1,182 @@
+"""The wallet in its node: it follows the chain and the mempool, and its payments are offered until they are mined.
+
+The wallet pulls from its own cursor, so whatever is missed here (a crash, a slow disk) is made up for by the next
+pull. Calls that show or spend coins ask for `current` first, so that they never see less than the chain's tip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from structlog.typing import FilteringBoundLogger
+
+from consensus.codec import display_hash
+from consensus.errors import ConsensusError, NotYet
+from consensus.types import BlockHash, Transaction, TxId
+from node.chain import ChainManager
+from node.chain_events import TipChanged, UnknownCursorError
+from node.node import Node
+from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError
+from node.storage.errors import StorageError
+from rpc.follower import follow_step
+from wallet.results import RelayTerms, Sent, State
+from wallet.wallet import Wallet
+
+REBROADCAST_SECONDS = 15 * 60
+"""How often payments of ours that wait for a block are offered and told again."""
+MAX_FOREIGN = 1_000
+"""Payments of others to us whose leaving the mempool is watched for; their confirmation is seen in any case."""
+
+
+class WalletService:
+    """One wallet, kept in step with one node."""
+
+    def __init__(self, wallet: Wallet, node: Node, log: FilteringBoundLogger, fail: Callable[[StorageError], None]):
+        """
+        Args:
+            fail: told if the wallet's disk fails: the node must stop.
+        """
+        self.wallet = wallet
+        self._node = node
+        self._chain: ChainManager = node.chain
+        self._log = log
+        self._fail = fail
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._ends: list[Callable[[], None]] = []
+        self._foreign: dict[TxId, None] = {}
+        self._lock_timer: asyncio.TimerHandle | None = None
+        self.unlocked_until = 0.0
+        """The loop's time at which the wallet is locked again; 0 if nothing is planned."""
+
+    @property
+    def position(self) -> BlockHash:
+        """The newest block that the wallet has applied (see `rpc.follower.Follower`)."""
+        return self.wallet.cursor.hash
+
+    handle_updates = property(lambda self: self.wallet.handle_updates)
+
+    # Life
+
+    async def start(self) -> None:
+        """Catch up with the chain, offer our unconfirmed payments, and follow from now on."""
+        await self.current()
+        waiting = [entry for entry in self.wallet.history(MAX_FOREIGN) if entry.state is State.PENDING]
+        self._foreign = dict.fromkeys(entry.txid for entry in waiting)
+        self._ends = [self._node.on_tip_changed(self._tip_changed), self._node.on_transaction(self._transaction_seen)]
+        self._wake.set()
+        self._task = asyncio.create_task(self._run(), name="wallet")
+
+    async def stop(self) -> None:
+        """Follow no more, and make the cursor durable."""
+        for end in self._ends:
+            end()
+        if self._lock_timer is not None:
+            self._lock_timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self.wallet.close()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REBROADCAST_SECONDS):
+                        await self._wake.wait()
+                self._wake.clear()
+                await self.current()
+                self._drop_foreign()
+                await self._offer_own()
+        except StorageError as error:
+            self._fail(error)
+
+    def _tip_changed(self, _change: TipChanged) -> None:
+        self._wake.set()
+
+    def _transaction_seen(self, tx: Transaction) -> None:
+        if self.wallet.add_pending(tx) and len(self._foreign) < MAX_FOREIGN:
+            self._foreign[tx.txid] = None
+
+    # Following
+
+    async def current(self) -> Wallet:
+        """Return the wallet once it stands on the tip."""
+        while self.position != self._chain.tip.hash:
+            if not self.follow_step():
+                break
+            await asyncio.sleep(0)
+        return self.wallet
+
+    def follow_step(self) -> bool:
+        """Take one batch of blocks; tell whether there are more. A wallet that knows a foreign chain starts anew."""
+        try:
+            return follow_step(self._chain, self)
+        except UnknownCursorError:
+            # Its chain is gone from this node: after a fresh start of the folder, or a lost database.
+            self._log.warning("wallet_starts_over", cursor=display_hash(self.position))
+            genesis = self._chain.index.genesis.hash
+            self.wallet.rescan(1, genesis, target=self._chain.tip.height)
+            return True
+
+    def _drop_foreign(self) -> None:
+        """Tell the wallet of payments to us that the mempool gave up."""
+        for txid in [txid for txid in self._foreign if txid not in self._node.mempool]:
+            del self._foreign[txid]
+            self.wallet.drop_pending(txid)
+
+    # Paying
+
+    @property
+    def terms(self) -> RelayTerms:
+        """What a payment has to offer now to be relayed."""
+        return RelayTerms(
+            fee_rate=self._node.mempool.min_fee_rate,
+            min_fee_rate=MIN_FEE_RATE,
+            dust_limit=DUST_LIMIT,
+            max_size=MAX_RELAY_SIZE,
+            signature_bytes=SIGNATURE_BYTES,
+            max_chain=MAX_CHAIN,
+        )
+
+    async def hand_over(self, sent: Sent) -> None:
+        """Give a payment, durable already, to mempool and peers. If the node refuses it, it is abandoned.
+
+        Raises:
+            ConsensusError, NotYet, PolicyError: why it was refused; its coins are free again.
+        """
+        try:
+            await self._node.submit_transaction(sent.transaction)
+        except (ConsensusError, NotYet, PolicyError):
+            self.wallet.abandon(sent.transaction.txid)
+            raise
+
+    async def _offer_own(self) -> None:
+        for tx in self.wallet.rebroadcast():
+            if tx.txid in self._node.mempool:
+                continue
+            try:
+                await self._node.submit_transaction(tx)
+                self._log.info("payment_offered_again", txid=display_hash(tx.txid))
+            except (ConsensusError, NotYet, PolicyError) as error:
+                self._log.debug("payment_not_taken", txid=display_hash(tx.txid), why=str(error))
+
+    # Locking
+
+    def lock_after(self, seconds: float) -> None:
+        """Lock the wallet again in so many seconds."""
+        loop = asyncio.get_running_loop()
+        if self._lock_timer is not None:
+            self._lock_timer.cancel()
+        self.unlocked_until = loop.time() + seconds
+        self._lock_timer = loop.call_later(seconds, self.lock)
+
+    def lock(self) -> None:
+        """Forget the keys now."""
+        if self._lock_timer is not None:
+            self._lock_timer.cancel()
+        self._lock_timer, self.unlocked_until = None, 0.0
+        self.wallet.lock()
