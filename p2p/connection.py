@@ -115,6 +115,8 @@ class PeerConnection:
         self.bytes_sent = 0
         self.last_received = 0.0
         """When bytes last came, in the caller's `now`."""
+        self.last_sent = 0.0
+        """When bytes were last given out to be written, as of the newest `now`."""
         self._hello = hello
         self._random_bytes = random_bytes
         self._reader = FrameReader(budget, self._check_head)
@@ -200,6 +202,7 @@ class PeerConnection:
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
         self.bytes_sent += len(data)
+        self.last_sent = self._now
         return data
 
     def link_lost(self, detail: str = "") -> None:
