@@ -24,6 +24,7 @@ from consensus.types import BlockHash, Transaction
 from wallet.addresses import AddressBook, Branch
 from wallet.errors import WalletDataError
 from wallet.keys import HARDENED
+from wallet.keystore import IMPORTED_BRANCH
 from wallet.store import TxRecord
 
 _MAGIC = b"durewallet"
@@ -34,7 +35,7 @@ _Index = Annotated[int, Meta(ge=0, le=HARDENED)]
 
 
 class _Label(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    branch: Annotated[int, Meta(ge=0, le=max(Branch))]
+    branch: Annotated[int, Meta(ge=0, le=IMPORTED_BRANCH)]
     index: _Index
     label: str
 

@@ -178,8 +178,13 @@ def _exact(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> S
     values = [coin.value - fee_for(terms, input_size(coin) + WITNESS_SIZE, 1) for coin in ordered]
     count = next((place for place, value in enumerate(values) if value <= 0), len(values))
     remaining = [0] * (count + 1)
+    next_smaller = [count] * (count + 1)
     for place in range(count - 1, -1, -1):
         remaining[place] = remaining[place + 1] + values[place]
+        if place + 1 < count and values[place + 1] == values[place]:
+            next_smaller[place] = next_smaller[place + 1]
+        else:
+            next_smaller[place] = place + 1
     lowest = need.amount + fee_for(terms, need.size + _COUNTS, 0)
     # The output, and one day an input for it.
     highest = lowest + fee_for(terms, CHANGE_SIZE, 0) + fee_for(terms, terms.signature_bytes, 1)
@@ -191,11 +196,9 @@ def _exact(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> S
         if total > highest or total + remaining[place] < lowest:
             if not chosen:
                 return None
-            place = chosen.pop()
-            total -= values[place]
-            left_out = values[place]
-            while place < count and values[place] == left_out:
-                place += 1
+            left_out = chosen.pop()
+            total -= values[left_out]
+            place = next_smaller[left_out]
         else:
             chosen.append(place)
             total += values[place]

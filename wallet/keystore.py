@@ -92,10 +92,8 @@ class Keystore:
             body = seal(entropy, body, secret, passphrase, cost)
         elif not allow_plain:
             raise WalletError("on this network a wallet takes a passphrase")
-        raw = write_keystore(body)
-        files.write(KEYSTORE_FILE, raw)
-        files.write(BACKUP_FILE, raw)
-        keystore = cls(files, entropy, raw)
+        keystore = cls(files, entropy, write_keystore(body))
+        keystore.write_new()
         if passphrase is not None:
             keystore.unlock(passphrase)
         return keystore
@@ -123,7 +121,7 @@ class Keystore:
 
     @classmethod
     def adopt(cls, files: Files, entropy: Entropy, raw: bytes, *, allow_plain: bool) -> Keystore:
-        """Write a keystore that was saved elsewhere, where there is none.
+        """Read a keystore that was saved elsewhere, for a folder where there is none; `write_new` writes it.
 
         Raises:
             KeystoreError: `raw` is damaged.
@@ -132,9 +130,12 @@ class Keystore:
         _check_absent(files)
         keystore = cls(files, entropy, raw)
         _check_plain(keystore, allow_plain=allow_plain)
-        files.write(KEYSTORE_FILE, raw)
-        files.write(BACKUP_FILE, raw)
         return keystore
+
+    def write_new(self) -> None:
+        """Write a keystore for the first time, and its backup."""
+        self._files.write(KEYSTORE_FILE, self.raw)
+        self._files.write(BACKUP_FILE, self.raw)
 
     # What is readable
 

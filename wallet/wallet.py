@@ -147,6 +147,8 @@ class Wallet:
         labels = [(label.branch, label.index, label.label) for label in saved.labels]
         wallet._addresses.restore(saved.next_receive, saved.next_change, saved.gap, labels)
         wallet._ledger.restore(payments)
+        # The keystore comes last: until it is there, there is no wallet, and restoring can be tried again.
+        keystore.write_new()
         return wallet
 
     def backup(self) -> bytes:

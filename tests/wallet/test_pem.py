@@ -48,7 +48,9 @@ def test_an_encrypted_key_is_refused_with_what_to_do() -> None:
 BEGIN, END = "-----BEGIN EC PRIVATE KEY-----", "-----END EC PRIVATE KEY-----"
 
 
-@pytest.mark.parametrize("text", ["", "x", BEGIN, "A" * 100_000, "\0", f"{BEGIN}\n????\n{END}", f"{BEGIN}\nAAAA\n{END}"])
+@pytest.mark.parametrize(
+    "text", ["", "x", BEGIN, "A" * 100_000, "\0", f"{BEGIN}\n????\n{END}", f"{BEGIN}\nAAAA\n{END}"]
+)
 def test_garbage_is_refused(text: str) -> None:
     with pytest.raises(KeyFormatError):
         import_key(text)

@@ -1,0 +1,423 @@
+"""Payments: coins, fees, dust and change; the rules agree; nothing is paid twice."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from consensus.address import AddressError
+from consensus.types import MAX_INPUTS, Amount, Block, Key, LockId, OutPoint, TxId
+from node.relay_policy import (
+    DUST_LIMIT,
+    MAX_CHAIN,
+    MAX_RELAY_SIZE,
+    MIN_FEE_RATE,
+    SIGNATURE_BYTES,
+    check_relay_policy,
+    required_fee,
+    virtual_size,
+)
+from tests.support.rules import lock
+from tests.support.wallets import (
+    DURE,
+    OTHER_WORDS,
+    PARAMS,
+    TERMS,
+    Chain,
+    Silent,
+    lock_of,
+    new_wallet,
+    outside,
+    reopened,
+)
+from wallet.coin_selection import Need, Selection, fee_for, select_all, select_coins
+from wallet.coin_table import SpendableCoin
+from wallet.errors import FeeError, InsufficientFundsError, PaymentError, WalletLockedError
+from wallet.keystore_file import KdfCost
+from wallet.payments import MAX_FEE, SMALL_FEE
+from wallet.ports import Outside
+from wallet.results import Payment, RelayTerms, Sent
+from wallet.wallet import Wallet
+
+HIM = lock(9)
+"""Whoever is paid."""
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return Chain()
+
+
+def funded(chain: Chain, *values: int, world: Outside | None = None, same_lock: bool = False) -> tuple[Wallet, Block]:
+    wallet = new_wallet(world)
+    first = lock_of(wallet.new_address())
+    locks = [first if same_lock else lock_of(wallet.new_address()) for _ in values]
+    tip = chain.mine(chain.base, [chain.gift(chain.base, list(zip(locks, values, strict=True)))])
+    chain.follow(wallet, tip)
+    return wallet, tip
+
+
+def him(amount: int) -> list[Payment]:
+    return [Payment(HIM, Amount(amount))]
+
+
+def checked(chain: Chain, tip: Block, sent: Sent, terms: RelayTerms = TERMS) -> Sent:
+    """Let the rules and the relay policy judge a payment, and its fee."""
+    chain.builder.coins(chain.mine(tip, [sent.transaction]))
+    check_relay_policy(sent.transaction)
+    size = virtual_size(len(sent.transaction.encoded), len(sent.transaction.witnesses))
+    owed = required_fee(terms.fee_rate, size)
+    assert owed <= sent.fee <= owed + DUST_LIMIT + terms.fee_rate * 60 // 1000 + 10
+    return sent
+
+
+def test_the_wallets_terms_are_those_of_the_relay() -> None:
+    assert RelayTerms(1) == RelayTerms(1, MIN_FEE_RATE, DUST_LIMIT, MAX_RELAY_SIZE, SIGNATURE_BYTES, MAX_CHAIN)
+
+
+@pytest.mark.parametrize("rate", [1_000, 7_777, 50_000])
+@pytest.mark.parametrize("amount", [DUST_LIMIT, DURE, 12 * DURE, 29 * DURE])
+def test_a_payment_is_valid_relayed_and_exact_to_the_grain(chain: Chain, amount: int, rate: int) -> None:
+    """A153: value is conserved: what went in is what was paid, what came back, and the fee."""
+    wallet, tip = funded(chain, 10 * DURE, 20 * DURE, DURE)
+    terms = TERMS._replace(fee_rate=rate)
+    sent = checked(chain, tip, wallet.send(him(amount), terms, memo=b"a memo"), terms)
+    outputs = sent.transaction.core.outputs
+    assert sum(o.value for o in outputs if o.lock == HIM) == amount
+    assert sum(o.value for o in outputs if wallet.is_mine(o.lock)) == sent.change
+    spent = sum(chain.builder.coins(tip)[outpoint].output.value for outpoint in sent.transaction.core.inputs)
+    assert spent == amount + sent.change + sent.fee
+    assert wallet.balances().total == 31 * DURE - amount - sent.fee
+
+
+def test_coins_at_one_lock_cost_one_signature(chain: Chain) -> None:
+    wallet, tip = funded(chain, *[DURE] * 30, same_lock=True)
+    sent = checked(chain, tip, wallet.send(him(25 * DURE), TERMS))
+    assert len(sent.transaction.core.inputs) > 25
+    assert len(sent.transaction.witnesses) == 1
+    assert len(sent.transaction.encoded) < 30 * 37 + 250
+
+
+def test_an_exact_match_needs_no_change(chain: Chain) -> None:
+    """A153"""
+    wallet, tip = funded(chain, 10 * DURE, 3 * DURE + 500, 4 * DURE)
+    sent = checked(chain, tip, wallet.send(him(7 * DURE), TERMS))
+    assert (sent.change, len(sent.transaction.core.inputs), len(sent.transaction.core.outputs)) == (0, 2, 1)
+
+
+def test_one_grain_short_is_refused_and_enough_is_not(chain: Chain) -> None:
+    """A153: both sides of the boundary, without change."""
+    wallet, tip = funded(chain, DURE)
+    fee = fee_for(TERMS, 210, 1)
+    with pytest.raises(InsufficientFundsError, match=r"0\.99999791 DURE and a fee.*1\.00000000 can be spent"):
+        wallet.send(him(DURE - fee + 1), TERMS)
+    assert wallet.balances().confirmed == DURE
+    assert checked(chain, tip, wallet.send(him(DURE - fee), TERMS)).change == 0
+
+
+def test_change_below_dust_goes_to_the_fee_and_at_dust_comes_back(chain: Chain) -> None:
+    """A153"""
+    with_change = None
+    for left in (DUST_LIMIT - 1, DUST_LIMIT):
+        wallet, tip = funded(chain, DURE)
+        if with_change is None:
+            trial, _ = funded(chain, DURE)
+            with_change = trial.send(him(DURE // 2), TERMS).fee
+        sent = checked(chain, tip, wallet.send(him(DURE - with_change - left), TERMS))
+        assert sent.change == (left if left >= DUST_LIMIT else 0)
+
+
+def test_dust_alone_pays_nothing(chain: Chain) -> None:
+    """A153, A162: coins that cost more to spend than they are worth are left where they are."""
+    wallet, _ = funded(chain, *[DUST_LIMIT] * 20)
+    high = TERMS._replace(fee_rate=5_000)
+    with pytest.raises(InsufficientFundsError):
+        wallet.send(him(DUST_LIMIT * 10), high)
+    with pytest.raises(InsufficientFundsError, match="worth its fee"):
+        wallet.send_all(HIM, high)
+
+
+def test_an_output_below_dust_is_refused(chain: Chain) -> None:
+    wallet, _ = funded(chain, DURE)
+    with pytest.raises(PaymentError, match="dust"):
+        wallet.send(him(DUST_LIMIT - 1), TERMS)
+
+
+@pytest.mark.parametrize("amount", [0, -1, PARAMS.total_supply + 1, 2**63])
+def test_amounts_that_cannot_exist_are_refused(chain: Chain, amount: int) -> None:
+    """A002, A004"""
+    wallet, _ = funded(chain, DURE)
+    with pytest.raises(PaymentError):
+        wallet.parse_payment(wallet.new_address(), amount)
+    with pytest.raises(PaymentError):
+        wallet.send(him(amount), TERMS)
+
+
+def test_send_all_leaves_nothing_and_takes_the_fee_out(chain: Chain) -> None:
+    """A153"""
+    wallet, tip = funded(chain, 10 * DURE, 20 * DURE, DURE)
+    sent = checked(chain, tip, wallet.send_all(HIM, TERMS))
+    assert (sent.change, sent.left) == (0, 0)
+    assert [o.value for o in sent.transaction.core.outputs] == [31 * DURE - sent.fee]
+    assert wallet.balances().total == 0
+
+
+def test_send_all_leaves_what_is_not_worth_its_fee(chain: Chain) -> None:
+    wallet, _ = funded(chain, DURE, DUST_LIMIT)
+    high = TERMS._replace(fee_rate=5_000)
+    sent = wallet.send_all(HIM, high)
+    assert (sent.left, len(sent.transaction.core.inputs)) == (1, 1)
+
+
+def test_the_payments_bear_the_fee_if_asked(chain: Chain) -> None:
+    wallet, tip = funded(chain, 10 * DURE)
+    payments = [Payment(HIM, Amount(3 * DURE)), Payment(lock(8), Amount(2 * DURE)), Payment(lock(7), Amount(DURE))]
+    sent = checked(chain, tip, wallet.send(payments, TERMS, subtract_fee=True))
+    paid = {o.lock: o.value for o in sent.transaction.core.outputs}
+    part, rest = divmod(sent.fee, 3)
+    assert (paid[HIM], paid[lock(8)], paid[lock(7)]) == (3 * DURE - part - rest, 2 * DURE - part, DURE - part)
+    assert sent.change == 4 * DURE
+
+
+def test_all_that_is_there_can_be_sent_if_the_payment_bears_the_fee(chain: Chain) -> None:
+    wallet, tip = funded(chain, 10 * DURE, 20 * DURE)
+    sent = checked(chain, tip, wallet.send(him(30 * DURE), TERMS, subtract_fee=True))
+    assert (sent.change, wallet.balances().total) == (0, 0)
+    poor, _ = funded(chain, 700)
+    with pytest.raises(InsufficientFundsError, match="less than dust"):
+        poor.send(him(700), TERMS, subtract_fee=True)
+
+
+class TestFees:
+    """A152"""
+
+    @pytest.mark.parametrize("rate", [0, MIN_FEE_RATE - 1])
+    def test_a_rate_below_the_relays_is_refused_unless_forced(self, chain: Chain, rate: int) -> None:
+        """A152"""
+        wallet, tip = funded(chain, DURE)
+        low = TERMS._replace(fee_rate=rate)
+        with pytest.raises(FeeError, match="no node relays it"):
+            wallet.send(him(DURE // 2), low)
+        chain.builder.coins(chain.mine(tip, [wallet.send(him(DURE // 2), low, force=True).transaction]))
+
+    @pytest.mark.parametrize("rate", [-1, 10**9 + 1, 2**63, 2**64])
+    def test_an_impossible_rate_is_refused_even_if_forced(self, chain: Chain, rate: int) -> None:
+        """A152"""
+        wallet, _ = funded(chain, DURE)
+        with pytest.raises(FeeError, match="fee rate is"):
+            wallet.send(him(DURE // 2), TERMS._replace(fee_rate=rate), force=True)
+
+    def test_a_fee_above_the_cap_is_refused_unless_forced(self, chain: Chain) -> None:
+        """A152"""
+        wallet, _ = funded(chain, 40 * DURE)
+        at_cap = TERMS._replace(fee_rate=MAX_FEE * 1000 // 243)
+        wallet.send(him(39 * DURE), at_cap)
+        wallet, _ = funded(chain, 40 * DURE)
+        above = TERMS._replace(fee_rate=MAX_FEE * 1000 // 240)
+        with pytest.raises(FeeError, match=r"above 0\.10000000"):
+            wallet.send(him(39 * DURE), above)
+        assert wallet.balances().confirmed == 40 * DURE
+        assert wallet.send(him(39 * DURE), above, force=True).fee > MAX_FEE
+
+    def test_more_than_a_tenth_is_refused_but_for_small_change(self, chain: Chain) -> None:
+        """A152"""
+        wallet, _ = funded(chain, DURE)
+        high = TERMS._replace(fee_rate=SMALL_FEE * 1000 // 243 + 1_000)
+        with pytest.raises(FeeError, match="10 %"):
+            wallet.send(him(SMALL_FEE * 10), high)
+        wallet.send(him(SMALL_FEE * 11), high)
+        low, _ = funded(chain, DURE)
+        assert low.send(him(1_000), TERMS).fee > 100
+
+
+def test_the_same_request_pays_once(chain: Chain) -> None:
+    """A155: a retry after a time-out gets the same transaction, over a restart too."""
+    world = outside()
+    wallet, _ = funded(chain, 10 * DURE, 20 * DURE, world=world)
+    first = wallet.send(him(DURE), TERMS, request_id="order 7")
+    for again in (wallet, reopened(world)):
+        second = again.send(him(DURE), TERMS._replace(fee_rate=9_999), request_id="order 7")
+        assert second == first
+        assert again.balances().total == 30 * DURE - DURE - first.fee
+    with pytest.raises(PaymentError, match="another payment"):
+        wallet.send(him(2 * DURE), TERMS, request_id="order 7")
+    with pytest.raises(PaymentError, match="another payment"):
+        wallet.send_all(HIM, TERMS, request_id="order 7")
+    assert wallet.send(him(DURE), TERMS, request_id="order 8").transaction != first.transaction
+    everything = wallet.send_all(HIM, TERMS, request_id="all")
+    assert wallet.send_all(HIM, TERMS, request_id="all").transaction == everything.transaction
+
+
+def test_two_payments_at_once_never_share_a_coin(chain: Chain) -> None:
+    """A155"""
+    wallet, tip = funded(chain, *[3 * DURE] * 6)
+    sent = [wallet.send(him(2 * DURE), TERMS).transaction for _ in range(6)]
+    spent = Counter(outpoint for tx in sent for outpoint in tx.core.inputs)
+    assert max(spent.values()) == 1
+    chain.builder.coins(chain.mine(tip, sent))
+
+
+def test_an_unconfirmed_chain_ends_where_the_relay_would_end_it(chain: Chain) -> None:
+    wallet, tip = funded(chain, 10 * DURE)
+    sent = [wallet.send(him(DURE // 10), TERMS).transaction for _ in range(MAX_CHAIN)]
+    with pytest.raises(PaymentError, match="wait until the last payments are mined"):
+        wallet.send(him(DURE // 10), TERMS)
+    chain.follow(wallet, chain.mine(tip, sent[:1]))
+    wallet.send(him(DURE // 10), TERMS)
+
+
+def test_a_locked_wallet_pays_nothing_and_is_not_changed(chain: Chain) -> None:
+    """A151: locked, it hands out addresses and follows the chain; a payment is made whole or not at all."""
+    world = outside()
+    wallet = Wallet.create(PARAMS, world, passphrase="secret", cost=KdfCost(14, 1))
+    gift = chain.gift(chain.base, [(lock_of(wallet.new_address()), DURE)])
+    wallet.lock()
+    tip = chain.mine(chain.base, [gift])
+    chain.follow(wallet, tip)
+    assert wallet.balances().confirmed == DURE
+    before = wallet.new_address(), wallet.info()
+    for _ in range(2):
+        with pytest.raises(WalletLockedError):
+            wallet.send(him(DURE // 2), TERMS, request_id="x")
+    assert wallet.info() == before[1]
+    assert wallet.balances().confirmed == DURE
+    wallet.unlock("secret")
+    sent = checked(chain, tip, wallet.send(him(DURE // 2), TERMS, request_id="x"))
+    wallet.lock()
+    # The same request needs no key: it was paid.
+    assert wallet.send(him(DURE // 2), TERMS, request_id="x") == sent
+
+
+def test_a_payment_is_durable_before_anybody_sees_it(chain: Chain) -> None:
+    """A143: the change address too: after a crash the change is ours, and its index is not handed out again."""
+    world = outside()
+    wallet, tip = funded(chain, 10 * DURE, world=world)
+    sent = wallet.send(him(DURE), TERMS)
+    again = reopened(world)
+    assert again.rebroadcast() == [sent.transaction]
+    chain.follow(again, chain.mine(tip, [sent.transaction]))
+    assert again.balances().confirmed == sent.change
+    second = again.send(him(DURE), TERMS)
+    change_locks = [o.lock for tx in (sent, second) for o in tx.transaction.core.outputs if again.is_mine(o.lock)]
+    assert len(set(change_locks)) == 2
+
+
+def test_too_many_recipients_or_none_are_refused(chain: Chain) -> None:
+    wallet, _ = funded(chain, DURE)
+    for payments in ([], him(1_000) * 4_096):
+        with pytest.raises(PaymentError, match="pays 1 to"):
+            wallet.send(payments, TERMS)
+    with pytest.raises(PaymentError, match="memo"):
+        wallet.send(him(1_000), TERMS, memo=bytes(97))
+    for name in ("", "x" * 257):
+        with pytest.raises(PaymentError, match="name of a request"):
+            wallet.send(him(1_000), TERMS, request_id=name)
+
+
+@pytest.mark.parametrize("damage", ["typo", "network", "case", "swap"])
+def test_a_mistyped_address_pays_nobody(damage: str) -> None:
+    """A147"""
+    wallet = new_wallet()
+    address = new_wallet(outside(), mnemonic=OTHER_WORDS).new_address()
+    wrong = {
+        "typo": address[:-1] + ("q" if address[-1] != "q" else "p"),
+        "network": "r" + address[1:],
+        "case": address[:-1] + address[-1].upper() if address[-1].isalpha() else address.capitalize(),
+        "swap": address[:20] + address[21] + address[20] + address[22:],
+    }[damage]
+    if wrong != address:
+        with pytest.raises(AddressError):
+            wallet.parse_payment(wrong, 1_000)
+
+
+def test_the_log_tells_of_a_payment_and_of_no_secret(chain: Chain) -> None:
+    """A150"""
+    world = outside()
+    wallet, _ = funded(chain, DURE, world=world)
+    wallet.send(him(DURE // 2), TERMS)
+    assert isinstance(world.log, Silent)
+    events = dict(world.log.lines)
+    assert set(events["payment_made"]) == {"txid", "inputs", "bytes", "fee"}
+    assert "abandon" not in repr(world.log.lines)
+
+
+# Selection alone, with many coins
+
+
+def coins(values: list[int], locks: int = 0) -> list[SpendableCoin]:
+    return [
+        SpendableCoin(
+            OutPoint(TxId(n.to_bytes(32, "big")), 0),
+            Amount(value),
+            LockId((n % locks if locks else n).to_bytes(32, "big")),
+            5,
+            False,
+            0,
+        )
+        for n, value in enumerate(values, 1)
+    ]
+
+
+def select(pool: list[SpendableCoin], amount: int, rate: int = 1_000, seed: int = 1) -> Selection:
+    return select_coins(pool, Need(amount, 60), TERMS._replace(fee_rate=rate), random.Random(seed))
+
+
+def test_the_same_coins_and_seed_select_the_same_whatever_their_order() -> None:
+    pool = coins([random.Random(3).randrange(1, 10**9) for _ in range(500)])
+    shuffled = random.Random(8).sample(pool, len(pool))
+    assert select(pool, 10**10) == select(shuffled, 10**10)
+    assert select(pool, 10**10).coins != select(pool, 10**10, seed=2).coins
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_selection_covers_its_need_and_conserves_value(seed: int) -> None:
+    """A153"""
+    rng = random.Random(seed)
+    pool = coins(
+        [rng.randrange(100, 10 ** rng.randrange(3, 10)) for _ in range(rng.randrange(1, 80))], rng.randrange(5)
+    )
+    amount, rate = rng.randrange(1_000, 10 ** rng.randrange(4, 11)), rng.choice([0, 1_000, 30_000])
+    try:
+        selection = select(pool, amount, rate)
+    except InsufficientFundsError:
+        assert sum(coin.value for coin in pool) < amount + 200_000 * max(1, rate // 1_000)
+        return
+    assert sum(coin.value for coin in selection.coins) == amount + selection.fee + selection.change
+    assert len(set(selection.coins)) == len(selection.coins)
+    assert selection.change == 0 or selection.change >= DUST_LIMIT
+    witnesses = len({coin.lock for coin in selection.coins})
+    size = 60 + 36 * len(selection.coins) + 105 * witnesses + (45 if selection.change else 0)
+    assert selection.fee >= fee_for(TERMS._replace(fee_rate=rate), size, witnesses)
+
+
+def test_ten_thousand_coins_fit_one_transaction_or_are_refused_with_what_to_do() -> None:
+    """A153: never a transaction above the relay's size."""
+    pool = coins([DURE] * 10_000)
+    with pytest.raises(PaymentError, match="pay in parts"):
+        select(pool, 2_000 * DURE)
+    selection = select(pool, 500 * DURE)
+    assert len(selection.coins) == 501
+    # At one lock, a coin is 36 bytes.
+    assert len(select(coins([DURE] * 10_000, 1), 2_000 * DURE).coins) == 2_001
+    swept, left = select_all(coins([DURE] * 10_000, 1), Need(0, 60), TERMS)
+    assert len(swept.coins) == 10_000 - left < MAX_INPUTS
+
+
+def test_the_largest_coins_pay_where_random_ones_would_be_too_many() -> None:
+    pool = coins([1_000] * 9_000 + [DURE] * 600)
+    selection = select(pool, 550 * DURE)
+    assert sum(coin.value == DURE for coin in selection.coins) >= 550
+
+
+def test_our_unconfirmed_change_is_spent_last() -> None:
+    confirmed = coins([DURE])
+    change = [coin._replace(height=None, chain=1, outpoint=OutPoint(TxId(bytes(32)), 7)) for coin in coins([5 * DURE])]
+    assert select(confirmed + change, DURE // 2).coins == tuple(confirmed)
+    assert select(confirmed + change, 2 * DURE).coins == tuple(change)
+
+
+def test_keys_have_the_lock_that_selection_reckons_with() -> None:
+    assert LockId(lock(3)) != lock(4)
+    assert Key(bytes(33)).key == bytes(33)
