@@ -18,7 +18,7 @@ from consensus.types import BlockHash, Transaction, TxId
 from node.chain import ChainManager
 from node.chain_events import TipChanged, UnknownCursorError
 from node.node import Node
-from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError
+from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError, Refusal
 from node.storage.errors import StorageError
 from rpc.follower import follow_step
 from wallet.results import RelayTerms, Sent, State
@@ -28,6 +28,8 @@ REBROADCAST_SECONDS = 15 * 60
 """How often payments of ours that wait for a block are offered and told again."""
 MAX_FOREIGN = 1_000
 """Payments of others to us whose leaving the mempool is watched for; their confirmation is seen in any case."""
+
+_ALREADY_HERE = frozenset({Refusal.ALREADY_KNOWN, Refusal.ALREADY_CONFIRMED, Refusal.SAME_TXID})
 
 
 class WalletService:
@@ -145,13 +147,21 @@ class WalletService:
     async def hand_over(self, sent: Sent) -> None:
         """Give a payment, durable already, to mempool and peers. If the node refuses it, it is abandoned.
 
+        One that the node has already is left as it is: a request that is repeated gives the same payment
+        again, whose coins must not come free while it is on its way (A155).
+
         Raises:
             ConsensusError, NotYet, PolicyError: why it was refused; its coins are free again.
         """
+        txid = sent.transaction.txid
+        if txid in self._node.mempool or self.wallet.transaction(txid).state is State.CONFIRMED:
+            return
         try:
             await self._node.submit_transaction(sent.transaction)
-        except (ConsensusError, NotYet, PolicyError):
-            self.wallet.abandon(sent.transaction.txid)
+        except (ConsensusError, NotYet, PolicyError) as error:
+            if isinstance(error, PolicyError) and error.reason in _ALREADY_HERE:
+                return
+            self.wallet.abandon(txid)
             raise
 
     async def _offer_own(self) -> None:
