@@ -76,11 +76,11 @@ class Entropy(Protocol):
 class Log(Protocol):
     """A structured log: an event in the past tense, then facts."""
 
-    def info(self, event: str, /, **facts: object) -> object:
+    def info(self, event: str, *args: Any, **facts: Any) -> object:
         """Say what an operator wants to know."""
         ...
 
-    def warning(self, event: str, /, **facts: object) -> object:
+    def warning(self, event: str, *args: Any, **facts: Any) -> object:
         """Ask someone to look."""
         ...
 

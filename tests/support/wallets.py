@@ -32,10 +32,10 @@ class Silent:
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, object]]] = []
 
-    def info(self, event: str, /, **facts: object) -> None:
+    def info(self, event: str, *args: Any, **facts: Any) -> None:
         self.lines.append((event, facts))
 
-    def warning(self, event: str, /, **facts: object) -> None:
+    def warning(self, event: str, *args: Any, **facts: Any) -> None:
         self.lines.append((event, facts))
 
 
