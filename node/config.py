@@ -83,6 +83,16 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Annotated[str, Meta(min_length=8, max_length=256)] | None,
         _setting("Password for JSON-RPC, beside the cookie file. Never a flag: others could see it.", flag=False),
     ] = None
+    rpc_read_user: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^:\s]+$")],
+        _setting("User name that goes with rpc_read_password."),
+    ] = "reader"
+    rpc_read_password: Annotated[
+        Annotated[str, Meta(min_length=8, max_length=256)] | None,
+        _setting(
+            "Password of a user who may read the chain, and neither change anything nor see the wallet.", flag=False
+        ),
+    ] = None
     rpc_hosts: Annotated[
         tuple[Host, ...],
         _setting("Further host names under which JSON-RPC may be called; it refuses others (DNS rebinding)."),
@@ -93,6 +103,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         str | None,
         _setting(
             "File whose first line is the wallet's passphrase: it then encrypts a new wallet and opens an old one."
+        ),
+    ] = None
+    restore_wallet: Annotated[
+        str | None,
+        _setting(
+            "At the first start: file with a backup of a wallet, or with its words, to make the wallet from.",
+            in_file=False,
         ),
     ] = None
     mine: Annotated[bool, _setting("Whether to keep a miner running, as a process of its own.")] = False
@@ -225,7 +242,7 @@ def _checked(name: str, value: object, where: str) -> Any:
 
 
 def _shown(setting: Setting, value: object) -> str:
-    return "..." if setting.name == "rpc_password" else repr(value)
+    return "..." if setting.name.endswith("_password") else repr(value)
 
 
 def _plain(error: msgspec.ValidationError, kind: Any) -> str:
@@ -314,6 +331,8 @@ def _check_together(config: NodeConfig) -> None:
         raise ConfigError(
             f"rpc_bind = {config.rpc_bind!r}: to answer calls from other machines, a node needs an rpc_password"
         )
+    if config.rpc_read_user == config.rpc_user:
+        raise ConfigError(f"rpc_read_user and rpc_user are both {config.rpc_user!r}: they must differ")
     if config.port not in {None, 0} and config.port == config.rpc_port:
         raise ConfigError(f"port and rpc_port are both {config.port}: they must differ")
     if config.mine and not config.wallet and config.mine_address is None:

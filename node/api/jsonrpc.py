@@ -8,6 +8,7 @@ object too, and its story is in the log only.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -64,11 +65,11 @@ class RpcServer:
         self._stopping = False
         self._runner: ServerRunner | None = None
 
-    async def start(self, site: Any) -> None:
+    async def start(self, listening: socket.socket) -> None:
         """Answer calls at a bound socket from now on."""
         self._runner = ServerRunner(_HttpServer(self._handle, handler_cancellation=True), shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
-        await SockSite(self._runner, site).start()
+        await SockSite(self._runner, listening).start()
 
     async def stop(self) -> None:
         """Take no more calls, end those that wait, let the others finish, and close."""
@@ -157,6 +158,8 @@ class RpcServer:
             if not batch:
                 raise HttpRefusal(403, f"A reader may not call {method.name}.")
             raise RpcError(ErrorCode.INVALID_REQUEST, f"A reader may not call {method.name}")
+        if self._services.starting is not None and not method.early:
+            raise RpcError(ErrorCode.IN_WARMUP, self._services.starting)
         if method.needs_wallet and self._services.wallet is None:
             raise RpcError(ErrorCode.WALLET_NOT_FOUND, "This node runs without a wallet")
         return method

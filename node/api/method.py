@@ -68,6 +68,8 @@ class Method:
     needs_wallet: bool
     private: bool
     """Whether it exists on local and regtest only."""
+    early: bool
+    """Whether it can be called while the node is still starting."""
 
     @property
     def usage(self) -> str:
@@ -136,6 +138,7 @@ def method(
     waits: bool = False,
     needs_wallet: bool = False,
     private: bool = False,
+    early: bool = False,
 ) -> Callable[[Function], Method]:
     """Make a method of a coroutine function `(services, parameter, ...) -> result`; see `Method` for the marks."""
 
@@ -158,6 +161,7 @@ def method(
             waits=waits,
             needs_wallet=needs_wallet,
             private=private,
+            early=early,
         )
 
     return make

@@ -63,6 +63,8 @@ class Services:
     """Bytes that the chain takes on disk."""
     mining_lock: Callable[[], LockId]
     """Returns where rewards go that nobody named an address for: the same all the time."""
+    starting: str | None = None
+    """Why most calls are refused yet; None once the node runs."""
     methods: Mapping[str, Method] = field(default_factory=dict)
     running_calls: dict[int, RunningCall] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from rpc import schema
 from rpc.errors import ErrorCode, RpcError
 
 
-@method(Area.CONTROL, reads=True)
+@method(Area.CONTROL, reads=True, early=True)
 async def help_(services: Services, command: Annotated[str, Meta(max_length=64)] | None = None) -> str:
     """Tell what can be called, or all about one method.
 
@@ -31,20 +31,20 @@ async def help_(services: Services, command: Annotated[str, Meta(max_length=64)]
     return "\n\n".join("\n".join([f"== {area} ==", *(each.usage for each in some)]) for area, some in areas)
 
 
-@method(Area.CONTROL, reads=True)
+@method(Area.CONTROL, reads=True, early=True)
 async def uptime(services: Services) -> int:
     """Return for how many seconds the node has been running."""
     return int(services.clock.monotonic() - services.started)
 
 
-@method(Area.CONTROL)
+@method(Area.CONTROL, early=True)
 async def stop(services: Services) -> str:
     """Ask the node to stop in order; it has not stopped yet when the call returns."""
     services.stop()
     return "Dure node stopping"
 
 
-@method(Area.CONTROL, reads=True)
+@method(Area.CONTROL, reads=True, early=True)
 async def getrpcinfo(services: Services) -> schema.RpcInfo:
     """Tell which calls are being answered."""
     now = time.monotonic()

@@ -1,0 +1,111 @@
+"""Opening the node's wallet: made on first start where nothing is at stake, else when its owner gives a passphrase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from consensus.params import Params
+from node.clock import Clock
+from node.config import ConfigError, NodeConfig
+from node.storage.files import DirectoryFiles
+from node.storage.lmdb_store import LmdbDatabase
+from wallet.errors import WalletError, WrongPassphraseError
+from wallet.ports import Entropy, Outside
+from wallet.store import STORE_VERSION, TABLES
+from wallet.wallet import Wallet
+
+MAX_SECRET_FILE = 64 * 1024 * 1024
+"""Bytes of a backup, or of a file with words or a passphrase."""
+
+
+def open_wallet(
+    config: NodeConfig, params: Params, entropy: Entropy, clock: Clock, log: FilteringBoundLogger
+) -> tuple[Wallet | None, LmdbDatabase]:
+    """Return the wallet, opened or made, and its database; None where there is none and none may be made.
+
+    On local and regtest a new wallet needs no passphrase; elsewhere `passphrase_file` must give one.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used, or the passphrase is wrong.
+        WalletError: the wallet is damaged, or may not be opened on this network.
+        StorageError: the disk failed, or the database is another network's.
+    """
+    folder = config.folder / "wallet"
+    database = LmdbDatabase(folder, TABLES, version=STORE_VERSION, identity=params.genesis_hash)
+    outside = Outside(DirectoryFiles(folder), database, entropy, clock, log)
+    try:
+        return _open(config, params, outside), database
+    except BaseException:
+        database.close()
+        raise
+
+
+def _open(config: NodeConfig, params: Params, outside: Outside) -> Wallet | None:
+    passphrase = None if config.passphrase_file is None else read_passphrase(Path(config.passphrase_file))
+    if config.restore_wallet is not None:
+        wallet = _restore(Path(config.restore_wallet), config, params, outside, passphrase)
+        outside.log.info("wallet_restored", encrypted=wallet.encrypted)
+    elif Wallet.exists(outside.files):
+        wallet = Wallet.open(params, outside, allow_plain=config.is_private)
+    elif passphrase is None and not config.is_private:
+        outside.log.warning("wallet_not_made", why="on this network it takes a passphrase: set passphrase_file")
+        return None
+    else:
+        wallet = Wallet.create(params, outside, passphrase=passphrase, allow_plain=config.is_private)
+        outside.log.info("wallet_made", encrypted=wallet.encrypted)
+    if passphrase is not None and wallet.locked:
+        try:
+            wallet.unlock(passphrase)
+        except WrongPassphraseError:
+            raise ConfigError("passphrase_file: its passphrase does not open the wallet") from None
+    return wallet
+
+
+def _restore(path: Path, config: NodeConfig, params: Params, outside: Outside, passphrase: str | None) -> Wallet:
+    """Bring a wallet back from a backup, or from its words."""
+    raw = _read(path, "restore_wallet")
+    words = _words(raw)
+    try:
+        if words is None:
+            return Wallet.restore(params, outside, raw, allow_plain=config.is_private)
+        return Wallet.create(params, outside, mnemonic=words, passphrase=passphrase, allow_plain=config.is_private)
+    except WalletError as error:
+        raise ConfigError(f"restore_wallet: {error}") from None
+
+
+def _words(raw: bytes) -> str | None:
+    """Return a mnemonic, if that is what the file holds."""
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return None
+    return text if text and text.replace(" ", "").replace("\n", "").isalpha() else None
+
+
+def read_passphrase(path: Path) -> str:
+    """Return the first line of a file.
+
+    Raises:
+        ConfigError: it cannot be read, or that line is empty.
+    """
+    lines = _read(path, "passphrase_file").splitlines()
+    try:
+        passphrase = lines[0].decode("utf-8") if lines else ""
+    except UnicodeDecodeError:
+        raise ConfigError("passphrase_file: its first line is not UTF-8 text") from None
+    if not passphrase:
+        raise ConfigError("passphrase_file: its first line is empty")
+    return passphrase
+
+
+def _read(path: Path, setting: str) -> bytes:
+    try:
+        with path.expanduser().open("rb") as file:
+            raw = file.read(MAX_SECRET_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_SECRET_FILE:
+        raise ConfigError(f"{setting}: {path} is too large")
+    return raw
