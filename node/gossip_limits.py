@@ -12,6 +12,8 @@ MAX_INBOUND: Final = 117
 """Peers that chose us: with the outbound ones 125, Bitcoin Core's default."""
 MAX_ADDED: Final = 64
 """Addresses that the operator may have us dial for ever (`--connect`, addnode)."""
+MAX_CLOSING: Final = 8
+"""Inbound links that may be closing beside those that are open: a flood evicts no faster than links go."""
 MAX_INBOUND_PER_HOST: Final = 8
 """Links from one public host: a house behind one address, and not a flood (A079). Loopback has no such bound."""
 DISCOURAGED_SHARE: Final = 2

@@ -15,13 +15,12 @@ from node.address_gossip import AddressGossip
 from node.clock import Clock
 from node.dialer import Dialer
 from node.discouraged import Discouraged
-from node.eviction import Candidate, choose_eviction
+from node.eviction import choose_eviction
+from node.node_link import BLAMELESS, NodeLink, candidate_of, is_same_node, reason_of
 from node.partition import Partition
 from node.peer import Peer, Role
 from node.peer_settings import PeerSettings
-from p2p.address_rules import address_group
 from p2p.connection import PeerConnection
-from p2p.errors import Violation
 from p2p.events import (
     CloseReason,
     ConnectionClosed,
@@ -36,18 +35,8 @@ from p2p.limits import CLOSE_SECONDS, PROTOCOL_VERSION
 from p2p.messages import Hello, Message
 from p2p.peer_link import PeerLink
 from p2p.rate import TokenBucket
-from p2p.transport import Address, Link, Listener, Network
+from p2p.transport import Address, Listener, Network
 
-_BLAMELESS: Final = frozenset(
-    {
-        Violation.HANDSHAKE_TIMEOUT,
-        Violation.FRAME_TIMEOUT,
-        Violation.NO_PONG,
-        Violation.WRONG_NETWORK,
-        Violation.OLD_VERSION,
-    }
-)
-"""Ends a connection without discouraging the host: a slow, silent or differently configured peer is no attacker."""
 _HEALING_TRIES: Final = 8
 """Dials of a peer that we were cut from, once it may be dialled again: 25 s, for nodes heal one after the other."""
 _LOG_RATE: Final = 1.0
@@ -69,40 +58,6 @@ class PeerHandler(Protocol):
 
     def peer_gone(self, peer: Peer) -> None:
         """The end, once, of a peer that was ready."""
-
-
-class _NodeLink(PeerLink):
-    """A link that asks for a slot before it speaks, and tells when all is over."""
-
-    def __init__(
-        self,
-        connection: PeerConnection,
-        dialled: Address | None,
-        role: Role,
-        *,
-        on_event: Callable[[PeerLink, Event], None],
-        admit: Callable[[_NodeLink, Address], Peer | None],
-        on_closed: Callable[[_NodeLink], None],
-    ) -> None:
-        super().__init__(connection, on_event)
-        self.dialled = dialled
-        self.role = role
-        self.peer: Peer | None = None
-        self._admit = admit
-        self._on_closed = on_closed
-
-    def connected(self, link: Link) -> None:
-        """Take the link, if there is a slot."""
-        self.peer = self._admit(self, link.remote)
-        if self.peer is None:
-            link.abort()
-        else:
-            super().connected(link)
-
-    def closed(self, error: Exception | None) -> None:
-        """The link is gone."""
-        super().closed(error)
-        self._on_closed(self)
 
 
 class PeerManager:
@@ -143,7 +98,7 @@ class PeerManager:
         self._budget = ReceiveBudget()
         self._discouraged = Discouraged()
         self._listener: Listener | None = None
-        self._links: dict[_NodeLink, None] = {}
+        self._links: dict[NodeLink, None] = {}
         self._by_address: dict[Address, Peer] = {}
         self._cut: dict[Address, None] = {}
         self._last_number = 0
@@ -286,10 +241,10 @@ class PeerManager:
     async def _connect(self, address: Address, role: Role) -> None:
         await self._network.connect(address, self._new_link(address, role))
 
-    def _accept(self) -> _NodeLink:
+    def _accept(self) -> NodeLink:
         return self._new_link(None, Role.INBOUND)
 
-    def _new_link(self, dialled: Address | None, role: Role) -> _NodeLink:
+    def _new_link(self, dialled: Address | None, role: Role) -> NodeLink:
         listening = self.listens_at
         hello = Hello(
             PROTOCOL_VERSION,
@@ -302,7 +257,7 @@ class PeerManager:
         connection = PeerConnection(
             hello, dialled=dialled is not None, budget=self._budget, random_bytes=self._rng.randbytes
         )
-        return _NodeLink(
+        return NodeLink(
             connection,
             dialled,
             role,
@@ -311,7 +266,7 @@ class PeerManager:
             on_closed=self._link_closed,
         )
 
-    def _admit(self, link: _NodeLink, remote: Address) -> Peer | None:
+    def _admit(self, link: NodeLink, remote: Address) -> Peer | None:
         """Give a link a slot, or None."""
         if not self._running:
             return None
@@ -335,16 +290,20 @@ class PeerManager:
         same_host = sum(peer.remote.host == remote.host for peer in inbound)
         if same_host >= limits.MAX_INBOUND_PER_HOST and not self._settings.private_addresses:
             return False
-        if len(inbound) < self._settings.max_inbound:
+        # Links that we closed may take seconds to be gone; only so many may be on their way out.
+        if len(inbound) >= self._settings.max_inbound + limits.MAX_CLOSING:
+            return False
+        staying = [peer for peer in inbound if not peer.link.connection.is_closed]
+        if len(staying) < self._settings.max_inbound:
             return True
-        number = choose_eviction([_candidate(peer) for peer in inbound])
-        for peer in inbound:
+        number = choose_eviction([candidate_of(peer) for peer in staying])
+        for peer in staying:
             if peer.number == number:
                 self.disconnect(peer, "evicted")
                 return True
         return False
 
-    def _link_closed(self, link: _NodeLink) -> None:
+    def _link_closed(self, link: NodeLink) -> None:
         """The network is done with a link."""
         if self._links.pop(link, link) is None and not self._links and not self._running:
             self._all_closed.set()
@@ -368,7 +327,7 @@ class PeerManager:
     # --- events -----------------------------------------------------------------------------------------------
 
     def _on_event(self, link: PeerLink, event: Event) -> None:
-        peer = link.peer if isinstance(link, _NodeLink) else None
+        peer = link.peer if isinstance(link, NodeLink) else None
         if peer is None:
             return
         match event:
@@ -390,7 +349,7 @@ class PeerManager:
         if self._is_blocked(peer):
             self.disconnect(peer, "partitioned")
             return
-        twin = next((other for other in self.peers.values() if _is_same_node(other, peer)), None)
+        twin = next((other for other in self.peers.values() if is_same_node(other, peer)), None)
         if twin is not None and (twin.dialled is not None or peer.dialled is not None):
             loser = self._choose_duplicate(twin, peer)
             self._forward_names(loser, peer if loser is twin else twin)
@@ -437,11 +396,11 @@ class PeerManager:
 
     def _ended(self, peer: Peer, event: ConnectionClosed) -> None:
         was_ready = self.peers.pop(peer.number, None) is not None
-        reason = peer.fault or _reason_of(event)
+        reason = peer.fault or reason_of(event)
         if event.reason is CloseReason.SELF and peer.dialled is not None:
             self._addresses.table.add_own(Address(peer.remote.host, peer.dialled.port))
             self._dialer.forget(peer.dialled)
-        if event.error is not None and event.error.violation not in _BLAMELESS:
+        if event.error is not None and event.error.violation not in BLAMELESS:
             self._discourage(peer)
         if was_ready:
             self._say("peer_disconnected", peer=peer.number, address=str(peer.listens_at or peer.remote), reason=reason)
@@ -464,29 +423,3 @@ class PeerManager:
             self._log.info(event, **facts)
         else:
             self._log.debug(event, **facts)
-
-
-def _is_same_node(one: Peer, other: Peer) -> bool:
-    """Whether two links lead to one run of one node. The host is compared too: anybody may repeat a nonce he saw."""
-    if one.hello is None or other.hello is None:
-        return False
-    return one.hello.nonce == other.hello.nonce and one.remote.host == other.remote.host
-
-
-def _candidate(peer: Peer) -> Candidate:
-    return Candidate(
-        number=peer.number,
-        group=address_group(peer.remote),
-        since=peer.since,
-        latency=peer.link.connection.latency,
-        last_block=peer.last_block,
-        last_transaction=peer.last_transaction,
-        discouraged=peer.discouraged,
-    )
-
-
-def _reason_of(event: ConnectionClosed) -> str:
-    """The words for the log: never the peer's own."""
-    if event.error is not None:
-        return str(event.error)
-    return event.detail or event.reason.value
