@@ -25,7 +25,7 @@ def block_of(wallet: Wallet, *transactions: Transaction) -> Block:
     return Block(header, (gift(seed=12345), *transactions))
 
 
-def gift(*outputs: Output, seed: int = 0) -> Transaction:
+def gift(*outputs: Output, seed: int = 7_000) -> Transaction:
     source = OutPoint(TxId(seed.to_bytes(32, "big")), 0)
     return Transaction(Core(1, (source,), outputs, (), (), b""), ())
 
