@@ -209,10 +209,9 @@ async def running(
     reindex: bool = False,
 ) -> AsyncIterator[ChainManager]:
     """A chain manager on `database`, started, and closed at the end. The database stays open."""
-    manager = ChainManager(
-        params, ChainStore(database, params), workers or InlineWorkers(), clock or ManualClock(), log or recorder()[0]
-    )
-    await manager.start(reindex=reindex)
+    store = ChainStore(database, params, reindex=reindex)
+    manager = ChainManager(params, store, workers or InlineWorkers(), clock or ManualClock(), log or recorder()[0])
+    await manager.start()
     try:
         yield manager
     finally:
