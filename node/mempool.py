@@ -31,7 +31,7 @@ from node.relay_policy import (
 )
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-"""Memory that all entries may take together: some 14,000 payments, about one full block's worth."""
+"""Memory that all entries may take together: some 30,000 payments, nearly two full blocks of them."""
 EXPIRY_SECONDS = 14 * 86_400
 """A transaction that no block took for so long is forgotten (Bitcoin Core: mempoolexpiry)."""
 FLOOR_HALF_LIFE = 20 * 60

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
 
-ENTRY_OVERHEAD = 2_000
-"""Bytes of memory that an entry takes beside its transaction (measured, CPython 3.11)."""
-MEMORY_PER_BYTE = 9
-"""Bytes of memory for each encoded byte of a transaction: small objects are dear (measured)."""
+ENTRY_OVERHEAD = 1_000
+"""Bytes of memory that an entry takes, with its places in the indexes (measured, CPython 3.11)."""
+MEMORY_PER_BYTE = 5
+"""Bytes of memory for each encoded byte of a transaction, its encoding included: small objects are dear
+(measured: a payment of 233 bytes takes 2,010 in all, one of 973 bytes with twenty outputs 5,420)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,15 +34,16 @@ class Entry:
     """Those of its parents that are unconfirmed, by txid."""
     children: dict[TxId, Entry] = field(default_factory=dict)
 
-    @property
-    def size(self) -> int:
-        """Encoded bytes."""
-        return len(self.tx.encoded)
+    size: int = field(init=False)
+    """Encoded bytes."""
+
+    def __post_init__(self) -> None:
+        self.size = len(self.tx.encoded)
 
     @property
     def memory(self) -> int:
         """About how many bytes of memory it takes, which is what the mempool's limit counts."""
-        return ENTRY_OVERHEAD + MEMORY_PER_BYTE * len(self.tx.encoded)
+        return ENTRY_OVERHEAD + MEMORY_PER_BYTE * self.size
 
 
 class MempoolGraph:
