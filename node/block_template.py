@@ -36,8 +36,6 @@ MEMO_SIZE = 32
 """Bytes of a template's memo, always as many, so that the extranonce has a fixed place at its end. Even a
 coinbase without outputs then has more than 64 bytes, the one size that no transaction may have."""
 _MEMO = b"/dure/".ljust(MEMO_SIZE - EXTRANONCE_SIZE, b"\0")
-LONG_POLL_SECONDS = 60.0
-"""After so long a long poll is answered though there is no news (Bitcoin Core: a minute)."""
 RESERVED_SIZE = 1_000
 """Bytes of a block that are kept for its header, its coinbase and the lengths of its arrays: twice what they take."""
 SHORTEST_REFRESH, LONGEST_REFRESH = 1, 10

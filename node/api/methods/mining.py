@@ -17,7 +17,7 @@ from node.api.method import Area, method
 from node.api.methods.transactions import read_address
 from node.api.parameters import AddressText, Hex
 from node.api.services import Services
-from node.block_template import BlockTemplate
+from node.block_template import BLOCK_VERSION, BlockTemplate
 from node.chain_events import BlockStatus
 from node.mempool_graph import Entry
 from node.mining import DEFAULT_MAX_TRIES
@@ -72,7 +72,7 @@ def _template(template: BlockTemplate) -> schema.BlockTemplate:
     coinbase = template.coinbase
     return schema.BlockTemplate(
         capabilities=["coinbasetxn", "longpoll"],
-        version=template.block().header.version,
+        version=BLOCK_VERSION,
         rules=[],
         previousblockhash=display_hash(template.previous),
         transactions=[_template_transaction(entry, places) for entry in template.entries],
