@@ -90,6 +90,9 @@ class Daemon:
         self.clock = SystemClock()
         self.entropy = random.SystemRandom()
         self._started = self.clock.monotonic()
+        # Before anybody can call: who reads the file finds the secret of this run.
+        self.cookie = Cookie(folder)
+        self._undo.append(self.cookie.remove)
         rpc_port = self.params.rpc_port if config.rpc_port is None else config.rpc_port
         self._socket = _bind(config.rpc_bind, rpc_port)
         self._undo.append(self._socket.close)
@@ -119,8 +122,6 @@ class Daemon:
             log=self._logs.logger("node.peers"),
         )
         self.services = self._make_services()
-        self.cookie = Cookie(folder)
-        self._undo.append(self.cookie.remove)
         self.rpc = RpcServer(
             self.services, self.services.methods, access_for(config, self.cookie), self._logs.logger("node.api")
         )
