@@ -217,7 +217,8 @@ class _Worker:
             stdout=asyncio.subprocess.PIPE,
             # Ctrl-C on a terminal goes to the daemon, which then ends its workers in order.
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+            # The very packages that this program runs from, wherever they are.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
         )
         return cls(process)
 

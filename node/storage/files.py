@@ -51,6 +51,7 @@ class DirectoryFiles:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), 0o600)  # also where the temporary file was there before
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
