@@ -23,8 +23,8 @@ DEFAULT_MAX_TRIES = 1_000_000
 """Of `generatetoaddress` for each block (Bitcoin Core: DEFAULT_MAX_TRIES)."""
 FIRST_TRIES = 2_000
 """Tries made first: no more than the workers do in line, which on `regtest` is always enough."""
-MORE_TRIES = 100_000
-"""Tries between two looks at the tip after that: less than a tenth of a second of one core."""
+MORE_TRIES = 20_000
+"""Tries between two looks at the tip after that, 25 ms of one core: where two nodes search, few blocks are stale."""
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds before a miner that ended is started again: doubled each time it ends soon."""
