@@ -13,6 +13,7 @@ from node import gossip_limits as limits
 from node.clock import Clock
 from node.peer import Peer
 from node.peer_settings import PeerSettings
+from node.storage.errors import StorageError
 from node.storage.files import Files
 from p2p.address_manager import AddressFileError, AddressManager, KnownAddress
 from p2p.address_rules import from_peer_address, parse_host, to_peer_address
@@ -66,50 +67,43 @@ class AddressGossip:
         Raises:
             OSError: the UDP port of discovery is taken.
         """
+        if not self._settings.connect:
+            if self._settings.discovery and listens_at is not None:
+                await self._start_discovery(listens_at)
+            if self._settings.seeds:
+                self._seeding = self._loop.create_task(self._add_seeds(), name="seeds")
         self._save_timer = self._loop.call_later(limits.SAVE_ADDRESSES_SECONDS, self._save_again)
-        if self._settings.connect:
-            return
-        if self._settings.seeds:
-            self._seeding = self._loop.create_task(self._add_seeds(), name="seeds")
-        if self._settings.discovery and listens_at is not None:
-            core = DiscoveryCore(
-                magic=self._params.magic,
-                port=listens_at.port,
-                secret=self._rng.randbytes(32),
-                rng=self._rng,
-                sample=self._sample_addresses,
-                private_allowed=self._settings.private_addresses,
-                now=self._loop.time(),
-            )
-            self._discovery = Discovery(core, self._network, self._settings.seeds, self._on_found)
-            await self._discovery.start(listens_at)
+
+    async def _start_discovery(self, listens_at: Address) -> None:
+        core = DiscoveryCore(
+            magic=self._params.magic,
+            port=listens_at.port,
+            secret=self._rng.randbytes(32),
+            rng=self._rng,
+            sample=self._sample_addresses,
+            private_allowed=self._settings.private_addresses,
+            now=self._loop.time(),
+        )
+        discovery = Discovery(core, self._network, self._settings.seeds, self._on_found)
+        await discovery.start(listens_at)
+        self._discovery = discovery
 
     async def stop(self) -> None:
         """Save the table and end."""
         if self._save_timer is not None:
             self._save_timer.cancel()
+            self._save_timer = None
         if self._seeding is not None:
             self._seeding.cancel()
             await asyncio.gather(self._seeding, return_exceptions=True)
         if self._discovery is not None:
             await self._discovery.stop()
-        self.save()
+        self._save()
 
     def lonely(self) -> None:
         """The node lacks peers: look harder."""
         if self._discovery is not None:
             self._discovery.hurry()
-
-    def save(self) -> None:
-        """Write the table, if it has changed.
-
-        Raises:
-            StorageError: it could not be written.
-        """
-        raw = self.table.dump()
-        if raw != self._saved:
-            self._files.write(FILE, raw)
-            self._saved = raw
 
     # --- with peers -------------------------------------------------------------------------------------------
 
@@ -178,8 +172,20 @@ class AddressGossip:
                 self._log.warning("addresses_unreadable", file=FILE, why=str(error))
         return AddressManager(self._rng.randbytes(32), self._rng, private_allowed=private)
 
+    def _save(self) -> None:
+        """Write the table, if it has changed. A node can do without it."""
+        raw = self.table.dump()
+        if raw == self._saved:
+            return
+        try:
+            self._files.write(FILE, raw)
+        except StorageError as error:
+            self._log.warning("addresses_not_saved", why=str(error))
+        else:
+            self._saved = raw
+
     def _save_again(self) -> None:
-        self.save()
+        self._save()
         self._save_timer = self._loop.call_later(limits.SAVE_ADDRESSES_SECONDS, self._save_again)
 
     def _sample_addresses(self, count: int) -> list[Address]:

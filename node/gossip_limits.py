@@ -88,14 +88,19 @@ BODY_STALL_SECONDS: Final = 64.0
 DOWNLOAD_TICK_SECONDS: Final = 0.5
 """How often, while bodies are on their way, it is looked whether one is late."""
 
+CATCHING_UP_BLOCKS: Final = 6
+CATCHING_UP_SECONDS: Final = 5.0
+"""So many blocks behind, and with a body in so many seconds, a node asks for no transactions: it lacks the coins that
+they spend. Bodies that nobody delivers do not keep it from payments."""
+
 # --- transactions -------------------------------------------------------------------------------------------------
 
 ANNOUNCE_MEAN_SECONDS: Final = 0.05
 """Mean of the random wait before transactions are announced to a peer: batches them, and blurs who was first (A106)."""
 ANNOUNCE_CAP_SECONDS: Final = 0.2
 """Longest such wait: a payment crosses four hops well within half a second."""
-MAX_KNOWN_PER_PEER: Final = 10_000
-"""Wtxids remembered as known to a peer, so that none is announced back; about 1 MB."""
+MAX_KNOWN_PER_PEER: Final = 5_000
+"""Wtxids remembered as known to a peer, so that none is announced back; under 1 MB."""
 MAX_TO_ANNOUNCE: Final = 5_000
 """Transactions waiting to be announced to one peer; the oldest goes. Half a minute of the fullest blocks."""
 TX_REQUEST_SECONDS: Final = 10.0

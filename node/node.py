@@ -55,10 +55,12 @@ from p2p.transport import Address, Network
 TipCallback = Callable[[TipChanged], None]
 TransactionCallback = Callable[[Transaction], None]
 _Args = TypeVarTuple("_Args")
+_FREE_PORTS = 5
+"""Free ports that are tried where any will do."""
 
 
 class Node:
-    """One node of the network, on the running loop. Chain and mempool are handed in, loaded and not yet running."""
+    """One node of the network, on the running loop. Chain and mempool are handed in; the chain is started before it."""
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class Node:
         self._transaction_callbacks: dict[TransactionCallback, None] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = False
+        self._any_port = settings.bind is not None and settings.bind.port == 0
         self.partition = Partition(files)
         self.addresses = AddressGossip(
             settings, params=params, network=network, clock=clock, rng=rng, files=files, log=log
@@ -109,9 +112,15 @@ class Node:
         )
         self.sync = Sync(params, chain, self.peer_manager, log, self._spawn)
         self.relay = Relay(
-            mempool, self.peer_manager, rng, log, spawn=self._spawn, on_accepted=self._transaction_entered
+            mempool,
+            self.peer_manager,
+            rng,
+            log,
+            spawn=self._spawn,
+            on_accepted=self._transaction_entered,
+            is_catching_up=lambda: self.sync.is_catching_up,
         )
-        self.serving = Serving(chain, self.relay.find_for)
+        self.serving = Serving(chain, self.relay.find_for, self._fail)
         chain.tip_listeners.append(self._mempool_follows)
         chain.tip_listeners.append(self._tip_changed)
         chain.header_listeners.append(self.sync.header_due)
@@ -129,15 +138,23 @@ class Node:
         return self.peer_manager.listens_at
 
     async def start(self) -> None:
-        """Start the chain, if it does not run yet, then listen, then dial.
+        """Listen, then dial. The chain runs already.
 
         Raises:
             OSError: a port is taken, or the host is not one of this machine.
-            StorageError: the disk failed.
         """
         self._running = True
-        listens_at = await self.peer_manager.listen()
-        await self.addresses.start(listens_at)
+        self.sync.start()
+        for attempt in range(_FREE_PORTS):
+            listens_at = await self.peer_manager.listen()
+            try:
+                await self.addresses.start(listens_at)
+                break
+            except OSError:
+                # A port that was free for TCP may be taken for UDP.
+                if not self._any_port or attempt == _FREE_PORTS - 1:
+                    raise
+                await self.peer_manager.listen_elsewhere()
         self.peer_manager.start()
 
     async def stop(self) -> None:
@@ -150,10 +167,7 @@ class Node:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            await self.addresses.stop()
-        except StorageError as error:
-            self._log.warning("addresses_not_saved", why=str(error))
+        await self.addresses.stop()
         if not self._failure.done():
             self._failure.set_result(None)
 

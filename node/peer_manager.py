@@ -134,6 +134,13 @@ class PeerManager:
             self._listener = await self._network.listen(self._settings.bind, self._accept)
         return self.listens_at
 
+    async def listen_elsewhere(self) -> None:
+        """Close the listener, to listen again: the port that was found is of no use."""
+        if self._listener is not None:
+            self._listener.close()
+            await self._listener.wait_closed()
+            self._listener = None
+
     def start(self) -> None:
         """Begin to dial."""
         self._addresses.on_learned = self._dialer.learned

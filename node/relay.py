@@ -69,6 +69,7 @@ class Relay:
         *,
         spawn: Callable[[Coroutine[None, None, None]], None],
         on_accepted: Callable[[Transaction], None],
+        is_catching_up: Callable[[], bool],
     ) -> None:
         """
         Args:
@@ -76,6 +77,7 @@ class Relay:
             rng: draws the waits before announcements.
             spawn: runs a coroutine to its end, and awaits it before the node stops.
             on_accepted: told of each transaction that has entered the mempool from a peer.
+            is_catching_up: whether the chain lacks so much that no transaction can be judged yet.
         """
         self._mempool = mempool
         self._control = control
@@ -83,6 +85,7 @@ class Relay:
         self._log = log
         self._spawn = spawn
         self._on_accepted = on_accepted
+        self._is_catching_up = is_catching_up
         self._loop = asyncio.get_running_loop()
         self._listeners: dict[int, _Listener] = {}
         self._requests = TxRequests()
@@ -233,6 +236,9 @@ class Relay:
     def _ask(self, listener: _Listener) -> None:
         if self._stopped or len(listener.arrived) >= limits.MAX_TX_IN_WORK_PER_PEER:
             return
+        if self._is_catching_up():
+            self._arm_requests(limits.CATCHING_UP_SECONDS)
+            return
         wtxids = self._requests.next_for(listener.peer.number, self._loop.time(), self._wants)
         if wtxids:
             listener.peer.send(GetData(tuple(Item(ItemKind.TX, wtxid) for wtxid in wtxids)))
@@ -242,15 +248,16 @@ class Relay:
         for listener in list(self._listeners.values()):
             self._ask(listener)
 
-    def _arm_requests(self) -> None:
-        due = self._requests.next_timer()
+    def _arm_requests(self, wait: float | None = None) -> None:
+        """Have `_expire` called when a request is due, or after `wait` seconds."""
+        due = self._requests.next_timer() if wait is None else self._loop.time() + wait
         if due is not None and self._request_timer is None and not self._stopped:
             self._request_timer = self._loop.call_at(due, self._expire)
 
     def _expire(self) -> None:
         self._request_timer = None
-        for number in self._requests.expire(self._loop.time()):
-            self._ask(self._listeners[number])
+        self._requests.expire(self._loop.time())
+        self._ask_all()
         self._arm_requests()
 
     # --- checking ---------------------------------------------------------------------------------------------

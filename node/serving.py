@@ -16,6 +16,7 @@ from node import gossip_limits as limits
 from node.block_index import BlockEntry
 from node.chain import ChainManager
 from node.peer import Peer
+from node.storage.errors import StorageError
 from p2p.limits import MAX_HEADERS
 from p2p.messages import BlockMessage, GetHeaders, Headers, Item, ItemKind, NotFound, TxMessage
 from p2p.rate import TokenBucket
@@ -47,11 +48,15 @@ class _Asker:
 class Serving:
     """Gives peers what they ask for."""
 
-    def __init__(self, chain: ChainManager, find_transaction: FindTransaction) -> None:
+    def __init__(
+        self, chain: ChainManager, find_transaction: FindTransaction, fail: Callable[[StorageError], None]
+    ) -> None:
         """
         Args:
             find_transaction: returns a transaction that a peer may be given, by wtxid or txid.
+            fail: told that the disk failed.
         """
+        self._fail = fail
         self._chain = chain
         self._find_transaction = find_transaction
         self._loop = asyncio.get_running_loop()
@@ -153,22 +158,12 @@ class Serving:
             )
 
     def _serve(self, asker: _Asker) -> None:
-        """Give a peer some of what it wants, then let others have their turn."""
         asker.turn = None
-        wait = 0.0
-        for _ in range(limits.SERVE_TURN):
-            if not asker.waiting or not asker.peer.ready or not asker.peer.link.is_writable:
-                break
-            if asker.locators:
-                if self._give_headers(asker, asker.locators[0]):
-                    asker.locators.popleft()
-                else:
-                    wait = limits.SHARE_WAIT_SECONDS
-                break  # dear enough to be a whole turn
-            if not self._give(asker, asker.wanted[0]):
-                wait = limits.SHARE_WAIT_SECONDS
-                break
-            asker.wanted.popleft()
+        try:
+            wait = self._give_some(asker)
+        except StorageError as error:
+            self._fail(error)
+            return
         if asker.missing and (not asker.wanted or len(asker.missing) >= limits.SERVE_TURN):
             asker.peer.send(NotFound(tuple(asker.missing)))
             asker.missing.clear()
@@ -177,6 +172,21 @@ class Serving:
             asker.peer.release_reading("serving")
         if asker.peer.ready and asker.peer.link.is_writable:
             self._plan(asker, wait)
+
+    def _give_some(self, asker: _Asker) -> float:
+        """Give a peer some of what it wants; return how long it is to wait for more, beside the turns of others."""
+        for _ in range(limits.SERVE_TURN):
+            if not asker.waiting or not asker.peer.ready or not asker.peer.link.is_writable:
+                break
+            if asker.locators:
+                if not self._give_headers(asker, asker.locators[0]):
+                    return limits.SHARE_WAIT_SECONDS
+                asker.locators.popleft()
+                break  # dear enough to be a whole turn
+            if not self._give(asker, asker.wanted[0]):
+                return limits.SHARE_WAIT_SECONDS
+            asker.wanted.popleft()
+        return 0.0
 
     def _give(self, asker: _Asker, item: Item) -> bool:
         """Send one item, or note that we do not have it; False if the peer has had its share for now."""

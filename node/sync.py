@@ -57,11 +57,24 @@ class Sync:
         self._tick: asyncio.TimerHandle | None = None
         self._stopped = False
 
+    def start(self) -> None:
+        """Begin with the chain as it is now: a reindex has given it another index."""
+        self._download = BlockDownload(self._chain.index)
+
     def stop(self) -> None:
         """Ask for nothing more."""
         self._stopped = True
         if self._tick is not None:
             self._tick.cancel()
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether many blocks are still to come, and do come."""
+        index = self._chain.index
+        behind = index.best_header.height - index.tip.height
+        return behind > limits.CATCHING_UP_BLOCKS and (
+            self._loop.time() - self._download.last_body < limits.CATCHING_UP_SECONDS
+        )
 
     @property
     def blocks_on_their_way(self) -> int:

@@ -111,9 +111,8 @@ class TxRequests:
         announcer.announced.pop(wtxid, None)
         return self._drop(wtxid, peer)
 
-    def expire(self, now: float) -> list[int]:
-        """Give up on requests that are due; return the peers that can be asked instead."""
-        others: dict[int, None] = {}
+    def expire(self, now: float) -> None:
+        """Give up on requests that are due: others may be asked instead."""
         while self._deadlines:
             wtxid, deadline = next(iter(self._deadlines.items()))
             if deadline > now:
@@ -123,8 +122,7 @@ class TxRequests:
                 del self._deadlines[wtxid]
                 continue
             self._peers[asked].announced.pop(wtxid, None)
-            others.update(dict.fromkeys(self._drop(wtxid, asked)))
-        return list(others)
+            self._drop(wtxid, asked)
 
     def next_timer(self) -> float | None:
         """When `expire` wants to be called; None for never."""

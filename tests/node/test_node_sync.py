@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from consensus.params import REGTEST, sim_params
 from consensus.types import Block
+from node import header_sync, serving
 from node.gossip_limits import BODY_STALL_SECONDS, SECOND_SOURCE_SECONDS
 from node.presync import Presync
 from p2p.messages import BlockMessage, GetData, GetHeaders, Headers, Item, ItemKind, NotFound
@@ -191,12 +192,12 @@ def test_two_branches_of_equal_work_are_both_fetched_and_the_first_seen_stays() 
     simulate(story)
 
 
-def test_a_branch_that_parts_far_back_is_weighed_before_it_is_kept() -> None:
+def test_a_branch_that_parts_far_back_is_weighed_before_it_is_kept(short_messages: int) -> None:
     """A053: honest and long: nothing of it is stored until its work is known, then all of it."""
     # The second branch is longer than one message of headers, and its first message has too little work by itself.
     params = replace(REGTEST, coinbase_maturity=10)
     chain = ChainBuilder(params)
-    ours, theirs = chain.mine_chain(None, 2200), chain.mine_chain(None, 2210, to=2)
+    ours, theirs = chain.mine_chain(None, 350), chain.mine_chain(None, 360, to=2)
 
     async def story() -> None:
         world = World(params=params)
@@ -208,15 +209,23 @@ def test_a_branch_that_parts_far_back_is_weighed_before_it_is_kept() -> None:
             await until(lambda: node.peers == 1)
             assert len(node.chain.index) == before
             await converged([node, other])
-            assert node.height == 2210
+            assert node.height == 360
 
     simulate(story)
 
 
 # --- headers that are worth nothing -------------------------------------------------------------------------------
 
-HARD = sim_params(spacing=60, start_bits=0x1F3FFFFF, limit_bits=0x207FFFFF)
-"""Honest blocks here have 1,024 times the least work."""
+HARD = sim_params(spacing=60, start_bits=0x2000FFFF, limit_bits=0x207FFFFF)
+"""Honest blocks here have 128 times the least work."""
+
+
+@pytest.fixture
+def short_messages(monkeypatch: pytest.MonkeyPatch) -> int:
+    """As many headers fit into a message: so that a long branch need not be very long."""
+    for module in (header_sync, serving):
+        monkeypatch.setattr(module, "MAX_HEADERS", 100)
+    return 100
 
 
 def hard_chain() -> tuple[ChainBuilder, list[Block]]:
@@ -229,10 +238,10 @@ def hard_chain() -> tuple[ChainBuilder, list[Block]]:
     return chain, blocks
 
 
-def test_a_flood_of_light_headers_is_weighed_and_not_kept() -> None:
+def test_a_flood_of_light_headers_is_weighed_and_not_kept(short_messages: int) -> None:
     """A052: from genesis, and at our own asking; memory holds one state and an id for each message."""
     chain, blocks = hard_chain()
-    light = light_headers(HARD, chain.state(None), 6_500, step=3_000)
+    light = light_headers(HARD, chain.state(None), 650, step=3_000)
 
     async def story() -> None:
         world = World(params=HARD)
@@ -245,12 +254,12 @@ def test_a_flood_of_light_headers_is_weighed_and_not_kept() -> None:
                 if isinstance(message, GetHeaders):
                     hashes: list[bytes] = [header.hash for header in light]
                     start = next((hashes.index(h) + 1 for h in message.locator if h in hashes), 0)
-                    liar.send(Headers(tuple(header.encoded for header in light[start : start + 2000])))
+                    liar.send(Headers(tuple(header.encoded for header in light[start : start + short_messages])))
 
             liar.answers.append(answer)
             await dial(world, node, liar)
             await until(lambda: bool(node.logged("branch_too_light")))
-            assert len(liar.got(GetHeaders)) == 4
+            assert len(liar.got(GetHeaders)) == 7
             assert len(node.chain.index) == before
             assert node.height == 200
 
