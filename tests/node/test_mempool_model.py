@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -160,4 +160,6 @@ class MempoolMachine(RuleBasedStateMachine):
 
 
 TestMempoolAgainstItsModel = MempoolMachine.TestCase
-TestMempoolAgainstItsModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestMempoolAgainstItsModel.settings = settings(
+    max_examples=25, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+)
