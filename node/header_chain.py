@@ -10,7 +10,7 @@ from consensus.params import Params
 from consensus.state import ChainState
 from consensus.types import BlockHash, Header
 from consensus.validation import check_header
-from node.block_index import BlockEntry, BlockIndex
+from node.block_index import NEVER, BlockEntry, BlockIndex
 from node.chain_events import HeaderResult, HeaderStatus
 from node.chain_limits import LOW_WORK_MARGIN, MAX_UNBACKED_HEADERS, STATES_KEPT
 from node.clock import Clock
@@ -42,6 +42,8 @@ class HeaderChain:
         """Why a block is marked invalid; for the first bad one of a branch. Each has cost its miner real work."""
         self._states: OrderedDict[BlockHash, ChainState] = OrderedDict()
         self._unwritten: dict[BlockHash, Header] = {}
+        self._new_bodies: dict[BlockHash, Header] = {}
+        """Headers whose bodies are on their way to the disk: with the next step, and not before it."""
         self._dropped: dict[BlockHash, int] = {}
         """Heights of headers that were forgotten, and may still be on disk."""
         self._load()
@@ -83,34 +85,46 @@ class HeaderChain:
             self._store.write(step)
 
     def note_body(self, entry: BlockEntry, header: Header) -> None:
-        """Have the record of a header written again, now that its body is here."""
-        self._unwritten[entry.hash] = header
+        """Have the next step, which holds the body, write the record of its header again."""
+        self._new_bodies[entry.hash] = header
 
     def add_to(self, step: Step) -> None:
-        """Put all that is new or forgotten into a step."""
+        """Put all that is new or forgotten into the step that holds the new bodies; then comes `written`."""
+        self._add_headers(step)
+        for block_hash, header in self._new_bodies.items():
+            entry = self.index.get(block_hash)
+            if entry is not None:
+                step.put_header(StoredHeader(entry.height, header, entry.arrival, entry.anchor))
+
+    def _add_headers(self, step: Step) -> None:
         for block_hash, height in self._dropped.items():
             step.forget_header(height, block_hash)
         for block_hash, header in self._unwritten.items():
             entry = self.index.get(block_hash)
             if entry is not None:
-                step.put_header(StoredHeader(entry.height, header, entry.arrival, entry.anchor))
+                # A record must not speak of a body that is not on disk yet.
+                arrival = NEVER if block_hash in self._new_bodies else entry.arrival
+                step.put_header(StoredHeader(entry.height, header, arrival, entry.anchor))
 
     def written(self) -> None:
         """Note that the step is on disk."""
         self._unwritten.clear()
+        self._new_bodies.clear()
         self._dropped.clear()
 
     def flush(self) -> None:
-        """Write all new headers now."""
+        """Write all new headers now, but no word of bodies that wait for their step."""
         if self._unwritten or self._dropped:
             step = Step()
-            self.add_to(step)
+            self._add_headers(step)
             self._store.write(step)
-            self.written()
+            self._unwritten.clear()
+            self._dropped.clear()
 
     def read(self, entry: BlockEntry) -> Header:
         """Return the 80 bytes of an entry."""
-        return self._unwritten.get(entry.hash) or self._store.read_header(entry.height, entry.hash)
+        header = self._unwritten.get(entry.hash) or self._new_bodies.get(entry.hash)
+        return header or self._store.read_header(entry.height, entry.hash)
 
     # States
 

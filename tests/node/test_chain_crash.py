@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from consensus.codec import decode_block
 from consensus.params import REGTEST
+from consensus.signatures import SignatureCheck
 from consensus.types import Block, BlockHash
 from node import reorg
 from node.chain import ChainClosedError
@@ -23,6 +25,7 @@ from node.storage.errors import DiskFullError
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
+from node.workers import InlineWorkers
 from tests.support.chain import ChainBuilder, feed, reward_of, running, stored_coins
 from tests.support.rules import pay
 
@@ -109,6 +112,43 @@ async def test_a_stop_at_any_write_leaves_the_state_of_some_block(
             await feed(node, blocks)
             assert node.tip == wanted
         assert stored_coins(ChainStore(database, PARAMS)) == chain.coins(wanted.hash)
+
+
+class WaitingWorkers(InlineWorkers):
+    """Verify nothing before they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
+        self.asked.set()
+        await self.go.wait()
+        return await super().verify(checks)
+
+
+async def test_headers_that_come_while_a_block_is_verified_do_not_speak_of_its_body() -> None:
+    """A121: the machine stops after those headers were written, and before the block was."""
+    chain, database, workers = ChainBuilder(PARAMS), MemoryDatabase(TABLES), WaitingWorkers()
+    trunk = chain.mine_chain(None, 3)
+    block = chain.mine(trunk[-1], [chain.spend(trunk[-1], [reward_of(trunk[0])], [pay(1, 10**9)])])
+    later = chain.mine_chain(block, 700)
+    after_the_stop = MemoryDatabase(TABLES)
+    async with running(database, PARAMS, workers=workers) as node:
+        await feed(node, trunk)
+        connecting = asyncio.create_task(node.accept_block(block))
+        await workers.asked.wait()
+        node.accept_headers([each.header for each in later])
+        for table in TABLES:
+            after_the_stop.write([(table, key, value) for key, value in database.scan(table)])
+        workers.go.set()
+        await connecting
+        assert node.tip == chain.state(block)
+    async with running(after_the_stop, PARAMS) as node:
+        assert node.tip == chain.state(trunk[-1])
+        assert node.index.best_header.hash == later[-1].hash
+        await feed(node, [block, later[0]])
+        assert node.tip == chain.state(later[0])
 
 
 CHILD = """
