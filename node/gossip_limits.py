@@ -69,6 +69,12 @@ ANNOUNCED_AT_ONCE: Final = 8
 """Headers in one announcement (Bitcoin Core: MAX_BLOCKS_TO_ANNOUNCE): after a deeper reorg the newest is enough, for
 whoever lacks its parent asks."""
 
+STALE_TIP_BLOCKS: Final = 20
+STALE_TIP_LEAST_SECONDS: Final = 600
+"""After so many spacings without a new tip, and at least so long, one more outbound peer is tried, and another after
+each such time (A115): by chance a chain stands still for 20 spacings once in 500 million blocks, so our peers may be
+stuck, or keep us from the others."""
+
 # --- bodies -------------------------------------------------------------------------------------------------------
 
 BLOCKS_PER_PEER: Final = 16

@@ -111,6 +111,11 @@ class HeaderSync:
         if source is not None and source.timeout is None and source.presync is None:
             self._ask_from_best(source)
 
+    def ask_all(self) -> None:
+        """Ask every peer for what it may have and we lack."""
+        for source in list(self._sources.values()):
+            self.ask(source.peer)
+
     def go_on(self) -> None:
         """Have another peer lead, if there is none and somebody has more headers, and room for them."""
         if self._leader is not None or self._chain.index.unbacked + MAX_HEADERS > MAX_UNBACKED_HEADERS:

@@ -20,6 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.params import Params
 from consensus.types import Block, BlockHash, Transaction, WTxId
+from node import gossip_limits as limits
 from node.address_gossip import AddressGossip
 from node.block_index import BlockEntry
 from node.chain import ChainManager
@@ -93,6 +94,7 @@ class Node:
         self._transaction_callbacks: dict[TransactionCallback, None] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = False
+        self._stale_timer: asyncio.TimerHandle | None = None
         self._any_port = settings.bind is not None and settings.bind.port == 0
         self.partition = Partition(files)
         self.addresses = AddressGossip(
@@ -156,10 +158,13 @@ class Node:
                     raise
                 await self.peer_manager.listen_elsewhere()
         self.peer_manager.start()
+        self._expect_a_tip()
 
     async def stop(self) -> None:
         """Close peers, finish what is in hand, save what is kept. Chain and store are closed by who made them."""
         self._running = False
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
         self.sync.stop()
         self.relay.stop()
         self.serving.stop()
@@ -297,12 +302,27 @@ class Node:
                 self._announce_tip(change)
                 self.relay.tip_changed(change)
                 self.sync.tip_changed()
+                self.peer_manager.enough_peers()
+                self._expect_a_tip()
             for callback in list(self._tip_callbacks):
                 callback(change)
         except StorageError as error:
             self._fail(error)
         except Exception:  # noqa: BLE001 - logged with its traceback; the chain has moved on and must not stop
             self._log.exception("tip_not_followed", height=change.new.height)
+
+    def _expect_a_tip(self) -> None:
+        """If the tip stays for very long, our peers may be stuck, or keep us from the others: ask, and look further."""
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        wait = max(limits.STALE_TIP_BLOCKS * self.params.spacing, limits.STALE_TIP_LEAST_SECONDS)
+        self._stale_timer = asyncio.get_running_loop().call_later(wait, self._tip_is_stale)
+
+    def _tip_is_stale(self) -> None:
+        self._log.info("tip_is_stale", height=self.chain.tip.height, peers=len(self.peer_manager.peers))
+        self.sync.ask_all_for_headers()
+        self.peer_manager.try_another()
+        self._expect_a_tip()
 
     def _announce_tip(self, change: TipChanged) -> None:
         entries = [self.chain.index.get(block.hash) for block in change.connected]

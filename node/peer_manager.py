@@ -104,6 +104,7 @@ class PeerManager:
         self._last_number = 0
         self._running = False
         self._all_closed = asyncio.Event()
+        self._extra_outbound = 0
         self._log_bucket = TokenBucket(_LOG_RATE, _LOG_BURST, self._loop.time())
         self.peers: dict[int, Peer] = {}
         """Ready peers by number, in the order of connecting."""
@@ -205,6 +206,25 @@ class PeerManager:
             self._discourage(peer)
             peer.link.close(CloseReason.LOCAL, reason)
 
+    def try_another(self) -> None:
+        """Our peers have had nothing new for long: connect to one more, in place of the last that was tried so."""
+        if self._extra_outbound:
+            self._drop_extra()
+        self._extra_outbound = 1
+        self._dialer.learned()
+
+    def enough_peers(self) -> None:
+        """There is something new: the outbound peer that has gone longest without a block of use to us may go."""
+        if self._extra_outbound:
+            self._extra_outbound = 0
+            self._drop_extra()
+
+    def _drop_extra(self) -> None:
+        outbound = [peer for peer in self.peers.values() if peer.role is Role.OUTBOUND]
+        if len(outbound) > self._settings.max_outbound:
+            useless = min(outbound, key=lambda peer: (peer.last_block or 0.0, -peer.number))
+            self.disconnect(useless, "one more than needed")
+
     def set_partition(self, addresses: Iterable[Address]) -> None:
         """Cut ourselves off from these addresses and from no others; whoever is reachable again is dialled at once.
 
@@ -241,7 +261,8 @@ class PeerManager:
 
     def free_outbound(self) -> int:
         """Return how many outbound slots are free."""
-        return self._settings.max_outbound - sum(link.role is Role.OUTBOUND for link in self._links)
+        outbound = sum(link.role is Role.OUTBOUND for link in self._links)
+        return self._settings.max_outbound + self._extra_outbound - outbound
 
     # --- links ------------------------------------------------------------------------------------------------
 

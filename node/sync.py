@@ -109,6 +109,10 @@ class Sync:
         self._headers.go_on()
         self._ask_all()
 
+    def ask_all_for_headers(self) -> None:
+        """There was nothing new for long: somebody may have forgotten to tell us."""
+        self._headers.ask_all()
+
     def header_due(self, entry: BlockEntry) -> None:
         """A header that had come early is in the index now; whoever has its parent is likely to have it."""
         for peer in list(self._peers.values()):

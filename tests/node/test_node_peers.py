@@ -12,10 +12,11 @@ from node.gossip_limits import MAX_INBOUND_PER_HOST, REDIAL_CAP_SECONDS
 from node.partition import FILE as PARTITION_FILE
 from node.peer import Role
 from node.storage.files import MemoryFiles
+from p2p.address_manager import KnownAddress
 from p2p.messages import Addr, GetAddr, Inv, Item, ItemKind, Message, PeerAddress, TxMessage
 from p2p.transport import Address, Link, LinkHandler
 from tests.support.memory_network import MemoryNetwork
-from tests.support.nodes import FakePeer, HostNetwork, RunningNode, World, dial, until
+from tests.support.nodes import FakePeer, HostNetwork, RunningNode, World, dial, new_chain, until
 from tests.support.virtual_loop import simulate
 
 DISCOVERING: dict[str, Any] = {"discovery": True, "max_outbound": 8, "connect": ()}
@@ -225,6 +226,31 @@ def test_getaddr_is_answered_once_and_only_to_who_dialled_us() -> None:
             peer.send(GetAddr(), GetAddr())
             await asyncio.sleep(1)
             assert len(peer.got(Addr)) == 1
+
+    simulate(story)
+
+
+def test_if_all_outbound_peers_are_stuck_on_an_old_tip_another_is_tried() -> None:
+    """A115: an attacker has all outbound slots, and tells nothing."""
+    _, blocks = new_chain(3)
+
+    async def story() -> None:
+        world = World()
+        stuck = [world.host(150 + number) for number in range(3)]
+        for nonce, address in enumerate(stuck):
+            await world.network.listen(address, lambda nonce=nonce: FakePeer(world, dialled=False, nonce=nonce).link)  # type: ignore[misc]
+        async with world.node() as honest:
+            await honest.feed(blocks)
+            async with world.node(seeds=stuck, max_outbound=3) as node:
+                await until(lambda: node.peers == 3)
+                now = 1_800_000_000
+                node.node.addresses.table.add([KnownAddress(honest.address, now)], honest.address, now)
+                await asyncio.sleep(600)
+                assert node.peers == 3
+                await until(lambda: node.height == 3, within=1800)
+                await until(lambda: node.peers == 3)
+                # The one that was of use stays; of the others one has gone.
+                assert honest.peers == 1
 
     simulate(story)
 
