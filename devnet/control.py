@@ -15,7 +15,7 @@ from devnet.folder import NetworkFolder, NetworkRecord, wait_until
 from devnet.funding import wait_for_one_tip
 from devnet.launcher import is_alive, is_paused, kill_node, start_nodes, stop_nodes
 from devnet.payments import running
-from devnet.processes import send_signal
+from devnet.processes import send_to_family
 from devnet.status import require_network_up, require_running
 from rpc.schema import BlockchainInfo
 
@@ -147,7 +147,7 @@ def _signal_all(record: NetworkRecord, numbers: Sequence[int], number: signal.Si
     nodes = [record.node(node) for node in numbers]
     for node in nodes:
         if node.process is not None:
-            send_signal(node.process, number, whole_group=True)
+            send_to_family(node.process, number)
     wait_until(lambda: all(is_paused(node) == paused for node in nodes), SIGNAL_SECONDS)
 
 

@@ -20,7 +20,7 @@ from devnet.errors import Misconfigured, Misused, Refused, Unavailable
 from devnet.faults import blocked_peers
 from devnet.folder import HOST, VERSION, NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.ports import choose_ports, taken
-from devnet.processes import exit_status, send_signal, sight, start
+from devnet.processes import exit_status, send_signal, send_to_family, sight, start
 from devnet.topology import MAX_NODES, Topology, default_topology, edges, spread
 
 DEFAULT_NODES = 5
@@ -177,7 +177,7 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
     try:
         for number in numbers:
             process = start(
-                [sys.executable, "-P", "-m", "node.main", "--datadir", folder.node_path(number)],
+                [sys.executable, "-P", "-m", "node.main", "--datadir", folder.node_path(number).absolute()],
                 output=folder.node_path(number) / "output.log",
                 environment=daemon_environment(),
             )
@@ -244,8 +244,9 @@ def stop_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Iterable[i
     for node in nodes:
         record = record.with_node(msgspec.structs.replace(node, wanted="stopped"))
         if node.process is not None:
-            send_signal(node.process, signal.SIGTERM, whole_group=False)
-            send_signal(node.process, signal.SIGCONT, whole_group=True)
+            if is_paused(node):
+                send_to_family(node.process, signal.SIGCONT)
+            send_signal(node.process, signal.SIGTERM)
     folder.save(record)
     wait_until(lambda: not any(map(is_alive, nodes)), STOP_SECONDS)
     killed = [node for node in nodes if is_alive(node)]
@@ -256,6 +257,6 @@ def stop_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Iterable[i
 
 def kill_node(node: NodeRecord) -> bool:
     """Kill a node's daemon, its miner and its workers (SIGKILL), and wait until it is gone; tell whether it ran."""
-    ran = node.process is not None and send_signal(node.process, signal.SIGKILL, whole_group=True)
+    ran = node.process is not None and send_to_family(node.process, signal.SIGKILL)
     wait_until(lambda: not is_alive(node), STOP_SECONDS)
     return ran

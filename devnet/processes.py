@@ -81,18 +81,20 @@ def sight(process: Process) -> Sighting | None:
 def start(command: Sequence[str | Path], *, output: Path, environment: Mapping[str, str]) -> Process:
     """Start a program in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
-    What it writes to its standard outputs is appended to the file `output` (mode 0600).
+    It stands in the folder of the file `output` (mode 0600), which gets what it writes to its standard outputs, and
+    nothing of an earlier run.
 
     Raises:
         OSError: it could not be started.
     """
-    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as written:
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb") as written:
         child = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=subprocess.STDOUT,
             env=dict(environment),
+            cwd=output.parent,
             start_new_session=True,
         )
     _started[child.pid] = child
@@ -106,18 +108,42 @@ def exit_status(process: Process) -> int | None:
     return child.poll() if child is not None else None
 
 
-def send_signal(process: Process, number: signal.Signals, *, whole_group: bool) -> bool:
-    """Send a signal to a process, or to it and all that it started; tell whether it was still there.
-
-    The group is that of a session which `start` made, so it holds the process's own children and nobody else.
-    """
+def send_signal(process: Process, number: signal.Signals) -> bool:
+    """Send a signal to a process; tell whether it was still there."""
     if sight(process) is None:
         return False
     try:
-        if whole_group and os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, number)
-        else:
-            os.kill(process.pid, number)
+        os.kill(process.pid, number)
     except ProcessLookupError:
         return False
     return True
+
+
+def send_to_family(process: Process, number: signal.Signals) -> bool:
+    """Send a signal to a process and to all that descend from it; tell whether it was still there.
+
+    It is halted while they are counted, so that it cannot start another one meanwhile. Those are found by who started
+    them, for a daemon's miner and workers are in sessions of their own.
+    """
+    if not send_signal(process, signal.SIGSTOP):
+        return False
+    family = _descendants(process.pid)
+    there = send_signal(process, number)
+    for member in family:
+        send_signal(member, number)
+    return there
+
+
+def _descendants(pid: int) -> list[Process]:
+    """Return the living processes that a process started, those that these started, and so on."""
+    said = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+    children: dict[int, list[int]] = {}
+    for child, parent in (map(int, line.split()) for line in said.splitlines()):
+        children.setdefault(parent, []).append(child)
+    found, waiting = [], [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            if (seen := look(child)) is not None:
+                found.append(Process(child, seen.birth))
+                waiting.append(child)
+    return found

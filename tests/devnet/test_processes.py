@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from devnet.folder import wait_until
-from devnet.processes import Process, exit_status, look, send_signal, sight, start
+from devnet.processes import Process, exit_status, look, send_to_family, sight, start
 
 SLEEP = "import time; time.sleep(600)"
 PARENT = f"""
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}])
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
 print(child.pid, flush=True)
 child.wait()
 """
@@ -27,7 +27,7 @@ child.wait()
 def sleeper(tmp_path: Path) -> Iterator[Process]:
     process = start([sys.executable, "-c", SLEEP], output=tmp_path / "output", environment=os.environ)
     yield process
-    send_signal(process, signal.SIGKILL, whole_group=True)
+    send_to_family(process, signal.SIGKILL)
     assert wait_until(lambda: sight(process) is None, 30)
 
 
@@ -35,30 +35,30 @@ def test_a_process_is_seen_running_paused_and_gone(sleeper: Process) -> None:
     seen = sight(sleeper)
     assert seen is not None
     assert not seen.paused
-    assert send_signal(sleeper, signal.SIGSTOP, whole_group=True)
+    assert send_to_family(sleeper, signal.SIGSTOP)
     assert wait_until(lambda: (now := sight(sleeper)) is not None and now.paused, 30)
-    assert send_signal(sleeper, signal.SIGCONT, whole_group=True)
+    assert send_to_family(sleeper, signal.SIGCONT)
     assert wait_until(lambda: (now := sight(sleeper)) is not None and not now.paused, 30)
-    assert send_signal(sleeper, signal.SIGKILL, whole_group=True)
+    assert send_to_family(sleeper, signal.SIGKILL)
     assert wait_until(lambda: sight(sleeper) is None, 30)
     assert exit_status(sleeper) == -signal.SIGKILL
-    assert not send_signal(sleeper, signal.SIGTERM, whole_group=True)
+    assert not send_to_family(sleeper, signal.SIGTERM)
 
 
 def test_a_number_that_now_belongs_to_another_process_is_not_signalled(sleeper: Process) -> None:
     former = msgspec.structs.replace(sleeper, birth="some other time")
     assert sight(former) is None
-    assert not send_signal(former, signal.SIGKILL, whole_group=True)
+    assert not send_to_family(former, signal.SIGKILL)
     assert sight(sleeper) is not None
 
 
-def test_killing_the_group_leaves_no_child_behind(tmp_path: Path) -> None:
+def test_killing_the_family_leaves_no_child_behind_in_whatever_session(tmp_path: Path) -> None:
     output = tmp_path / "output"
     process = start([sys.executable, "-c", PARENT], output=output, environment=os.environ)
     assert wait_until(lambda: output.read_text().endswith("\n"), 30)
     child = int(output.read_text())
     assert look(child) is not None
-    send_signal(process, signal.SIGKILL, whole_group=True)
+    send_to_family(process, signal.SIGKILL)
     assert wait_until(lambda: sight(process) is None and look(child) is None, 30)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from devnet.folder import VERSION, NetworkFolder, NetworkRecord, NodeRecord, wait_until
-from devnet.processes import Process, send_signal, sight, start
+from devnet.processes import Process, send_to_family, sight, start
 from devnet.topology import Topology
 from rpc.encoding import Dure, encode
 from rpc.schema import Balances, BlockchainInfo, LastProcessedBlock, MineBalances
@@ -103,7 +103,7 @@ def fake_network(path: Path, size: int, **answers: Any) -> Iterator[FakeNodes]:
 
 def _end(process: Process) -> None:
     """Kill a process and wait until it is gone."""
-    send_signal(process, signal.SIGKILL, whole_group=True)
+    send_to_family(process, signal.SIGKILL)
     wait_until(lambda: sight(process) is None, 30)
 
 
