@@ -124,6 +124,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         int, Meta(ge=1, le=4096), _setting("MiB of memory for transactions that wait for a block.")
     ] = 64
     log_level: Annotated[LogLevel, _setting("How much to write to terminal and debug.log.")] = "info"
+    log_terminal: Annotated[bool, _setting("Whether to log to standard error too, besides debug.log.")] = True
     reindex: Annotated[
         bool, _setting("Forget all that was derived from the stored blocks, and build it anew.", in_file=False)
     ] = False

@@ -134,7 +134,8 @@ class Daemon:
         except OSError as error:
             raise StorageError(f"cannot write {folder / FILE_NAME}: {error.strerror or error}") from error
         self._undo.append(file.close)
-        logs = Logs(TerminalSink(sys.stderr), file, level=self.config.log_level)
+        terminal = [TerminalSink(sys.stderr)] if self.config.log_terminal else []
+        logs = Logs(*terminal, file, level=self.config.log_level)
         self._undo.append(logs.capture_standard())
         return logs, logs.logger("node.main")
 
