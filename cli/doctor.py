@@ -16,6 +16,7 @@ def doctor(context: Context) -> None:
     import time
 
     from devnet.doctor import Check, Verdict, examine
+    from devnet.errors import Refused
 
     checks: list[Check] = []
     for check in examine(context.folder, time.time()):
@@ -25,10 +26,9 @@ def doctor(context: Context) -> None:
         if check.advice:
             context.note(f"    {check.advice}")
     problems = sum(check.verdict is Verdict.PROBLEM for check in checks)
-    verdict = f"\n{plural(problems, 'problem')} found." if problems else "\nAll is well."
-    context.emit({"problems": problems, "checks": checks}, verdict)
+    context.emit({"problems": problems, "checks": checks}, "" if problems else "\nAll is well.")
     if problems:
-        raise SystemExit(1)
+        raise Refused(f"{plural(problems, 'problem')} found.")
 
 
 COMMANDS = (doctor,)

@@ -118,6 +118,7 @@ def write_settings(folder: NetworkFolder, record: NetworkRecord) -> None:
             "discovery": False,
             "mine": node.mines,
             "hashrate": record.hashrate,
+            "log_terminal": False,  # nobody looks: output.log is for what a log cannot hold, such as a crash
         }
         path = folder.node_path(node.id)
         try:
