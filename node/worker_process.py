@@ -7,6 +7,7 @@ daemon is killed. It knows nothing of chains or peers, and imports little: some 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ _VERIFY, _SEARCH = b"v", b"s"
 _DIGEST_SIZE, _KEY_SIZE = 32, 33
 _CHECK_SIZE = _DIGEST_SIZE + _KEY_SIZE + SIGNATURE_SIZE
 ANSWER_SIZE = 8
+MAX_DESCRIPTORS = 65_536
+"""Where a system allows more, a daemon holds no more."""
 
 
 def pack_checks(checks: Sequence[SignatureCheck]) -> bytes:
@@ -77,6 +80,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 def main() -> None:
     """Serve on standard input and output."""
+    # Whatever else the event loop let through is not ours to hold open.
+    os.closerange(3, MAX_DESCRIPTORS)
     # The daemon decides when its children end; a signal to the whole group must not cut an answer short.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(sys.stdin.buffer, sys.stdout.buffer)

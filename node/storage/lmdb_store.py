@@ -7,8 +7,9 @@ map is made larger, and none is used after a fork (A130).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
@@ -63,6 +64,7 @@ class LmdbDatabase:
         map_size = max(INITIAL_MAP_SIZE, 2 * size)
         # No readahead: lookups are random, and a page that nobody asked for only pushes others out.
         env = lmdb.Environment(str(folder), map_size=map_size, max_dbs=tables + 1, mode=0o600, readahead=False)
+        _keep_from_children(path)
         env.reader_check()  # clears the slots of processes that were killed
         return env
 
@@ -170,6 +172,16 @@ class LmdbDatabase:
             self._env.close()
             self._env = None
         self._lock.release()
+
+
+def _keep_from_children(path: Path) -> None:
+    """Mark LMDB's descriptors, one of which it leaves inheritable, so that no child gets them (A130)."""
+    wanted = path.stat()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing's own descriptor is closed by now
+            descriptor = int(name)
+            if os.path.samestat(os.fstat(descriptor), wanted):
+                os.set_inheritable(descriptor, False)
 
 
 @contextmanager

@@ -191,6 +191,7 @@ def run_and_kill(folder: Path, lines: int, delay: float) -> list[BlockHash]:
     return [BlockHash(bytes.fromhex(line)) for line in seen if line.endswith("\n")]
 
 
+@pytest.mark.slow
 def test_a_daemon_killed_at_random_moments_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     """A121, A122: kill -9, while blocks connect and branches change, over and over on one folder."""
     chain, random = ChainBuilder(PARAMS), Random(121)

@@ -90,6 +90,23 @@ async def test_after_a_reorg_the_coins_are_those_of_a_node_that_saw_only_the_win
         assert other.get_coins(coins) == coins
 
 
+@pytest.mark.slow
+async def test_a_reorg_of_a_thousand_blocks_takes_a_few_writes() -> None:
+    """A059"""
+    chain = ChainBuilder(PARAMS)
+    losers, winners = chain.mine_chain(None, 1000, to=2), chain.mine_chain(None, 1001, to=3)
+    database, changes = new_database(), list[TipChanged]()
+    async with running(database, PARAMS) as node:
+        await feed(node, [*losers, *winners[:-1]])
+        node.tip_listeners.append(changes.append)
+        await feed(node, winners[-1:])
+        assert node.tip == chain.state(winners[-1])
+    assert len(changes) <= 3
+    assert [block for change in changes for block in change.disconnected] == losers[::-1]
+    assert [block for change in changes for block in change.connected] == winners
+    assert stored_coins(ChainStore(database, PARAMS)) == chain.coins(winners[-1])
+
+
 @pytest.mark.parametrize("blocks", [3, 7])
 async def test_a_deep_reorg_goes_in_several_writes_each_leaving_some_block(
     monkeypatch: pytest.MonkeyPatch, blocks: int

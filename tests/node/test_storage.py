@@ -78,7 +78,7 @@ def test_a_long_scan_yields_everything_once_even_while_others_write(database: Da
     assert [key for key, _ in database.scan("one", reverse=True)] == keys[::-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     keys=st.sets(st.binary(min_size=1, max_size=3), max_size=30),
     start=st.binary(max_size=3),
@@ -206,6 +206,21 @@ def test_a_folder_that_cannot_be_made_is_a_named_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot use the folder"):
         open_lmdb(tmp_path / "file" / "db")
+
+
+def test_no_child_gets_a_descriptor_of_the_database(tmp_path: Path) -> None:
+    """A130"""
+    database = open_lmdb(tmp_path / "db")
+    files = {(entry.stat().st_dev, entry.stat().st_ino) for entry in (tmp_path / "db").iterdir()}
+    found = 0
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):
+            status = os.fstat(int(name))
+            if (status.st_dev, status.st_ino) in files:
+                assert not os.get_inheritable(int(name))
+                found += 1
+    assert found >= 3
+    database.close()
 
 
 def test_nobody_else_may_read_the_database(tmp_path: Path) -> None:

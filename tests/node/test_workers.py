@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from consensus.params import REGTEST, local_params
 from consensus.pow import check_proof_of_work
 from consensus.signatures import SignatureCheck, public_key, sign
 from consensus.types import Header
 from node.signature_cache import SignatureCache
+from node.storage.lmdb_store import LmdbDatabase
 from node.worker_process import pack_checks
 from node.workers import FEW_CHECKS, FEW_TRIES, InlineWorkers, ProcessWorkers
 from tests.support.chain import recorder
@@ -158,17 +160,24 @@ async def test_a_cancelled_request_leaves_no_answer_for_the_next() -> None:
         assert await workers.verify(checks(50, 20)) == 20
 
 
-async def test_a_worker_inherits_no_descriptor_but_the_standard_ones(tmp_path: Path) -> None:
-    """A130: neither the database nor a socket."""
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_a_worker_holds_no_descriptor_but_the_standard_ones(tmp_path: Path, runner: Callable[..., None]) -> None:
+    """A130: neither the database nor a socket, on either event loop."""
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux shows a process's descriptors")
-    inheritable = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
-    os.set_inheritable(inheritable, True)
-    try:
+
+    async def story() -> None:
+        database = LmdbDatabase(tmp_path / "db", ("table",), version=1, identity=b"")
         async with processes(1) as (workers, _):
             assert await workers.verify(checks(50)) is None
             (pid,) = workers.pids
             assert set(os.listdir(f"/proc/{pid}/fd")) == {"0", "1", "2"}
+        database.close()
+
+    inheritable = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+    os.set_inheritable(inheritable, True)
+    try:
+        runner(story())
     finally:
         os.close(inheritable)
 
