@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,11 @@ class Credentials(NamedTuple):
 
     user: str
     password: str
+
+    @property
+    def header(self) -> str:
+        """The value of HTTP's Authorization header."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
 
     def __repr__(self) -> str:
         return f"Credentials(user={self.user!r}, password=...)"
@@ -192,8 +198,7 @@ class RpcClient:
             async with self._session.post(
                 self.url,
                 data=body,
-                headers={"Content-Type": "application/json"},
-                auth=aiohttp.BasicAuth(credentials.user, credentials.password, encoding="utf-8"),
+                headers={"Content-Type": "application/json", "Authorization": credentials.header},
                 timeout=aiohttp.ClientTimeout(total=self._timeout if timeout is None else timeout),
                 allow_redirects=False,
             ) as answer:

@@ -21,6 +21,10 @@ Label = Annotated[str, Meta(max_length=255)]
 HostPort = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
+MAX_QUOTED = 300
+"""Characters of what is said about a value: it may quote it."""
+
+
 class HashHex(bytes):
     """The id of a block or transaction: 64 hex digits, reversed as people see them; here 32 bytes as hashed."""
 
@@ -61,7 +65,7 @@ def read_parameter(name: str, kind: Any, value: object) -> Any:
         cause = error.__cause__
         if isinstance(cause, BadParameter):
             raise RpcError(cause.code, f"{name} {cause.text}") from None
-        text = str(error).replace("`", "")
+        text = str(error).replace("`", "")[:MAX_QUOTED]
         wrong_type = text.startswith("Expected") and ", got" in text
         code = ErrorCode.TYPE_ERROR if wrong_type else ErrorCode.INVALID_PARAMETER
         raise RpcError(code, f"{name}: {text[:1].lower()}{text[1:]}") from None
