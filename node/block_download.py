@@ -43,7 +43,7 @@ class _Plan:
 class BlockDownload:
     """Bodies on their way, by peer and by block."""
 
-    def __init__(self, index: BlockIndex) -> None:
+    def __init__(self, index: BlockIndex, now: float = 0.0) -> None:
         self._index = index
         self._sources: dict[int, _Source] = {}
         self._asked: dict[BlockHash, dict[int, float]] = {}
@@ -51,8 +51,8 @@ class BlockDownload:
         self._plans: list[_Plan] = []
         self._in_work: dict[BlockHash, int] = {}
         self.bytes_in_work = 0
-        self.last_body = float("-inf")
-        """When the newest body that was wanted came."""
+        self.last_body = now
+        """When the newest body that was wanted came; at first, when waiting for them began."""
 
     def __len__(self) -> int:
         """Return how many blocks are on their way."""
@@ -78,7 +78,8 @@ class BlockDownload:
     def peer_has(self, peer: int, entry: BlockEntry) -> None:
         """Note that a peer has a block and all before it: it announced it, or sent its header."""
         source = self._sources[peer]
-        if source.best is None or entry.work >= source.best.work or self._is_gone(source.best):
+        best = source.best
+        if best is None or entry.work >= best.work or best.invalid or self._is_gone(best):
             source.best = entry
 
     def owes(self, peer: int) -> int:

@@ -52,8 +52,6 @@ class _Source:
     unconnecting: int = 0
     """Announcements in a row that did not connect."""
     presync: Presync | None = None
-    counting: bool = True
-    """Whether `presync` still adds up, or takes by now."""
     early: asyncio.TimerHandle | None = None
     """Asks again for headers that were ahead of our clock."""
 
@@ -103,7 +101,7 @@ class HeaderSync:
                 timer.cancel()
         if source is self._leader:
             self._leader = None
-            self.go_on()
+        self.go_on()
 
     def ask(self, peer: Peer) -> None:
         """Ask a peer for what we lack, if it is not asked already: it seems to have something new."""
@@ -118,14 +116,14 @@ class HeaderSync:
 
     def go_on(self) -> None:
         """Have another peer lead, if there is none and somebody has more headers, and room for them."""
-        if self._leader is not None or self._chain.index.unbacked + MAX_HEADERS > MAX_UNBACKED_HEADERS:
+        waiting = next((source for source in self._sources.values() if source.more and source.timeout is None), None)
+        if self._leader is not None or waiting is None:
             return
-        for source in self._sources.values():
-            if source.more and source.timeout is None:
-                source.more = False
-                self._leader = source
-                self._ask_from_best(source)
-                return
+        if self._chain.index.unbacked + MAX_HEADERS > MAX_UNBACKED_HEADERS and not self._forget_headers():
+            return
+        waiting.more = False
+        self._leader = waiting
+        self._ask_from_best(waiting)
 
     # --- what comes -------------------------------------------------------------------------------------------
 
@@ -134,11 +132,13 @@ class HeaderSync:
         source = self._sources.get(peer.number)
         if source is None:
             return
+        headers = [Header.from_bytes(raw) for raw in message.headers]
+        if source.presync is not None and headers and headers[0].previous != source.presync.wanted_after:
+            return  # a new block, announced while a long branch is weighed: it comes with that branch
         answered = source.timeout is not None
         if source.timeout is not None:
             source.timeout.cancel()
             source.timeout = None
-        headers = [Header.from_bytes(raw) for raw in message.headers]
         if any(child.previous != parent.hash for parent, child in pairwise(headers)):
             self._control.punish(peer, 100, "headers that are no chain")
             return
@@ -151,7 +151,7 @@ class HeaderSync:
         self.go_on()
 
     def _take(self, source: _Source, headers: Sequence[Header], *, answered: bool) -> None:
-        if source.presync is not None and answered:
+        if source.presync is not None:
             self._take_presync(source, source.presync, headers)
             return
         if not headers:
@@ -200,11 +200,18 @@ class HeaderSync:
             self._ask_from_best(source)
 
     def _index_full(self, source: _Source) -> None:
-        """Wait until bodies have come; if none do, what is in the index is not worth its room."""
+        """Wait until bodies have come."""
         source.more = True
-        if self._loop.time() - self._last_body() > limits.BODY_STALL_SECONDS:
-            forgotten = self._chain.forget_headers()
-            self._log.warning("headers_forgotten", count=forgotten, why="nobody delivers their bodies")
+
+    def _forget_headers(self) -> bool:
+        """If no body has come for long, what is in the index is not worth its room; everybody is asked anew."""
+        if self._loop.time() - self._last_body() < limits.BODY_STALL_SECONDS:
+            return False
+        forgotten = self._chain.forget_headers()
+        self._log.warning("headers_forgotten", count=forgotten, why="nobody delivers their bodies")
+        for source in self._sources.values():
+            source.more = True
+        return True
 
     def _is_on_invalid(self, headers: Sequence[Header]) -> bool:
         """Whether one of the headers is known to be invalid, or the first builds on such a one."""
@@ -240,7 +247,6 @@ class HeaderSync:
         if new is None or fork is None:
             return
         source.presync = Presync(self._params, self._chain.state_of(fork))
-        source.counting = True
         # A leader may not hold up the others with a branch that may come to nothing.
         if self._leader is source:
             self._leader = None
@@ -249,15 +255,12 @@ class HeaderSync:
     def _take_presync(
         self, source: _Source, presync: Presync, headers: Sequence[Header], *, full: bool | None = None
     ) -> None:
-        if source.counting:
+        if not presync.enough:
             full = len(headers) == MAX_HEADERS if full is None else full
             goal, latest = self._chain.least_work(), self._chain.latest_time()
             match presync.count(headers, goal, latest, full=full):
-                case Count.MORE:
-                    self._ask(source, [presync.last])
-                case Count.ENOUGH:
-                    source.counting = False
-                    self._ask(source, [presync.next_start])
+                case Count.MORE | Count.ENOUGH:
+                    self._ask(source, [presync.wanted_after])
                 case Count.LIGHT:
                     self._log.debug("branch_too_light", peer=source.peer.number, headers=presync.counted)
                     source.presync = None
@@ -273,7 +276,7 @@ class HeaderSync:
         result = self._chain.accept_headers(counted, wanted=True)
         self._taken(source, result.entry)
         if source.presync is not None:
-            self._ask(source, [presync.next_start])
+            self._ask(source, [presync.wanted_after])
         elif result.status is HeaderStatus.FULL:
             self._index_full(source)
         elif result.entry is not None:

@@ -43,6 +43,8 @@ class Presync:
         self._ends: list[tuple[int, BlockHash]] = []
         """Of each message its number of headers and its last id."""
         self._taken = 0
+        self.enough = False
+        """Whether the work suffices, so that the headers are taken from now on."""
 
     @property
     def counted(self) -> int:
@@ -50,13 +52,10 @@ class Presync:
         return self._state.height - self._fork.height
 
     @property
-    def last(self) -> BlockHash:
-        """The block after which headers are wanted while the work is counted."""
-        return self._state.hash
-
-    @property
-    def next_start(self) -> BlockHash:
-        """The block after which headers are wanted while they are taken."""
+    def wanted_after(self) -> BlockHash:
+        """The block after which headers are to be asked for next."""
+        if not self.enough:
+            return self._state.hash
         return self._ends[self._taken - 1][1] if self._taken else self._fork.hash
 
     @property
@@ -65,7 +64,7 @@ class Presync:
         return self._taken == len(self._ends)
 
     def count(self, headers: Sequence[Header], goal: int, latest_time: int | None, *, full: bool) -> Count:
-        """Add the work of the headers after `last`.
+        """Add the work of the headers after `wanted_after`.
 
         Args:
             goal: work that the branch must have, counted from genesis.
@@ -85,11 +84,12 @@ class Presync:
             self._ends.append((state.height - self._state.height, state.hash))
         self._state = state
         if state.work >= goal:
+            self.enough = True
             return Count.ENOUGH
         return Count.MORE if full and len(self._ends) < MAX_PRESYNC_BATCHES else Count.LIGHT
 
     def take(self, headers: Sequence[Header]) -> Sequence[Header] | None:
-        """Return those of the headers after `next_start` that were counted; None if they are others than then."""
+        """Return those of the headers after `wanted_after` that were counted; None if they are others than then."""
         length, end = self._ends[self._taken]
         if len(headers) < length or headers[length - 1].hash != end:
             return None

@@ -279,7 +279,7 @@ class Relay:
                     if listener.arrived:
                         await self._check(listener, listener.arrived.popleft())
                         self._release(listener)
-                await asyncio.sleep(0)
+                        await asyncio.sleep(0)  # few signatures are verified without any
         finally:
             self._working = False
 

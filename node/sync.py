@@ -59,7 +59,7 @@ class Sync:
 
     def start(self) -> None:
         """Begin with the chain as it is now: a reindex has given it another index."""
-        self._download = BlockDownload(self._chain.index)
+        self._download = BlockDownload(self._chain.index, self._loop.time())
 
     def stop(self) -> None:
         """Ask for nothing more."""
@@ -72,9 +72,8 @@ class Sync:
         """Whether many blocks are still to come, and do come."""
         index = self._chain.index
         behind = index.best_header.height - index.tip.height
-        return behind > limits.CATCHING_UP_BLOCKS and (
-            self._loop.time() - self._download.last_body < limits.CATCHING_UP_SECONDS
-        )
+        silence = self._loop.time() - self._download.last_body
+        return behind > limits.CATCHING_UP_BLOCKS and silence < limits.CATCHING_UP_SECONDS
 
     @property
     def blocks_on_their_way(self) -> int:

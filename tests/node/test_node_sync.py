@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from consensus.params import REGTEST, sim_params
 from consensus.types import Block
-from node import header_sync, serving
+from node import header_chain, header_sync, serving
 from node.gossip_limits import BODY_STALL_SECONDS, SECOND_SOURCE_SECONDS
 from node.presync import Presync
 from p2p.messages import BlockMessage, GetData, GetHeaders, Headers, Item, ItemKind, NotFound
@@ -212,6 +212,79 @@ def test_a_branch_that_parts_far_back_is_weighed_before_it_is_kept(short_message
             assert node.height == 360
 
     simulate(story)
+
+
+def test_a_block_announced_while_a_long_branch_is_weighed_is_no_offence(short_messages: int) -> None:
+    """A053, A102"""
+    chain = ChainBuilder()
+    ours, theirs = chain.mine_chain(None, 350), chain.mine_chain(None, 361, to=2)
+
+    async def story() -> None:
+        world = World()
+        async with world.node() as node:
+            await node.feed(ours)
+            peer = FakePeer(world)
+            await dial(world, node, peer)
+            for _ in range(8):
+                await until(lambda: bool(peer.got(GetHeaders)))
+                known = peer.got(GetHeaders)[-1].locator
+                peer.received.clear()
+                announce(peer, theirs[360])
+                start = next((n + 1 for n, block in enumerate(theirs) if block.hash in known), 0)
+                announce(peer, *theirs[start : start + short_messages])
+            await until(lambda: node.chain.index.best_header.height == 361)
+            assert peer.closed is None
+
+    simulate(story)
+
+
+def test_headers_whose_bodies_nobody_delivers_make_way_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A052, A056: the index is full of a branch that was made up; an honest chain still gets in."""
+    chain = ChainBuilder()
+    made_up, real = chain.mine_chain(None, 195, to=2), chain.mine_chain(None, 150)
+    for module in (header_chain, header_sync):
+        monkeypatch.setattr(module, "MAX_UNBACKED_HEADERS", 200)
+    for module in (header_sync, serving):
+        monkeypatch.setattr(module, "MAX_HEADERS", 100)
+
+    async def story() -> None:
+        world = World()
+        async with world.node() as node:
+            liar = FakePeer(world, nonce=1)
+            liar.serve_headers(made_up)
+            await dial(world, node, liar)
+            announce(liar, *made_up)
+            await until(lambda: len(node.chain.index) == 196)
+            async with world.node() as honest_node:
+                await honest_node.feed(real)
+                node.node.peer_manager.add_node(honest_node.address)
+                await until(lambda: node.height == 150, within=200)
+
+    simulate(story)
+
+
+def test_the_same_seed_replays_the_same_history() -> None:
+    """Everything that happens follows from clock, randomness and network: no set, no address in memory decides."""
+    _, blocks = new_chain(60)
+    histories: list[list[list[object]]] = []
+
+    async def story() -> None:
+        world = World(seed=5)
+        async with (
+            world.node() as a,
+            world.node([a.address]) as b,
+            world.node([a.address, b.address]) as c,
+        ):
+            await a.feed(blocks)
+            await converged([a, b, c])
+            await split([a], [b, c])
+            heal(a, b, c)
+            await until(lambda: a.peers == 2)
+            histories.append([[dict(entry) | {"took_ms": 0} for entry in node.entries] for node in (a, b, c)])
+
+    simulate(story)
+    simulate(story)
+    assert histories[0] == histories[1]
 
 
 # --- headers that are worth nothing -------------------------------------------------------------------------------
