@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +113,15 @@ def plural(count: int, noun: str) -> str:
 def join(items: list[str]) -> str:
     """Return "1", "1 and 2", "1, 2 and 3"."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def name_nodes(numbers: Sequence[int]) -> str:
+    """Return "node 1", "nodes 1 and 3", "nodes 0 to 7"; the numbers ascend."""
+    if len(numbers) == 1:
+        return f"node {numbers[0]}"
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"nodes {numbers[0]} to {numbers[-1]}"
+    return f"nodes {join(list(map(str, numbers)))}"
 
 
 NODE = click.IntRange(min=0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.context import NODE, Context, common, join
+from cli.context import NODE, Context, common, join, name_nodes
 
 if TYPE_CHECKING:
     from devnet.control import Healed
@@ -50,9 +50,7 @@ def heal(context: Context) -> None:
 
 def _tell_heal(context: Context, healed: Healed) -> str:
     """Return what was found on both sides, who follows whom, and whether they have."""
-    sides = [
-        f"node {group[0]}" if len(group) == 1 else f"nodes {join(list(map(str, group)))}" for group in healed.groups
-    ]
+    sides = [name_nodes(group) for group in healed.groups]
     lines = ["The network is whole again."]
     lines += [f"  {side} came with height {height}" for side, height in zip(sides, healed.heights, strict=True)]
     if healed.undecided:
@@ -141,10 +139,8 @@ def _again(context: Context, verb: str, nodes: tuple[int, ...]) -> str:
 
 def _say(context: Context, nodes: tuple[int, ...], text: str) -> None:
     """Print what became of some nodes."""
-    if len(nodes) == 1:
-        subject = f"Node {nodes[0]} is"
-    else:
-        subject = f"Nodes {join(list(map(str, nodes)))} are"
+    subject = name_nodes(sorted(set(nodes))).capitalize() + (" is" if len(nodes) == 1 else " are")
+    if len(nodes) > 1:
         text = text.replace("What it had", "What they had").replace("Start it", "Start them")
         text = text.replace("It catches up by itself", "They catch up by themselves").replace("Let it", "Let them")
     context.emit({"nodes": nodes}, f"{subject} {text}")

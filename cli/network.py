@@ -152,7 +152,7 @@ def _show_network(folder: NetworkFolder, record: NetworkRecord, seconds: float) 
         ]
         for node in record.nodes
     ]
-    show_table(["node", "peers reach it at", "JSON-RPC", "connected to", "mines"], rows)
+    show_table(["node", "peers reach it at", "JSON-RPC", "connected to", "mines"], rows, wrapped=["connected to"])
     count = plural(len(record.nodes), "node")
     click.echo(f"{count} of network local/{record.tag[:8]} up in {seconds:.1f} s, in {folder.path}.")
 
@@ -202,17 +202,16 @@ def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeS
             str(node.id),
             f"[{styles[node.state]}]{node.state}",
             cell(node.height),
-            cell(node.tip and f"{node.tip[:16]}…"),
+            cell(node.tip and f"{node.tip[:12]}…"),
             cell(node.peers),
             cell(node.mempool),
             cell(node.balance),
-            "mines" if record.nodes[node.id].mines else "",
-            node.rpc_url,
+            "yes" if record.nodes[node.id].mines else "",
         ]
         for node in nodes
     ]
     show_table(
-        ["node", "state", "height", "tip", "peers", "mempool", "balance", "", "JSON-RPC"],
+        ["node", "state", "height", "tip", "peers", "mempool", "balance", "mines"],
         rows,
         right={"height", "peers", "mempool", "balance"},
     )

@@ -125,8 +125,8 @@ def test_json_and_dir_are_taken_before_and_after_the_command(
 
 def test_status_is_a_plain_table_where_there_is_no_terminal(network: FakeNodes) -> None:
     lines = dure("status").stdout.splitlines()
-    assert lines[0].split() == ["node", "state", "height", "tip", "peers", "mempool", "balance", "JSON-RPC"]
-    assert lines[1].split()[:4] == ["0", "running", "7", TIP[:16] + "…"]
+    assert lines[0].split() == ["node", "state", "height", "tip", "peers", "mempool", "balance", "mines"]
+    assert lines[1].split()[:4] == ["0", "running", "7", TIP[:12] + "…"]
     assert lines[-1] == "All running nodes are on one tip."
     assert "[" not in "".join(lines)
 
