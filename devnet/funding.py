@@ -62,7 +62,7 @@ def fund_wallets(record: NetworkRecord, calls: Calls, progress: Progress) -> Non
         """Find blocks until those rewards can be spent, whoever finds them."""
         while (height := int(calls.call(node, "getblockcount"))) < wanted:
             progress(height, wanted)
-            find_block(calls, node, addresses[node.id])
+            find_block(calls, node, addresses[height % len(nodes)])
 
     calls.of_each(searchers, pay)
     calls.of_each(searchers, ripen)

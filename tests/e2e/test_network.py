@@ -261,10 +261,14 @@ def test_down_leaves_no_process_and_up_resumes_what_was(dure: Dure) -> None:
     assert dure.wealth(2) == wealth  # node 2 mines not: what it had, it has
 
 
-def test_ctrl_c_ends_a_network_that_was_not_detached(tmp_path: Path) -> None:
-    dure = Dure(tmp_path / "net")
+def up_until(dure: Dure, words: str, *arguments: str) -> tuple[set[int], str, int]:
+    """Start a network without --detach, and press Ctrl-C when `words` appear.
+
+    Returns:
+        The processes that ran then, what was said afterwards, and the exit status.
+    """
     with subprocess.Popen(
-        dure.command("up", "-n", "2", "--miners", "0", "--topology", "line"),
+        dure.command("up", *arguments),
         env=dure.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -273,17 +277,42 @@ def test_ctrl_c_ends_a_network_that_was_not_detached(tmp_path: Path) -> None:
         try:
             assert up.stdout is not None
             said: list[str] = []
-            while "Ctrl-C" not in (line := up.stdout.readline()):
+            while words not in (line := up.stdout.readline()):
                 assert line, "".join(said)
                 said.append(line)
-            pids = family({node["pid"] for node in dure.nodes()})
-            assert len(pids) >= 2
+            record = NetworkFolder(dure.folder).load()
+            pids = family({node.process.pid for node in record.nodes if node.process is not None})
             up.send_signal(signal.SIGINT)
-            rest = up.communicate(timeout=PATIENCE)[0]
+            return pids, up.communicate(timeout=PATIENCE)[0], up.wait()
         except BaseException:
             up.kill()
             dure.run("down")
             raise
-    assert "Stopped. Resume it: scripts/dure up --dir" in rest
-    assert up.returncode == 0
+
+
+def test_ctrl_c_ends_a_network_that_was_not_detached_and_fresh_makes_another(tmp_path: Path) -> None:
+    dure = Dure(tmp_path / "net")
+    pids, said, status = up_until(dure, "Ctrl-C", "-n", "2", "--miners", "0", "--topology", "line")
+    assert len(pids) >= 2
     assert not family(pids)
+    assert status == 0
+    assert "Stopped. Resume it: scripts/dure up --dir" in said
+    before = NetworkFolder(dure.folder).load()
+
+    try:
+        again = dure.json("up", "--fresh", "-n", "1", "--detach")
+        assert again["tag"] != before.tag
+        assert len(dure.nodes()) == 1
+        assert not (dure.folder / "node1").exists()
+    finally:
+        dure.run("down")
+
+
+def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    dure = Dure(tmp_path / "net")
+    pids, said, status = up_until(dure, "Finding the first blocks", "-n", "3")
+    assert len(pids) >= 3
+    assert not family(pids)
+    assert status == 1
+    assert "Traceback" not in said
+    assert [path.name for path in dure.folder.iterdir()] == [".lock"]
