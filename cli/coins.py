@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from devnet.payments import Payment
 
 
+MAX_BLOCKS = 100_000
+"""More blocks than this no command finds: at the pace of the network they are six days."""
+
+
 class AmountType(click.ParamType[int]):
     """An amount in DURE with at most eight decimals; grain inside."""
 
@@ -104,7 +108,7 @@ def balance(context: Context, *, nodes: tuple[int, ...]) -> None:
 
 @click.command()
 @click.argument("node", type=NODE)
-@click.argument("count", type=click.IntRange(min=1), metavar="N")
+@click.argument("count", type=click.IntRange(min=1, max=MAX_BLOCKS), metavar="N")
 @common
 def mine(context: Context, *, node: int, count: int) -> None:
     """Let node NODE find N blocks by real proof of work; the rewards go to its wallet."""

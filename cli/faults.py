@@ -11,6 +11,16 @@ from cli.context import NODE, Context, common, join, name_nodes
 if TYPE_CHECKING:
     from devnet.control import Healed
 
+some_nodes = click.argument(
+    "nodes",
+    type=NODE,
+    nargs=-1,
+    required=True,
+    metavar="NODE...",
+    callback=lambda _context, _parameter, nodes: tuple(dict.fromkeys(nodes)),
+)
+"""One node or several; a node that is named twice counts once."""
+
 
 @click.command()
 @click.argument("groups", nargs=-1, required=True, metavar='"GROUP | GROUP"')
@@ -61,20 +71,22 @@ def _tell_heal(context: Context, healed: Healed) -> str:
             f"Wait for a miner, or find it yourself: {context.folder.hint(f'mine {finder} 1')}"
         )
         return "\n".join(lines)
-    if len(sides) > 1:
+    if len(sides) > 1 and healed.same_tip:
+        lines.append("They had the same tip: nobody has anything to give up.")
+    elif len(sides) > 1:
         lines.append(f"The tip of {sides[healed.winners[0]]} has the most work; the others follow it.")
     if healed.one_tip:
         lines.append(f"All are on one tip after {healed.seconds:.1f} s.")
     else:
         lines.append(f"They are not on one tip yet. Look: {context.folder.hint('status')}")
     loser = next((group[0] for place, group in enumerate(healed.groups) if place not in healed.winners), None)
-    if loser is not None:
+    if loser is not None and not healed.same_tip:
         lines.append(f"What the others gave up: {context.folder.hint(f'logs {loser}')}")
     return "\n".join(lines)
 
 
 @click.command()
-@click.argument("nodes", type=NODE, nargs=-1, required=True, metavar="NODE...")
+@some_nodes
 @common
 def kill(context: Context, *, nodes: tuple[int, ...]) -> None:
     """Kill nodes as a power cut would (SIGKILL)."""
@@ -89,7 +101,7 @@ def kill(context: Context, *, nodes: tuple[int, ...]) -> None:
 
 
 @click.command()
-@click.argument("nodes", type=NODE, nargs=-1, required=True, metavar="NODE...")
+@some_nodes
 @common
 def stop(context: Context, *, nodes: tuple[int, ...]) -> None:
     """Stop nodes cleanly (SIGTERM)."""
@@ -100,7 +112,7 @@ def stop(context: Context, *, nodes: tuple[int, ...]) -> None:
 
 
 @click.command()
-@click.argument("nodes", type=NODE, nargs=-1, required=True, metavar="NODE...")
+@some_nodes
 @common
 def start(context: Context, *, nodes: tuple[int, ...]) -> None:
     """Start nodes that were stopped or killed; they catch up by themselves."""
@@ -111,7 +123,7 @@ def start(context: Context, *, nodes: tuple[int, ...]) -> None:
 
 
 @click.command()
-@click.argument("nodes", type=NODE, nargs=-1, required=True, metavar="NODE...")
+@some_nodes
 @common
 def pause(context: Context, *, nodes: tuple[int, ...]) -> None:
     """Halt nodes where they are (SIGSTOP); to the others they fall silent."""
@@ -122,7 +134,7 @@ def pause(context: Context, *, nodes: tuple[int, ...]) -> None:
 
 
 @click.command()
-@click.argument("nodes", type=NODE, nargs=-1, required=True, metavar="NODE...")
+@some_nodes
 @common
 def resume(context: Context, *, nodes: tuple[int, ...]) -> None:
     """Let paused nodes go on (SIGCONT)."""

@@ -33,12 +33,19 @@ class Healed(msgspec.Struct, frozen=True):
     """The sides, each with the nodes of it that run; only those with a node that runs."""
     heights: tuple[int, ...]
     """The height of each side's best tip."""
+    tips: tuple[str, ...]
+    """The id of each side's best tip."""
     winners: tuple[int, ...]
     """Places in `groups` of the sides with the most work: more than one if several tips are equal."""
     one_tip: bool
     """Whether all running nodes were on one tip when this was written."""
     seconds: float
     """How long that took."""
+
+    @property
+    def same_tip(self) -> bool:
+        """Whether all sides had the same tip, so that there is nobody to follow."""
+        return len(set(self.tips)) == 1
 
     @property
     def undecided(self) -> bool:
@@ -233,6 +240,7 @@ def heal(folder: NetworkFolder) -> Healed:
     return Healed(
         groups=groups,
         heights=tuple(chain.blocks for chain in best),
+        tips=tuple(chain.bestblockhash for chain in best),
         winners=tuple(winners),
         one_tip=one_tip,
         seconds=round(time.monotonic() - started, 3),

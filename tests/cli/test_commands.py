@@ -265,7 +265,8 @@ def test_above_twenty_blocks_an_estimate_comes_first(network: FakeNodes) -> None
     network.answers["generatetoaddress"] = lambda _node, _params: ["b"]
     assert "will take about" not in dure("mine", "0", "20").stderr
     assert "21 blocks will take about" in dure("mine", "0", "21").stderr
-    assert dure("mine", "0", "0").exit_code == 2
+    for absurd in ("0", "99999999999999999999"):
+        assert dure("mine", "0", absurd).exit_code == 2
 
 
 # Trouble on purpose
@@ -297,6 +298,16 @@ def test_heal_says_who_follows_whom(network: FakeNodes) -> None:
     assert "scripts/dure logs 0" in told
 
 
+def test_heal_names_no_winner_where_the_sides_have_the_same_tip(network: FakeNodes) -> None:
+    dure("partition", "0 | 1 2")
+    network.answers["getblockchaininfo"] = lambda _node, _p: chain_info(7, "aa", 10)
+    told = dure("heal").stdout
+    assert "They had the same tip" in told
+    assert "has the most work" not in told
+    assert "gave up" not in told
+    assert "All are on one tip" in told
+
+
 def test_heal_says_that_the_next_block_decides_where_both_sides_have_equal_work(network: FakeNodes) -> None:
     dure("partition", "0 | 1 2")
     network.answers["getblockchaininfo"] = lambda node, _p: chain_info(7, "aa" if node == 0 else "bb", 10)
@@ -305,6 +316,11 @@ def test_heal_says_that_the_next_block_decides_where_both_sides_have_equal_work(
     assert "have equal work" in told
     assert "the next block decides" in told
     assert "scripts/dure mine 0 1" in told
+
+
+def test_a_node_that_is_named_twice_counts_once(network: FakeNodes) -> None:
+    assert "Node 1 is paused" in dure("pause", "1", "1").stdout
+    assert "Node 1 is going on" in dure("resume", "1", "1").stdout
 
 
 @pytest.mark.parametrize("cut", ["0 | 3", "0 1 | 1", "0 1 2", "0 || 1", "a | b"])

@@ -123,7 +123,7 @@ async def getblock(
 
     Args:
         blockhash: the block's id.
-        verbosity: 0 for its encoding in hex, 1 for an object with the txids, 2 for one with the transactions.
+        verbosity: 0 for its encoding in hex, 1 for an object with the txids, 2 or 3 for one with the transactions.
     """
     entry = find_entry(services, blockhash)
     block = find_block(services, entry)
