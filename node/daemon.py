@@ -50,6 +50,10 @@ from p2p.transport import Address, AddressSyntaxError, parse_address
 from rpc.errors import ErrorCode, RpcError
 
 MINING_ADDRESS_FILE = "mining-address"
+_STOP_ORDER = ("miner", "rpc", "peers", "wallet", "chain", "workers")
+"""Each part after those that ask it for something."""
+_CUT_SHORT = frozenset({"miner", "rpc", "peers"})
+"""Parts that wait for others as they stop. Chain and wallet finish the step in hand whatever the haste."""
 HASTE_SECONDS = 0.2
 """What a part gets to stop once a second signal has come."""
 
@@ -70,8 +74,8 @@ class Daemon:
         """
         self._undo: list[Callable[[], object]] = []
         """What `close` does, last first."""
-        self._stops: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]] = []
-        """What `stop` does, last first."""
+        self._stops: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        """How to stop each part that was started."""
         self.config = config
         self.params = params_of(config)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -185,18 +189,18 @@ class Daemon:
         config = self.config
         self.log.info("starting", version=VERSION, network=self.params.name, datadir=str(config.folder))
         self._check_mining_address()
-        self._stops.append(("workers", self.workers.close))
+        self._stops["workers"] = self.workers.close
         await self.rpc.start(self._socket)
-        self._stops.append(("rpc", self.rpc.stop))
+        self._stops["rpc"] = self.rpc.stop
         if self.store.reindexing:
             self.services.starting = "The node is rebuilding its chain from the stored blocks"
             self.log.info("reindex_started")
-        self._stops.append(("chain", self.chain.close))
+        self._stops["chain"] = self.chain.close
         await self.chain.start()
         if self.services.wallet is not None:
-            self._stops.append(("wallet", self.services.wallet.stop))
+            self._stops["wallet"] = self.services.wallet.stop
             await self.services.wallet.start()
-        self._stops.append(("peers", self.node.stop))
+        self._stops["peers"] = self.node.stop
         await self._start_peers()
         self.services.starting = None
         host, port = self._socket.getsockname()[:2]
@@ -225,7 +229,7 @@ class Daemon:
             self._logs.logger("miner"),
         )
         miner.start()
-        self._stops.append(("miner", miner.stop))
+        self._stops["miner"] = miner.stop
 
     def fail(self, error: StorageError) -> None:
         """Take note that the disk failed: the node stops."""
@@ -260,10 +264,12 @@ class Daemon:
             hasten: cut short what only waits for others. The chain and the wallet always finish the step in hand.
         """
         self.log.info("stopping")
-        while self._stops:
-            name, stop = self._stops.pop()
+        for part in _STOP_ORDER:
+            stop = self._stops.pop(part, None)
+            if stop is None:
+                continue
             try:
-                await _within(stop(), hasten, cut_short=name in {"rpc", "peers", "miner"})
+                await _within(stop(), hasten, cut_short=part in _CUT_SHORT)
             except StorageError as error:
                 self.fail(error)
         self.log.info("stopped", height=self.chain.tip.height)
