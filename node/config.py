@@ -177,7 +177,7 @@ def settings() -> tuple[Setting, ...]:
     found = []
     for field in msgspec.structs.fields(NodeConfig):
         about = next(meta for meta in hints[field.name].__metadata__ if isinstance(meta, Meta) and meta.description)
-        kind = get_args(hints[field.name])[0]
+        kind = hints[field.name]
         found.append(Setting(field.name, str(about.description), kind, field.default, **(about.extra or {})))
     return tuple(found)
 
@@ -248,8 +248,9 @@ def _shown(setting: Setting, value: object) -> str:
 
 def _plain(error: msgspec.ValidationError, kind: Any) -> str:
     """Say in words what msgspec says in types."""
-    if get_origin(kind) is Literal:
-        return f"it is one of {', '.join(get_args(kind))}"
+    bare = get_args(kind)[0]
+    if get_origin(bare) is Literal:
+        return f"it is one of {', '.join(get_args(bare))}"
     text = str(error).replace(" | null", "").replace("`", "")
     return text[:1].lower() + text[1:]
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TextIO, cast
 
-import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger
 
@@ -106,7 +105,8 @@ def json_line(level: str, facts: Mapping[str, Any]) -> str:
     """Return the line for programs: one JSON object, whose every character can be printed."""
     first = {"time": facts["time"], "level": level, "logger": facts["logger"], "event": facts["event"]}
     rest = {name: value.hex() if isinstance(value, bytes) else value for name, value in facts.items()}
-    text = msgspec.json.encode(first | {name: rest[name] for name in rest if name not in first}, enc_hook=str).decode()
+    whole = first | {name: rest[name] for name in rest if name not in first}
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":"), default=str)
     if text.isprintable():
         return text
     # Only in strings can such characters stand, and there they may be written so.

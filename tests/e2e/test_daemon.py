@@ -10,6 +10,7 @@ import stat
 import subprocess
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from tests.support.daemon import Daemon, daemons, environment, run, until
 pytestmark = pytest.mark.e2e
 
 COINS = "gettxoutsetinfo"
+
+
+def contains(member: str, group: list[str]) -> bool:
+    return member in group
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(daemon: Daemon) -> Non
         await daemon.kill()
         await daemon.start()
         assert (await daemon.call("gettransaction", txid))["state"] == "pending"
-        await daemon.until("getrawmempool", gives=lambda mempool, txid=txid: txid in mempool)
+        await daemon.until("getrawmempool", gives=partial(contains, txid))
 
         (block,) = await daemon.mine(1)
         await daemon.kill()
@@ -91,7 +96,7 @@ async def test_kill_9_at_any_moment_leaves_the_state_of_some_block(daemon: Daemo
     height = 0
     for _ in range(4):
         mining = asyncio.create_task(daemon.call("generatetoaddress", 500, address))
-        await until(lambda floor=height: len(daemon.logged("block_connected")) > 10, "blocks come")
+        await until(lambda: len(daemon.logged("block_connected")) > 10, "blocks come")
         mining.cancel()
         await asyncio.wait([mining])
         await daemon.kill()
