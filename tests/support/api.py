@@ -119,10 +119,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running_api(params: Params = REGTEST, *, wallet: bool = True, **settings: Any) -> AsyncIterator[Api]:
+async def running_api(params: Params = REGTEST, *, wallet: bool = True, seed: int = 1, **settings: Any) -> AsyncIterator[Api]:
     """A node that answers until the block ends. Its wallet is not encrypted."""
     log, entries = recorder()
-    clock, rng = SystemClock(), random.Random(1)
+    clock, rng = SystemClock(), random.Random(seed)
     workers = InlineWorkers()
     store = ChainStore(MemoryDatabase(TABLES), params)
     chain = ChainManager(params, store, workers, clock, log)
