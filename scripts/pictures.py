@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -25,7 +26,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 DURE = Path(sys.executable).parent / "dure"
-COLUMNS = 110
+COLUMNS = 116
 LOG_LINES = 14
 PATIENCE = 120  # seconds for any one thing that the tour waits for: generous, since a slow machine is no failure
 
@@ -55,6 +56,7 @@ class Network:
     """The network of the tour, in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._environment = os.environ | {
             "COLUMNS": str(COLUMNS),
             "DURE_DIR": str(folder),
@@ -64,11 +66,15 @@ class Network:
         }
 
     def run(self, *arguments: str) -> str:
-        """Run a `dure` command to its end; return what it printed, colours included."""
-        done = subprocess.run([DURE, *arguments], env=self._environment, capture_output=True, text=True, check=False)
+        """Run a `dure` command to its end; return what it printed, colours included.
+
+        Only the name of the temporary folder is changed, to that of the folder which a reader will see.
+        """
+        command: list[str | Path] = [DURE, *arguments]
+        done = subprocess.run(command, env=self._environment, stdout=PIPE, stderr=STDOUT, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"dure {shlex.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
-        return done.stdout + done.stderr
+            raise SystemExit(f"dure {shlex.join(arguments)} ended with {done.returncode}: {done.stdout}")
+        return done.stdout.replace(str(self._folder), ".dure")
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes as `dure status --json` knows them."""
@@ -127,7 +133,7 @@ def main() -> None:
             for stop in tour():
                 printed = [perform(network, line) for line in stop.commands]
                 print(f"{stop.name}: {'; '.join(stop.commands)}", flush=True)
-                if drawing:
+                if drawing and f"{stop.name}.svg" in (ROOT / "README.md").read_text():
                     draw(stop, printed)
         finally:
             subprocess.run([DURE, "down", "--dir", Path(folder) / "network"], capture_output=True, check=False)

@@ -112,3 +112,19 @@ def test_scripts_of_the_shell_parse() -> None:
     assert {path.name for path in shell} >= {"dure", "environment.sh", "run", "test", "up"}
     for path in shell:
         subprocess.run(["sh", "-n", path], check=True)
+
+
+def test_every_picture_in_the_text_is_there_and_none_is_left_over() -> None:
+    shown = set(re.findall(r"\((docs/pictures/[^)]+)\)", (ROOT / "README.md").read_text()))
+    assert shown == {str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "pictures").iterdir()}
+
+
+def test_links_within_the_documentation_lead_somewhere() -> None:
+    broken = [
+        f"{path}: {target}"
+        for path, text in texts()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        if not (ROOT / path.parent / target).exists()
+    ]
+    assert not broken
