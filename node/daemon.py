@@ -12,6 +12,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from node.workers import ProcessWorkers
 from p2p.tcp import TcpNetwork
 from p2p.transport import Address, AddressSyntaxError, parse_address
 from rpc.errors import ErrorCode, RpcError
+from wallet.errors import WalletError
 
 MINING_ADDRESS_FILE = "mining-address"
 _STOP_ORDER = ("miner", "rpc", "peers", "wallet", "chain", "workers")
@@ -264,14 +266,11 @@ class Daemon:
             hasten: cut short what only waits for others. The chain and the wallet always finish the step in hand.
         """
         self.log.info("stopping")
-        for part in _STOP_ORDER:
-            stop = self._stops.pop(part, None)
-            if stop is None:
-                continue
-            try:
-                await _within(stop(), hasten, cut_short=part in _CUT_SHORT)
-            except StorageError as error:
-                self.fail(error)
+        # An exit stack: what goes wrong with one part does not keep the next from stopping.
+        async with AsyncExitStack() as stack:
+            for part in reversed(_STOP_ORDER):
+                if part in self._stops:
+                    stack.push_async_callback(_within, self._stops.pop(part), hasten, cut_short=part in _CUT_SHORT)
         self.log.info("stopped", height=self.chain.tip.height)
 
     async def close(self) -> None:
@@ -310,7 +309,10 @@ class Daemon:
         except AddressError:
             lock = None
         if lock is None or not wallet.is_mine(lock):
-            lock = decode_address(self.params, wallet.new_address("mining"))
+            try:
+                lock = decode_address(self.params, wallet.new_address("mining"))
+            except WalletError as error:
+                raise RpcError(ErrorCode.WALLET_ERROR, str(error)) from None
             self.files.write(MINING_ADDRESS_FILE, encode_address(self.params, lock).encode("ascii"))
         return lock
 
@@ -368,9 +370,9 @@ def _disk_size(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.glob("*.mdb"))
 
 
-async def _within(work: Coroutine[Any, Any, None], hasten: asyncio.Event, *, cut_short: bool) -> None:
-    """Run `work` to its end; if it may be cut short, only for a moment longer once there is haste."""
-    task = asyncio.create_task(work)
+async def _within(stop: Callable[[], Coroutine[Any, Any, None]], hasten: asyncio.Event, *, cut_short: bool) -> None:
+    """Run `stop` to its end; if it may be cut short, only for a moment longer once there is haste."""
+    task = asyncio.create_task(stop())
     hurry = asyncio.create_task(hasten.wait())
     try:
         await asyncio.wait((task, hurry) if cut_short else (task,), return_when=asyncio.FIRST_COMPLETED)

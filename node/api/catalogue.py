@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from node.api.method import Method
-from node.api.methods import chain, control, mempool, mining, network, partition, transactions, wallet, wallet_keys
+from node.api.methods import (
+    chain,
+    control,
+    mempool,
+    mining,
+    network,
+    partition,
+    payments,
+    transactions,
+    wallet,
+    wallet_keys,
+)
 
 ALL: tuple[Method, ...] = (
     *chain.METHODS,
@@ -13,6 +24,7 @@ ALL: tuple[Method, ...] = (
     *network.METHODS,
     *partition.METHODS,
     *wallet.METHODS,
+    *payments.METHODS,
     *wallet_keys.METHODS,
     *control.METHODS,
 )

@@ -44,6 +44,8 @@ BODY_SECONDS = 30.0
 """For a request's body to arrive."""
 FAILED_LOGIN_SECONDS = 0.25
 """An answer to a wrong password comes so late (Bitcoin Core), to slow guessing down."""
+MAX_STRANGERS = 16
+"""Wrong passwords that wait for their answer at once: guessing in parallel is no faster than 64 a second."""
 STOP_SECONDS = 5.0
 """How long a stop waits for calls in hand. Those that wait for something are ended at once."""
 _HEADERS = {"Server": "dure", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -60,6 +62,7 @@ class RpcServer:
         self._access = access
         self._log = log
         self._requests = 0
+        self._strangers = 0
         self._waiting: set[asyncio.Task[object]] = set()
         self._working: set[asyncio.Task[object]] = set()
         self._stopping = False
@@ -85,8 +88,9 @@ class RpcServer:
 
     async def _handle(self, request: BaseRequest) -> StreamResponse:
         try:
+            role = await self._admit(request)
             async with self._slot():
-                return await self._answer(request)
+                return await self._answer(request, role)
         except HttpRefusal as refusal:
             # The rest of such a request may be anything, so nothing more is read from its connection.
             response = Response(
@@ -105,13 +109,23 @@ class RpcServer:
         finally:
             self._requests -= 1
 
-    async def _answer(self, request: BaseRequest) -> Response:
+    async def _admit(self, request: BaseRequest) -> Role:
+        """Return who calls. Strangers wait here, where they take no place from those who may call."""
         self._access.check_origin(request.method, request.path, request.headers)
         role = self._access.login(request.headers)
-        if role is None:
-            self._log.warning("rpc_login_failed", address=request.remote)
+        if role is not None:
+            return role
+        self._log.warning("rpc_login_failed", address=request.remote)
+        if self._strangers >= MAX_STRANGERS:
+            raise HttpRefusal(503, "Too many failed logins.", {"Retry-After": "1"})
+        self._strangers += 1
+        try:
             await asyncio.sleep(FAILED_LOGIN_SECONDS)
-            raise HttpRefusal(401, "User name or password is wrong.", {"WWW-Authenticate": 'Basic realm="jsonrpc"'})
+        finally:
+            self._strangers -= 1
+        raise HttpRefusal(401, "User name or password is wrong.", {"WWW-Authenticate": 'Basic realm="jsonrpc"'})
+
+    async def _answer(self, request: BaseRequest, role: Role) -> Response:
         self._access.check_content(request.headers)
         body = await _read_body(request)
         status, answer = await self._answer_body(body, role)

@@ -27,6 +27,11 @@ BEHIND = 10
 """Blocks that may be missing before a node says that it is still fetching the chain."""
 
 
+def is_behind(services: Services) -> bool:
+    """Tell whether the node lacks many blocks whose headers it has."""
+    return services.chain.index.best_header.height - services.chain.tip.height > BEHIND
+
+
 def find_entry(services: Services, blockhash: HashHex) -> BlockEntry:
     """Return the header of this id.
 
@@ -68,7 +73,7 @@ async def getblockchaininfo(services: Services) -> schema.BlockchainInfo:
         time=header.time,
         mediantime=tip.median_time,
         verificationprogress=tip.height / headers if headers > tip.height else 1.0,
-        initialblockdownload=headers - tip.height > BEHIND,
+        initialblockdownload=is_behind(services),
         chainwork=views.hex_work(tip.work),
         genesis=display_hash(services.params.genesis_hash),
         size_on_disk=services.disk_size(),

@@ -14,6 +14,7 @@ from consensus.validation import MAX_BLOCK_SIGNATURES
 from miner.work import EXTRANONCE_SIZE
 from node.api import views
 from node.api.method import Area, method
+from node.api.methods.chain import is_behind
 from node.api.methods.transactions import read_address
 from node.api.parameters import AddressText, Hex
 from node.api.services import Services
@@ -58,6 +59,10 @@ async def getblocktemplate(services: Services, template_request: TemplateRequest
     """
     if template_request.mode != "template":
         raise RpcError(ErrorCode.INVALID_PARAMETER, "Invalid mode: only template is known")
+    if is_behind(services):
+        raise RpcError(
+            ErrorCode.CLIENT_IN_INITIAL_DOWNLOAD, "The node is fetching the chain: what is mined now would be lost"
+        )
     if template_request.address is not None:
         lock = read_address(services.params, template_request.address)
     else:

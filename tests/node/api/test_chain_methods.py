@@ -210,6 +210,19 @@ async def test_a_template_can_be_waited_for_and_is_what_the_chain_takes(api: Api
         await client.call("getblocktemplate", {"address": address[:-1]})
 
 
+async def test_a_node_that_lacks_blocks_gives_no_template(api: Api) -> None:
+    blocks = chain_of(api, 11)
+    for block in blocks:
+        api.services.chain.accept_header(block.header, wanted=True)
+    assert (await api.client.call("getblockchaininfo"))["initialblockdownload"]
+    with pytest.raises(RpcError) as refused:
+        await api.client.call("getblocktemplate")
+    assert refused.value.code is ErrorCode.CLIENT_IN_INITIAL_DOWNLOAD
+    for block in blocks:
+        await submit(api, block)
+    assert await api.client.call("getblocktemplate")
+
+
 async def test_the_chain_and_the_node_describe_themselves(api: Api) -> None:
     client = api.client
     await api.mine(3)

@@ -133,6 +133,17 @@ async def test_without_the_password_there_is_no_call(api: Api, credentials: Cred
     assert len(api.logged("rpc_login_failed")) == 1
 
 
+async def test_strangers_take_no_place_from_those_who_may_call(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A163, A176."""
+    monkeypatch.setattr(jsonrpc, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(jsonrpc, "MAX_STRANGERS", 2)
+    wrong = Credentials("alice", "wrong")
+    guesses = [asyncio.create_task(api.post(call("stop"), wrong)) for _ in range(6)]
+    await until(lambda: len(api.logged("rpc_login_failed")) == 6)
+    assert await api.client.call("getblockcount") == 0
+    assert sorted([status for status, _ in await asyncio.gather(*guesses)]) == [401, 401, 503, 503, 503, 503]
+
+
 async def test_a_page_gets_nothing_even_with_the_password(api: Api) -> None:
     """A164, A165."""
     assert (await api.post(call("stop"), Host="evil.example"))[0] == 403
