@@ -119,7 +119,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running_api(params: Params = REGTEST, *, wallet: bool = True, seed: int = 1, **settings: Any) -> AsyncIterator[Api]:
+async def running_api(
+    params: Params = REGTEST, *, wallet: bool = True, seed: int = 1, **settings: Any
+) -> AsyncIterator[Api]:
     """A node that answers until the block ends. Its wallet is not encrypted."""
     log, entries = recorder()
     clock, rng = SystemClock(), random.Random(seed)
