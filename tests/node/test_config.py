@@ -13,7 +13,9 @@ from consensus.params import LOCAL, REGTEST
 from node.config import MAX_FILE, ConfigError, NodeConfig, read_config, sample_file, settings
 from node.daemon import params_of, peer_settings
 from node.flags import parse_flags
+from node.version import VERSION
 from p2p.transport import Address
+from tests.support.repository import PROJECT
 
 
 def config(*flags: str, environment: dict[str, str] | None = None) -> NodeConfig:
@@ -164,6 +166,10 @@ def test_a_password_lets_other_machines_call() -> None:
     """A177: the other side of the boundary."""
     found = config("--rpc-bind", "0.0.0.0", environment={"DURED_RPC_PASSWORD": "correct horse"})
     assert found.rpc_bind == "0.0.0.0"
+
+
+def test_the_daemon_says_the_version_that_is_installed() -> None:
+    assert PROJECT["project"]["version"] == VERSION
 
 
 def test_a_tag_makes_another_network() -> None:

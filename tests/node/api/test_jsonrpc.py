@@ -162,6 +162,14 @@ async def test_a_page_may_not_even_ask_whether_it_may(api: Api) -> None:
     assert b"access-control" not in answer.lower()
 
 
+async def test_there_is_no_web_socket_to_open(api: Api) -> None:
+    """A166: from whatever origin."""
+    lines = ("GET / HTTP/1.1", f"Host: {api.address}", "Upgrade: websocket", "Connection: Upgrade")
+    key = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    assert status_of(await api.raw(request(*lines, *key))) == 405
+    assert status_of(await api.raw(request(*lines, *key, "Origin: http://evil.example"))) == 403
+
+
 async def test_a_reader_may_read_and_nothing_else(api: Api) -> None:
     """A171."""
     async with api.reader() as reader:
