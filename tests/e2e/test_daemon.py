@@ -9,12 +9,17 @@ import socket
 import stat
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import closing
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from consensus.params import REGTEST
+from node.storage.lmdb_store import LmdbDatabase
+from node.storage.schema import HEADERS, STORAGE_VERSION, TABLES
+from node.storage.store import Change
 from rpc.errors import RpcError
 from tests.support.daemon import Daemon, daemons, environment, run, until
 
@@ -69,7 +74,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(daemon: Daemon) -> Non
     """A121, A143: an address, a payment and a block are on disk when the call returns."""
     await daemon.start()
     await daemon.mine(101)
-    for _ in range(3):
+    for _ in range(2):
         address = await daemon.call("getnewaddress")
         await daemon.kill()
         await daemon.start()
@@ -187,6 +192,58 @@ async def test_the_folder_of_another_network_is_refused(daemon: Daemon) -> None:
         assert "another network" in refused.stderr.splitlines()[-1]
     await daemon.start()
     assert await daemon.call("getblockcount") == 1
+
+
+async def test_the_folder_of_a_newer_program_is_refused(daemon: Daemon) -> None:
+    """A131: a downgrade writes nothing."""
+    newer = LmdbDatabase(daemon.folder / "chain", TABLES, version=STORAGE_VERSION + 1, identity=REGTEST.genesis_hash)
+    newer.close()
+    data = daemon.folder / "chain" / "data.mdb"
+    before = data.read_bytes()
+    refused = run(*daemon.flags)
+    assert refused.returncode == 78
+    assert "newer" in refused.stderr.splitlines()[-1]
+    assert data.read_bytes() == before
+
+
+async def test_a_chain_that_is_damaged_is_named_and_comes_back_by_reindex(daemon: Daemon) -> None:
+    """A124, A125, A132."""
+    await daemon.start()
+    await daemon.mine(20)
+    before = await daemon.call(COINS)
+    await daemon.stop()
+    with closing(
+        LmdbDatabase(daemon.folder / "chain", TABLES, version=STORAGE_VERSION, identity=REGTEST.genesis_hash)
+    ) as chain:
+        key, _ = next(chain.scan(HEADERS, (5).to_bytes(4, "big")))
+        chain.write([Change(HEADERS, key, b"not a header")])
+    refused = run(*daemon.flags)
+    assert refused.returncode == 74
+    assert "--reindex" in refused.stderr.splitlines()[-1]
+    await daemon.start("--reindex")
+    assert await daemon.call(COINS) == before
+    await daemon.stop()
+    data = daemon.folder / "chain" / "data.mdb"
+    data.write_bytes(b"no database" * 10_000)
+    refused = run(*daemon.flags)
+    assert refused.returncode == 74
+    assert "Traceback" not in refused.stderr
+
+
+async def test_a_reindex_that_is_interrupted_goes_on_at_the_next_start(daemon: Daemon) -> None:
+    """A122, A137: by a signal, and by kill -9."""
+    await daemon.start()
+    await daemon.mine(50)
+    before = await daemon.call(COINS)
+    await daemon.stop()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        daemon.launch("--reindex")
+        await until(lambda: daemon.logged("reindex_started"), "the reindex begins")
+        daemon.send(number)
+        await daemon.ended()
+        await daemon.start()
+        assert await daemon.call(COINS) == before
+        await daemon.stop()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
