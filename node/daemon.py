@@ -36,6 +36,7 @@ from node.mempool import Mempool
 from node.mining import Generator, MinerProcess, miner_command
 from node.node import Node
 from node.peer_settings import PeerSettings
+from node.skewed_clock import SkewedClock
 from node.storage.chain_store import ChainStore
 from node.storage.errors import StorageError
 from node.storage.files import DirectoryFiles
@@ -93,7 +94,8 @@ class Daemon:
         lock = FolderLock(folder)
         self._undo.append(lock.release)
         self._logs, self.log = self._open_log(folder)
-        self.clock = SystemClock()
+        self.files = DirectoryFiles(folder)
+        self.clock = SkewedClock(SystemClock(), self.files)
         self.entropy = random.SystemRandom()
         self._started = self.clock.monotonic()
         # Before anybody can call: who reads the file finds the secret of this run.
@@ -115,7 +117,6 @@ class Daemon:
             self._logs.logger("node.mempool"),
             max_bytes=config.mempool_mb * 1024 * 1024,
         )
-        self.files = DirectoryFiles(folder)
         self.node = Node(
             peer_settings(config, self.params),
             params=self.params,

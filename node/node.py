@@ -26,6 +26,7 @@ from node.block_index import BlockEntry
 from node.chain import ChainManager
 from node.chain_events import BlockResult, TipChanged
 from node.clock import Clock
+from node.link_faults import LinkFaults
 from node.mempool import Mempool
 from node.mempool_graph import Entry
 from node.partition import Partition
@@ -51,6 +52,7 @@ from p2p.messages import (
     NotFound,
     TxMessage,
 )
+from p2p.shaped_network import ShapedNetwork
 from p2p.transport import Address, Network
 
 TipCallback = Callable[[TipChanged], None]
@@ -80,10 +82,10 @@ class Node:
         Args:
             settings: how to find, accept and keep peers.
             rng: unpredictable to peers; a seeded one makes a run that can be repeated.
-            files: where known addresses and the partition are kept.
+            files: where known addresses, the partition and the conditions of links are kept.
 
         Raises:
-            PartitionError: the kept partition is damaged.
+            DamagedError: one of these files is damaged.
         """
         self.params = params
         self.chain = chain
@@ -97,13 +99,15 @@ class Node:
         self._stale_timer: asyncio.TimerHandle | None = None
         self._any_port = settings.bind is not None and settings.bind.port == 0
         self.partition = Partition(files)
+        self._network = ShapedNetwork(network, rng)
+        self.link_faults = LinkFaults(files, self._network)
         self.addresses = AddressGossip(
-            settings, params=params, network=network, clock=clock, rng=rng, files=files, log=log
+            settings, params=params, network=self._network, clock=clock, rng=rng, files=files, log=log
         )
         self.peer_manager = PeerManager(
             settings,
             params=params,
-            network=network,
+            network=self._network,
             clock=clock,
             rng=rng,
             partition=self.partition,
@@ -234,6 +238,8 @@ class Node:
 
     def peer_ready(self, peer: Peer) -> None:
         """The handshake is done."""
+        if peer.listens_at is not None:
+            self._network.peer_listens(peer.remote, peer.listens_at)
         for part in (self.serving, self.sync, self.relay):
             self._run_for(peer, part.peer_ready, peer)
 

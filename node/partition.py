@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from node.storage.errors import DamagedError
 from node.storage.files import Files
 from p2p.transport import Address, AddressSyntaxError, parse_address
 
@@ -29,7 +30,7 @@ class Partition:
         """Take up the set that was kept.
 
         Raises:
-            PartitionError: the file is damaged. A node must not heal by accident.
+            DamagedError: the file is damaged. A node must not heal by accident.
         """
         self._files = files
         self._blocked: dict[Address, None] = dict.fromkeys(_read(files))
@@ -66,4 +67,4 @@ def _read(files: Files) -> list[Address]:
     try:
         return [parse_address(text) for text in msgspec.json.decode(raw, type=list[str])]
     except (msgspec.MsgspecError, AddressSyntaxError) as error:
-        raise PartitionError(f"{FILE} is damaged ({error}): remove it to heal the partition") from None
+        raise DamagedError(f"{FILE} is damaged ({error}): remove it to heal the partition") from None

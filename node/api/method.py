@@ -27,9 +27,9 @@ class Area(StrEnum):
 
     BLOCKCHAIN = "Blockchain"
     CONTROL = "Control"
+    FAULTS = "Faults"
     MINING = "Mining"
     NETWORK = "Network"
-    PARTITION = "Partition"
     RAW_TRANSACTIONS = "Rawtransactions"
     WALLET = "Wallet"
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from node.api.method import Method
     from node.block_template import BlockTemplates
     from node.chain import ChainManager
-    from node.clock import Clock
     from node.config import NodeConfig
     from node.mempool import Mempool
     from node.mining import Generator
     from node.node import Node
+    from node.skewed_clock import SkewedClock
     from node.storage.chain_store import ChainStore
     from node.storage.errors import StorageError
     from node.storage.files import Files
@@ -39,7 +39,7 @@ class Services:
 
     params: Params
     config: NodeConfig
-    clock: Clock
+    clock: SkewedClock
     log: FilteringBoundLogger
     store: ChainStore
     chain: ChainManager

@@ -11,6 +11,7 @@ import pytest
 from node.gossip_limits import MAX_INBOUND_PER_HOST, REDIAL_CAP_SECONDS
 from node.partition import FILE as PARTITION_FILE
 from node.peer import Role
+from node.storage.errors import DamagedError
 from node.storage.files import MemoryFiles
 from p2p.address_manager import KnownAddress
 from p2p.messages import Addr, GetAddr, Inv, Item, ItemKind, Message, PeerAddress, TxMessage
@@ -408,7 +409,7 @@ def test_a_damaged_partition_file_is_an_error_and_not_a_healing() -> None:
         try:
             async with world.node(files=files):
                 raise AssertionError("it started")
-        except ValueError as error:
+        except DamagedError as error:
             assert "damaged" in str(error)
 
     simulate(story)

@@ -25,6 +25,7 @@ from node.mempool import Mempool
 from node.mining import Generator
 from node.node import Node
 from node.peer_settings import PeerSettings
+from node.skewed_clock import SkewedClock
 from node.storage.chain_store import ChainStore
 from node.storage.files import MemoryFiles
 from node.storage.memory_store import MemoryDatabase
@@ -124,12 +125,12 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     """A node that answers until the block ends. Its wallet is not encrypted."""
     log, entries = recorder()
-    clock, rng = SystemClock(), random.Random(seed)
+    files = MemoryFiles()
+    clock, rng = SkewedClock(SystemClock(), files), random.Random(seed)
     workers = InlineWorkers()
     store = ChainStore(MemoryDatabase(TABLES), params)
     chain = ChainManager(params, store, workers, clock, log)
     mempool = Mempool(params, chain, clock, workers, log)
-    files = MemoryFiles()
     node = Node(
         PeerSettings(bind=Address("10.0.0.1", 7340), discovery=False, max_outbound=0),
         params=params,

@@ -174,6 +174,36 @@ async def test_a_partition_can_be_made_on_networks_of_ones_own_only() -> None:
             assert name not in await api.client.call("help")
 
 
+async def test_lines_and_clocks_can_be_made_bad_on_networks_of_ones_own_only() -> None:
+    """A062: on main there are no such methods."""
+    bad = {"127.0.0.1:5": {"delay_ms": 200, "jitter_ms": 50, "loss_ppm": 100_000, "bits_per_second": 1_000_000}}
+    async with running_api() as api:
+        assert await api.client.call("setlinkconditions", bad) == bad
+        assert await api.client.call("getlinkconditions") == bad
+        for wrong in (
+            {"non sense": {"delay_ms": 1}},
+            {"127.0.0.1:5": {"delay_ms": -1}},
+            {"127.0.0.1:5": {"delay_ms": 60_001}},
+            {"127.0.0.1:5": {"delay_ms": 50, "jitter_ms": 51}},
+            {"127.0.0.1:5": {"loss_ppm": 900_001}},
+            {"127.0.0.1:5": {"bits_per_second": 999}},
+            {"127.0.0.1:5": {"colour": 1}},
+        ):
+            await refused(api.client, "setlinkconditions", wrong, code=ErrorCode.INVALID_PARAMETER)
+        assert await api.client.call("getlinkconditions") == bad
+        assert await api.client.call("setlinkconditions", {}) == {}
+
+        before = api.services.clock.time()
+        assert await api.client.call("setclockskew", -90) == -90
+        assert await api.client.call("getclockskew") == -90
+        assert before - 90 <= api.services.clock.time() <= before - 60
+        await refused(api.client, "setclockskew", 366 * 86_400 + 1, code=ErrorCode.INVALID_PARAMETER)
+    async with running_api(MAIN, wallet=False) as api:
+        for name in ("setlinkconditions", "getlinkconditions", "setclockskew", "getclockskew"):
+            await refused(api.client, name, code=ErrorCode.METHOD_NOT_FOUND)
+            assert name not in await api.client.call("help")
+
+
 async def test_a_node_without_a_wallet_says_so() -> None:
     async with running_api(wallet=False) as api:
         for name in ("getnewaddress", "getbalances", "getwalletinfo"):
