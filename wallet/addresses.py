@@ -8,7 +8,7 @@ one restored from words must look with a larger gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -26,6 +26,8 @@ MAX_GAP = 10_000
 """Bounds what one rescan derives: about a second."""
 MAX_LABEL = 255
 """Characters."""
+MAX_CONTACTS = 10_000
+"""Labels of other people's addresses: they are held in memory and in every backup."""
 
 
 class Branch(IntEnum):
@@ -71,6 +73,8 @@ class AddressBook:
         """The first index of each branch that is not watched."""
         self._used = dict.fromkeys(Branch, -1)
         """The highest index of each branch that was paid."""
+        self._contacts: dict[LockId, str] = dict(store.contacts())
+        self._imported = imported
         self.gap = store.gap() or GAP_LIMIT
         for branch, index, record in store.addresses():
             self._learn(Branch(branch), index, record)
@@ -101,13 +105,25 @@ class AddressBook:
         """Yield those with a label."""
         return (known for known in self._known.values() if known.label)
 
-    def public_key(self, branch: Branch, index: int) -> bytes:
-        """Return the public key of a derived address.
+    def contacts(self) -> Iterator[tuple[LockId, str]]:
+        """Yield the labels of other people's addresses."""
+        return iter(self._contacts.items())
 
-        Raises:
-            InvalidChildError: no key has this index; none was handed out under it.
-        """
-        return self._branches[branch].child(index).public_key
+    def label_of(self, lock: LockId) -> str:
+        """Return what a lock is called, ours or not; empty if it has no name."""
+        known = self._known.get(lock)
+        return self._contacts.get(lock, "") if known is None else known.label
+
+    def handed_out(self) -> Iterator[KnownAddress]:
+        """Yield those that were handed out or imported: receive, change, imported, each in the order of its index."""
+        known = sorted(self._known.values(), key=lambda known: (known.branch, known.index))
+        return (each for each in known if each.branch is Branch.IMPORTED or each.index < self._next[each.branch])
+
+    def public_key(self, known: KnownAddress) -> bytes:
+        """Return the public key of an address of ours."""
+        if known.branch is Branch.IMPORTED:
+            return self._imported[known.index]
+        return self._branches[known.branch].child(known.index).public_key
 
     @staticmethod
     def lock_of_private_key(private_key: bytes) -> LockId:
@@ -144,9 +160,32 @@ class AddressBook:
         self._extend(known.branch)
         self._put_next()
 
+    def set_label(self, lock: LockId, label: str) -> None:
+        """Give a lock a name, ours or somebody else's, in place of an earlier one; durable when this returns.
+
+        Raises:
+            WalletError: the label is too long, or there are too many of other people's.
+        """
+        check_label(label)
+        known = self._known.get(lock)
+        if known is not None:
+            self._watch(known.branch, known.index, lock, label)
+        else:
+            self._put_contact(lock, label)
+        self._store.commit()
+
+    def _put_contact(self, lock: LockId, label: str) -> None:
+        if label and lock not in self._contacts and len(self._contacts) >= MAX_CONTACTS:
+            raise WalletError(f"a wallet keeps the labels of at most {MAX_CONTACTS} addresses of others")
+        self._contacts[lock] = label
+        if not label:
+            del self._contacts[lock]
+        self._store.put_contact(lock, label)
+
     def add_imported(self, index: int, key: bytes, label: str = "") -> None:
         """Watch an imported key; durable when this returns."""
         check_label(label)
+        self._imported = (*self._imported[:index], key)
         self._watch(Branch.IMPORTED, index, key_lock(key), label)
         self._store.commit()
 
@@ -181,7 +220,14 @@ class AddressBook:
             for branch in _DERIVED:
                 self._extend(branch)
 
-    def restore(self, receive: int, change: int, gap: int, labels: list[tuple[int, int, str]]) -> None:
+    def restore(
+        self,
+        receive: int,
+        change: int,
+        gap: int,
+        labels: Sequence[tuple[int, int, str]],
+        contacts: Sequence[tuple[LockId, str]],
+    ) -> None:
         """Hand out again what a backup says was handed out; as part of the caller's step."""
         self.widen(gap)
         self._next[Branch.RECEIVE] = max(self._next[Branch.RECEIVE], receive)
@@ -194,6 +240,8 @@ class AddressBook:
             found = places.get((Branch(branch_number), index))
             if found is not None:
                 self._watch(found.branch, found.index, found.lock, label)
+        for lock, label in contacts:
+            self._put_contact(lock, label)
 
     # Inside
 

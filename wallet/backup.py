@@ -3,10 +3,12 @@
     "durewallet" 10 bytes | version 1 byte | body, MessagePack | SHA-256 of all before, 32 bytes
 
     body = [genesis id, keystore file, next receive index, next change index, gap limit,
-            [[branch, index, label], ...], [[time, transaction], ...]]
+            [[branch, index, label], ...], [[lock, label], ...], [[hash of a request's name, txid, fingerprint], ...],
+            [[time, transaction], ...]]
 
 The keys are as protected in it as they are in the keystore. The transactions are our own payments
-that are in no block yet; all others are found again by following the chain.
+that are in no block yet; all others are found again by following the chain. The requests are there so
+that a call that is repeated pays once, even if the wallet was restored in between.
 """
 
 from __future__ import annotations
@@ -20,29 +22,22 @@ from msgspec import Meta
 
 from consensus.codec import decode_transaction
 from consensus.errors import ConsensusError
-from consensus.types import BlockHash, Transaction
+from consensus.types import BlockHash, LockId, Transaction, TxId
 from wallet.addresses import AddressBook, Branch
 from wallet.errors import WalletDataError
 from wallet.keys import HARDENED
 from wallet.keystore import IMPORTED_BRANCH
-from wallet.store import TxRecord
+from wallet.store import TxRecord, WalletStore
 
 _MAGIC = b"durewallet"
-_VERSION = 1
+_VERSION = 2
 _HEAD = _MAGIC + bytes([_VERSION])
 _CHECKSUM_SIZE = 32
 _Index = Annotated[int, Meta(ge=0, le=HARDENED)]
 
 
-class _Label(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    branch: Annotated[int, Meta(ge=0, le=IMPORTED_BRANCH)]
-    index: _Index
-    label: str
-
-
-class _Payment(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    time: int
-    raw: bytes
+_Branch = Annotated[int, Meta(ge=0, le=IMPORTED_BRANCH)]
+_Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -53,8 +48,10 @@ class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     next_receive: _Index
     next_change: _Index
     gap: int
-    labels: tuple[_Label, ...]
-    payments: tuple[_Payment, ...]
+    labels: tuple[tuple[_Branch, _Index, str], ...]
+    contacts: tuple[tuple[LockId, str], ...]
+    requests: tuple[tuple[_Hash, TxId, _Hash], ...]
+    payments: tuple[tuple[int, bytes], ...]
 
     def transactions(self) -> list[tuple[int, Transaction]]:
         """Return our own payments that were in no block, each with the time at which it was made.
@@ -63,12 +60,14 @@ class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
             WalletDataError: one cannot be read.
         """
         try:
-            return [(payment.time, decode_transaction(payment.raw)) for payment in self.payments]
+            return [(time, decode_transaction(raw)) for time, raw in self.payments]
         except ConsensusError as error:
             raise WalletDataError(f"the backup is damaged: {error}") from None
 
 
-def write_backup(genesis: BlockHash, keystore: bytes, addresses: AddressBook, payments: Iterable[TxRecord]) -> bytes:
+def write_backup(
+    genesis: BlockHash, keystore: bytes, addresses: AddressBook, store: WalletStore, payments: Iterable[TxRecord]
+) -> bytes:
     """Return the file."""
     saved = SavedWallet(
         genesis=genesis,
@@ -76,8 +75,10 @@ def write_backup(genesis: BlockHash, keystore: bytes, addresses: AddressBook, pa
         next_receive=addresses.next_index(Branch.RECEIVE),
         next_change=addresses.next_index(Branch.CHANGE),
         gap=addresses.gap,
-        labels=tuple(_Label(known.branch, known.index, known.label) for known in addresses.labels()),
-        payments=tuple(_Payment(record.time, record.raw) for record in payments),
+        labels=tuple((known.branch, known.index, known.label) for known in addresses.labels()),
+        contacts=tuple(addresses.contacts()),
+        requests=tuple((name, request.txid, request.fingerprint) for name, request in store.requests()),
+        payments=tuple((record.time, record.raw) for record in payments),
     )
     content = _HEAD + msgspec.msgpack.encode(saved)
     return content + sha256(content).digest()

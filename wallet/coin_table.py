@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from consensus.params import Params
 from consensus.types import Amount, LockId, OutPoint, TxId
 from wallet.pending import PendingSet
-from wallet.results import Balances
+from wallet.results import Balances, ListedCoin
 from wallet.store import CoinRecord, WalletStore
 
 
@@ -36,7 +36,8 @@ class CoinTable:
         self._store = store
         self._pending = pending
         self._unspent: dict[OutPoint, CoinRecord] = dict(store.unspent_coins())
-        self._set_aside: set[OutPoint] = set()
+        self._set_aside: dict[OutPoint, bool] = dict.fromkeys(store.aside(), True)
+        """Coins that their owner set aside, and whether for longer than this process."""
 
     def __contains__(self, outpoint: OutPoint) -> bool:
         return outpoint in self._unspent
@@ -57,6 +58,8 @@ class CoinTable:
         coin = self._unspent.pop(outpoint, None)
         if coin is not None:
             self._store.put_coin(outpoint, replace(coin, spender=spender, spent_height=height))
+        if outpoint in self._set_aside:
+            self.take_back(outpoint)
 
     def unspend(self, outpoint: OutPoint, spender: TxId) -> None:
         """Take back `spend`."""
@@ -72,15 +75,40 @@ class CoinTable:
 
     # What its owner wants
 
-    def set_aside(self, outpoints: Iterable[OutPoint]) -> None:
-        """See `Wallet.lock_coins`."""
-        self._set_aside |= set(outpoints)
+    def aside(self) -> list[OutPoint]:
+        """Return the coins that are set aside, in the order in which that was done."""
+        return list(self._set_aside)
 
-    def take_back(self, outpoints: Collection[OutPoint] | None) -> None:
-        """See `Wallet.unlock_coins`."""
-        self._set_aside -= self._set_aside if outpoints is None else set(outpoints)
+    def set_aside(self, outpoint: OutPoint, *, for_good: bool) -> None:
+        """Let no payment use a coin until `take_back`; durable with the next step, if it is for good."""
+        self._set_aside[outpoint] = for_good
+        if for_good:
+            self._store.put_aside(outpoint, aside=True)
+
+    def take_back(self, outpoint: OutPoint) -> None:
+        """Undo `set_aside`."""
+        if self._set_aside.pop(outpoint):
+            self._store.put_aside(outpoint, aside=False)
 
     # What they are worth
+
+    def listed(self, next_height: int) -> Iterator[ListedCoin]:
+        """Yield the coins that are there, those that cannot be spent now included.
+
+        Args:
+            next_height: of the block that a payment would be in.
+        """
+        for outpoint, coin, chain in self._with_chains():
+            yield ListedCoin(
+                outpoint=outpoint,
+                value=coin.value,
+                lock=coin.lock,
+                height=coin.height,
+                coinbase=coin.coinbase,
+                mature=self._mature(coin, next_height),
+                safe=chain is not None,
+                aside=outpoint in self._set_aside,
+            )
 
     def count(self) -> int:
         """How many are unspent, those that are pending included."""

@@ -89,7 +89,7 @@ class History:
             line = HistoryEntry(
                 category=Category.RECEIVE,
                 lock=output.lock,
-                label=known.label if known is not None else "",
+                label=self._addresses.label_of(output.lock),
                 amount=output.value,
                 fee=None,
                 index=index,

@@ -6,6 +6,7 @@ The coin type 7340 is not registered in SLIP 44; it is the number of the network
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from hashlib import new as new_hash
 from hashlib import sha256, sha512
 
@@ -23,6 +24,11 @@ _ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D03641
 _VERSION_PRIVATE = bytes.fromhex("0488ade4")
 _VERSION_PUBLIC = bytes.fromhex("0488b21e")
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def path_text(path: Sequence[int]) -> str:
+    """Return a path from the master key as people write it, h for hardened: m/44h/7340h/0h/0/5."""
+    return "/".join(["m", *(f"{index - HARDENED}h" if index >= HARDENED else str(index) for index in path)])
 
 
 class InvalidChildError(Exception):

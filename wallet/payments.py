@@ -15,7 +15,7 @@ from consensus.types import MAX_MEMO, MAX_OUTPUTS, Amount, Coin, LockId, Output,
 from consensus.validation import check_spends, check_transaction, transaction_fee
 from wallet.addresses import AddressBook, Branch
 from wallet.coin_selection import Selection, fee_of, select_all, select_coins
-from wallet.errors import FeeError, PaymentError, WalletDataError
+from wallet.errors import FeeError, PaymentError
 from wallet.ledger import Ledger
 from wallet.ports import Outside
 from wallet.results import Payment, RelayTerms, Sent
@@ -59,12 +59,13 @@ class Payments:
         terms: RelayTerms,
         *,
         memo: bytes,
-        subtract_fee: bool,
+        bearers: Sequence[int],
         force: bool,
         request_id: str | None,
     ) -> Sent:
         """See `Wallet.send`."""
-        wish = encode((b"send", [tuple(payment) for payment in payments], memo, int(subtract_fee)))
+        bearers = sorted(set(bearers))
+        wish = encode((b"send", [tuple(payment) for payment in payments], memo, bearers))
         done = self._find_request(request_id, wish)
         if done is not None:
             return done
@@ -75,10 +76,10 @@ class Payments:
             self._check_amount(payment.amount, terms)
         need = need_of(payments, memo)
         spendable = self._ledger.coins.spendable(self._next_height)
-        if subtract_fee:
+        if bearers:
             # Nobody adds to what is paid, so coins are chosen as if they cost nothing.
             free = select_coins(spendable, need, terms._replace(fee_rate=0), self._entropy)
-            payments, selection = self._charge(payments, free, terms, memo)
+            payments, selection = self._charge(payments, bearers, free, terms, memo)
         else:
             selection = select_coins(spendable, need, terms, self._entropy)
         return self._finish(payments, selection, memo, left=0, force=force, request=(request_id, wish))
@@ -94,7 +95,7 @@ class Payments:
         need = need_of([Payment(lock, self._params.total_supply)], memo)
         selection, left = select_all(self._ledger.coins.spendable(self._next_height), need, terms)
         paid_in = sum(coin.value for coin in selection.coins)
-        payments = share_fee([Payment(lock, Amount(paid_in))], selection.fee, terms)
+        payments = share_fee([Payment(lock, Amount(paid_in))], [0], selection.fee, terms)
         return self._finish(payments, selection, memo, left=left, force=force, request=(request_id, wish))
 
     # Before
@@ -141,7 +142,8 @@ class Payments:
             raise PaymentError("this request name was used for another payment")
         record = self._ledger.store.transaction(request.txid)
         if record is None:
-            raise WalletDataError("the wallet's database is damaged: a payment is missing")
+            # Restored from a backup, of which a payment is part only while it waits for its block.
+            raise PaymentError("this request was paid; the wallet has yet to find the payment in the chain")
         tx = record.transaction
         coins = [self._ledger.coins.find(outpoint) for outpoint in tx.core.inputs]
         paid_in = sum(coin.value for coin in coins if coin is not None)
@@ -155,13 +157,13 @@ class Payments:
 
     @staticmethod
     def _charge(
-        payments: Sequence[Payment], free: Selection, terms: RelayTerms, memo: bytes
+        payments: Sequence[Payment], bearers: Sequence[int], free: Selection, terms: RelayTerms, memo: bytes
     ) -> tuple[list[Payment], Selection]:
-        """Let the payments bear the fee of coins that were selected without one."""
+        """Let some of the payments bear the fee of coins that were selected without one."""
         owed = fee_of(free.coins, need_of(payments, memo), terms, change=free.change > 0)
         # What was too little for change is in `free.fee` already.
         taken = max(0, owed - free.fee)
-        return share_fee(payments, taken, terms), free._replace(fee=Amount(free.fee + taken))
+        return share_fee(payments, bearers, taken, terms), free._replace(fee=Amount(free.fee + taken))
 
     # After
 

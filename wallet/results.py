@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from consensus.types import Amount, BlockHash, LockId, Transaction, TxId
+from consensus.types import Amount, BlockHash, LockId, OutPoint, Transaction, TxId
 
 
 class Payment(NamedTuple):
@@ -53,7 +53,7 @@ class Balances(msgspec.Struct, frozen=True):
     immature: Amount
     """Mined by us, too young to be spent."""
     locked: Amount
-    """In the chain or change, but set aside by `lock_coins`."""
+    """In the chain or change, but set aside by its owner."""
 
     @property
     def trusted(self) -> Amount:
@@ -64,6 +64,53 @@ class Balances(msgspec.Struct, frozen=True):
     def total(self) -> Amount:
         """All of it."""
         return Amount(self.confirmed + self.change + self.pending + self.immature + self.locked)
+
+
+class ListedCoin(NamedTuple):
+    """A coin in DURE that no transaction has spent."""
+
+    outpoint: OutPoint
+    value: Amount
+    lock: LockId
+    height: int | None
+    """Of its block; None if it is in none."""
+    coinbase: bool
+    mature: bool
+    safe: bool
+    """Whether it is in a block, or else change of our own payments: nobody else can take it back."""
+    aside: bool
+    """Whether its owner set it aside."""
+
+    @property
+    def spendable(self) -> bool:
+        """Whether a payment may use it now."""
+        return self.mature and self.safe and not self.aside
+
+
+class OwnAddress(NamedTuple):
+    """An address that was handed out, or whose key was imported, and what it was paid."""
+
+    lock: LockId
+    label: str
+    path: str
+    """Of its key from the master key, such as m/44h/7340h/0h/0/5; empty if the key was imported."""
+    change: bool
+    received: Amount
+    """In blocks, all that it was ever paid; in DURE."""
+    payments: int
+    """How many outputs that were."""
+
+
+class AddressFacts(NamedTuple):
+    """What the wallet knows of an address."""
+
+    lock: LockId
+    mine: bool
+    label: str
+    """Empty if it has none."""
+    change: bool = False
+    public_key: bytes | None = None
+    path: str = ""
 
 
 class Category(StrEnum):

@@ -48,12 +48,21 @@ class Signer:
         locks = dict.fromkeys(output.lock for output in spent)
         return Transaction(core, tuple(self._witness(message, lock) for lock in locks))
 
-    def _witness(self, message: bytes, lock: LockId) -> Witness:
+    def private_key(self, lock: LockId) -> bytes:
+        """Return the private key, 32 bytes, of one of our locks.
+
+        Raises:
+            WalletLockedError: unlock first.
+            WalletError: the lock is not ours, or the database names another key for it than it has.
+        """
         known = self._addresses.find(lock)
         if known is None:
-            raise WalletError("a coin is not this wallet's to spend")
+            raise WalletError("the wallet has no key for this")
         private_key = self._keystore.private_key(known.branch, known.index)
-        key = public_key(private_key)
-        if key_lock(key) != lock:
+        if key_lock(public_key(private_key)) != lock:
             raise WalletError("the keystore's key does not open the lock that the wallet's database gives it")
-        return Witness(Key(key), (sign(private_key, lock_digest(message, lock)),))
+        return private_key
+
+    def _witness(self, message: bytes, lock: LockId) -> Witness:
+        private_key = self.private_key(lock)
+        return Witness(Key(public_key(private_key)), (sign(private_key, lock_digest(message, lock)),))

@@ -10,6 +10,8 @@
     journal       height 8                     JournalRecord: what a block of the chain had for us
     conflicts     txid | index 4               ConflictRecord: coins that a pending transaction lost
     requests      SHA-256 of a request's name  RequestRecord
+    aside         txid | index 4               empty: coins that their owner set aside for good
+    contacts      lock                         the label of somebody else's address, UTF-8
 
 Integers in keys are big-endian, so that records lie in the order of their numbers. The journal
 and the raw transactions say exactly what a block changed; so it is taken back without the block.
@@ -38,6 +40,8 @@ TABLES = (
     "journal",
     "conflicts",
     "requests",
+    "aside",
+    "contacts",
 )
 """The tables that the database must have."""
 STORE_VERSION = 1
@@ -277,6 +281,14 @@ class WalletStore:
         """Watch an address, or change its record."""
         self._put("addresses", _address_key(branch, index), _encode(record))
 
+    def contacts(self) -> Iterator[tuple[LockId, str]]:
+        """Yield the labels of other people's addresses."""
+        return ((LockId(key), raw.decode("utf-8")) for key, raw in self._scan("contacts"))
+
+    def put_contact(self, lock: LockId, label: str) -> None:
+        """Label somebody else's address; an empty label forgets it."""
+        self._put("contacts", lock, label.encode("utf-8") if label else None)
+
     # Transactions
 
     def transaction(self, txid: TxId) -> TxRecord | None:
@@ -330,10 +342,20 @@ class WalletStore:
 
     def unspent_coins(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
         """Yield the coins that no transaction of the chain has spent."""
+        return ((outpoint, record) for outpoint, record in self.coins() if record.spender is None)
+
+    def coins(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
+        """Yield every output that was ever ours."""
         for key, raw in self._scan("coins"):
-            record = _decode(raw, CoinRecord)
-            if record.spender is None:
-                yield _outpoint(key), record
+            yield _outpoint(key), _decode(raw, CoinRecord)
+
+    def aside(self) -> Iterator[OutPoint]:
+        """Yield the coins that are set aside for good."""
+        return (_outpoint(key) for key, _ in self._scan("aside"))
+
+    def put_aside(self, outpoint: OutPoint, *, aside: bool) -> None:
+        """Set a coin aside for good, or take it back."""
+        self._put("aside", outpoint_key(outpoint), b"" if aside else None)
 
     # Journal
 
@@ -364,6 +386,10 @@ class WalletStore:
     def request(self, name_hash: bytes) -> RequestRecord | None:
         """Return the payment that was made under a name."""
         return self._read("requests", name_hash, RequestRecord)
+
+    def requests(self) -> Iterator[tuple[bytes, RequestRecord]]:
+        """Yield all payments that were asked for under a name, by the hash of that."""
+        return ((key, _decode(raw, RequestRecord)) for key, raw in self._scan("requests"))
 
     def put_request(self, name_hash: bytes, record: RequestRecord) -> None:
         """Remember a payment under its name."""

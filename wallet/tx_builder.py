@@ -54,19 +54,22 @@ def build(
     return Built(core, coins, selection.fee, selection.change)
 
 
-def share_fee(payments: Sequence[Payment], fee: int, terms: RelayTerms) -> list[Payment]:
-    """Take a fee out of payments, in equal parts; the first bears what does not divide.
+def share_fee(payments: Sequence[Payment], bearers: Sequence[int], fee: int, terms: RelayTerms) -> list[Payment]:
+    """Take a fee out of payments, in equal parts; the first that bears it bears what does not divide too.
+
+    Args:
+        bearers: the places of the payments that bear it, at least one, ascending.
 
     Raises:
         PaymentError: a payment would be less than dust.
         InsufficientFundsError: for a single payment, the same: it does not cover its own fee.
     """
-    part, rest = divmod(fee, len(payments))
-    shared = [
-        payment._replace(amount=Amount(payment.amount - part - (rest if place == 0 else 0)))
-        for place, payment in enumerate(payments)
-    ]
-    if any(payment.amount < terms.dust_limit for payment in shared):
+    part, rest = divmod(fee, len(bearers))
+    shared = list(payments)
+    for place in bearers:
+        taken = part + (rest if place == bearers[0] else 0)
+        shared[place] = payments[place]._replace(amount=Amount(payments[place].amount - taken))
+    if any(shared[place].amount < terms.dust_limit for place in bearers):
         sentence = f"less than dust would be left after a fee of {format_amount(fee)} DURE"
         raise InsufficientFundsError(sentence) if len(payments) == 1 else PaymentError(sentence)
     return shared

@@ -10,19 +10,22 @@ may be ahead of it: the error goes up, and the node must stop and open the walle
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 
 from consensus.address import decode_address, encode_address
 from consensus.params import Params
-from consensus.types import Block, BlockHash, LockId, OutPoint, Transaction, TxId
+from consensus.types import Block, BlockHash, LockId, Transaction, TxId
 from wallet import backup as backup_file
 from wallet import pem
+from wallet.address_list import AddressList
 from wallet.addresses import GAP_LIMIT, AddressBook, Branch
+from wallet.coin_list import CoinList
 from wallet.errors import KeyFormatError, WalletError
 from wallet.history import History
 from wallet.keystore import Keystore
 from wallet.keystore_file import DEFAULT_KDF, KdfCost
 from wallet.ledger import Ledger
+from wallet.messages import sign_message
 from wallet.payments import Payments
 from wallet.ports import Files, Outside
 from wallet.results import (
@@ -36,7 +39,7 @@ from wallet.results import (
     WalletInfo,
 )
 from wallet.signer import Signer
-from wallet.store import WalletStore
+from wallet.store import RequestRecord, WalletStore
 
 
 class Wallet:
@@ -61,12 +64,14 @@ class Wallet:
         """
         self.params = params
         self._keystore = keystore
-        self._store = WalletStore(outside.database, params.genesis_hash, keystore.account.public_key, birthday)
+        self._store = store = WalletStore(outside.database, params.genesis_hash, keystore.account.public_key, birthday)
         self._addresses = AddressBook(self._store, keystore.account, keystore.imported_public)
         self._ledger = Ledger(params, self._store, self._addresses, outside.clock, outside.log)
         self._history = History(params, self._ledger, self._addresses)
-        signer = Signer(params, keystore, self._addresses)
-        self._payments = Payments(params, self._ledger, self._addresses, signer, outside)
+        self._signer = Signer(params, keystore, self._addresses)
+        self._payments = Payments(params, self._ledger, self._addresses, self._signer, outside)
+        self.addresses = AddressList(store, self._addresses)
+        self.coins = CoinList(self._ledger)
 
     # Made and opened
 
@@ -144,8 +149,9 @@ class Wallet:
         payments = saved.transactions()
         keystore = Keystore.adopt(outside.files, outside.entropy, saved.keystore, allow_plain=allow_plain)
         wallet = cls(params, keystore, outside)
-        labels = [(label.branch, label.index, label.label) for label in saved.labels]
-        wallet._addresses.restore(saved.next_receive, saved.next_change, saved.gap, labels)
+        wallet._addresses.restore(saved.next_receive, saved.next_change, saved.gap, saved.labels, saved.contacts)
+        for name_hash, txid, fingerprint in saved.requests:
+            wallet._store.put_request(name_hash, RequestRecord(txid, fingerprint))
         wallet._ledger.restore(payments)
         # The keystore comes last: until it is there, there is no wallet, and restoring can be tried again.
         keystore.write_new()
@@ -158,7 +164,7 @@ class Wallet:
         that are handed out later are found through the gap limit, or by the words.
         """
         return backup_file.write_backup(
-            self.params.genesis_hash, self._keystore.raw, self._addresses, self._ledger.own_transactions()
+            self.params.genesis_hash, self._keystore.raw, self._addresses, self._store, self._ledger.own_transactions()
         )
 
     # Keys
@@ -219,10 +225,7 @@ class Wallet:
             AddressError: it is no address of this network.
             WalletError: it is not ours.
         """
-        known = self._addresses.find(decode_address(self.params, address))
-        if known is None:
-            raise WalletError("the address is not one of this wallet's")
-        return pem.export_key(self._keystore.private_key(known.branch, known.index))
+        return pem.export_key(self._signer.private_key(self._own(address)))
 
     def import_key(self, text: str, label: str = "") -> str:
         """Add a private key from PEM; return its address, which from now on is watched.
@@ -240,6 +243,22 @@ class Wallet:
         index = self._keystore.add_key(private_key)
         self._addresses.add_imported(index, self._keystore.imported_public[index], label)
         return encode_address(self.params, lock)
+
+    def sign_message(self, address: str, message: str) -> str:
+        """Sign a text with the key of one of our addresses; see `wallet.messages`.
+
+        Raises:
+            WalletLockedError: unlock it first.
+            AddressError: it is no address of this network.
+            WalletError: it is not ours.
+        """
+        return sign_message(self.params, self._signer.private_key(self._own(address)), message)
+
+    def _own(self, address: str) -> LockId:
+        lock = decode_address(self.params, address)
+        if not self.is_mine(lock):
+            raise WalletError("the address is not one of this wallet's")
+        return lock
 
     # Addresses
 
@@ -301,7 +320,7 @@ class Wallet:
         terms: RelayTerms,
         *,
         memo: bytes = b"",
-        subtract_fee: bool = False,
+        bearers: Sequence[int] = (),
         force: bool = False,
         request_id: str | None = None,
     ) -> Sent:
@@ -310,7 +329,7 @@ class Wallet:
         It is durable when this returns, and offered by `rebroadcast` until it is in a block.
 
         Args:
-            subtract_fee: whether the payments bear the fee, in equal parts.
+            bearers: the places of payments that bear the fee, in equal parts; without any it is ours to bear.
             force: whether a fee above the sanity caps, or below what is relayed, is meant.
             request_id: of the caller's choosing. The same one again returns the same transaction,
                 and pays once.
@@ -321,9 +340,7 @@ class Wallet:
             FeeError: an absurd fee or rate.
             PaymentError: dust, no payments, too large, `request_id` used for other payments, or a rescan is running.
         """
-        return self._payments.send(
-            payments, terms, memo=memo, subtract_fee=subtract_fee, force=force, request_id=request_id
-        )
+        return self._payments.send(payments, terms, memo=memo, bearers=bearers, force=force, request_id=request_id)
 
     def send_all(
         self,
@@ -352,14 +369,6 @@ class Wallet:
             UnknownTransactionError: there is no such pending transaction.
         """
         self._ledger.abandon(txid)
-
-    def lock_coins(self, outpoints: Iterable[OutPoint]) -> None:
-        """Set coins aside: they are shown apart and not spent, until `unlock_coins` or the end of the process."""
-        self._ledger.coins.set_aside(outpoints)
-
-    def unlock_coins(self, outpoints: Collection[OutPoint] | None = None) -> None:
-        """Take coins back that `lock_coins` set aside; without an argument all."""
-        self._ledger.coins.take_back(outpoints)
 
     # The chain and the mempool, as the node reports them
 

@@ -13,6 +13,8 @@ from node.api.methods import (
     payments,
     transactions,
     wallet,
+    wallet_addresses,
+    wallet_coins,
     wallet_keys,
 )
 
@@ -24,6 +26,8 @@ ALL: tuple[Method, ...] = (
     *network.METHODS,
     *faults.METHODS,
     *wallet.METHODS,
+    *wallet_addresses.METHODS,
+    *wallet_coins.METHODS,
     *payments.METHODS,
     *wallet_keys.METHODS,
     *control.METHODS,

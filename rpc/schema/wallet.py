@@ -28,6 +28,8 @@ class MineBalances(Result, frozen=True, kw_only=True):
     """Paid to us by others, in no block yet."""
     immature: Dure
     """Mined by us, too young to be spent."""
+    locked: Dure = Dure(0)
+    """Set aside by lockunspent."""
 
 
 class Balances(Result, frozen=True, kw_only=True):
@@ -157,6 +159,63 @@ class AddressInfo(Result, frozen=True, kw_only=True):
     scriptPubKey: str
     """The lock, hex."""
     ismine: bool
+    solvable: bool
+    """Whether the wallet knows how to spend what lies there."""
+    iswatchonly: bool
+    ischange: bool
+    labels: list[str]
+    """One or none."""
+    pubkey: str | UnsetType = UNSET
+    """Hex; of the wallet's own."""
+    policy: str | UnsetType = UNSET
+    """Who can spend what lies there, as `dure policy` writes it."""
+    hdkeypath: str | UnsetType = UNSET
+    """The key's path from the master key; absent if the key was imported."""
+
+
+class AddressPurpose(Result, frozen=True, kw_only=True):
+    """What an address is for (getaddressesbylabel)."""
+
+    purpose: Literal["receive", "send"]
+
+
+class ReceivedByAddress(Result, frozen=True, kw_only=True):
+    """What one address was paid (listreceivedbyaddress)."""
+
+    address: str
+    amount: Dure
+    payments: int
+    """How many outputs that were."""
+    label: str
+    ischange: bool
+    hdkeypath: str | UnsetType = UNSET
+
+
+class CoinName(Result, frozen=True, kw_only=True):
+    """A coin that is set aside (listlockunspent)."""
+
+    txid: str
+    vout: int
+
+
+class UnspentCoin(Result, frozen=True, kw_only=True):
+    """One coin (listunspent)."""
+
+    txid: str
+    vout: int
+    address: str
+    label: str
+    scriptPubKey: str
+    """The lock, hex."""
+    amount: Dure
+    confirmations: int
+    generated: bool | UnsetType = UNSET
+    """Present for a miner's reward."""
+    spendable: bool
+    """Whether a payment may use it now."""
+    solvable: bool
+    safe: bool
+    """Whether nobody else can take it back: it is in a block, or change of our own."""
 
 
 class SentAll(Result, frozen=True, kw_only=True):

@@ -287,11 +287,11 @@ def test_coins_set_aside_are_shown_apart_and_not_spent(chain: Chain) -> None:
     """A158"""
     wallet, _ = funded(chain, 10 * DURE, 20 * DURE)
     gift = wallet.history()[0].txid
-    wallet.lock_coins([OutPoint(gift, 0)])
+    wallet.coins.set_aside([OutPoint(gift, 0)])
     balances = wallet.balances()
     assert (balances.confirmed, balances.locked, balances.total) == (20 * DURE, 10 * DURE, 30 * DURE)
     assert wallet.send_all(LockId(bytes(32)), TERMS).transaction.core.inputs == (OutPoint(gift, 1),)
-    wallet.unlock_coins()
+    wallet.coins.take_back()
     assert wallet.balances().confirmed == 10 * DURE
 
 

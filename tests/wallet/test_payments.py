@@ -174,7 +174,7 @@ def test_send_all_leaves_what_is_not_worth_its_fee(chain: Chain) -> None:
 def test_the_payments_bear_the_fee_if_asked(chain: Chain) -> None:
     wallet, tip = funded(chain, 10 * DURE)
     payments = [Payment(HIM, Amount(3 * DURE)), Payment(lock(8), Amount(2 * DURE)), Payment(lock(7), Amount(DURE))]
-    sent = checked(chain, tip, wallet.send(payments, TERMS, subtract_fee=True))
+    sent = checked(chain, tip, wallet.send(payments, TERMS, bearers=range(3)))
     paid = {o.lock: o.value for o in sent.transaction.core.outputs}
     part, rest = divmod(sent.fee, 3)
     assert (paid[HIM], paid[lock(8)], paid[lock(7)]) == (3 * DURE - part - rest, 2 * DURE - part, DURE - part)
@@ -183,11 +183,11 @@ def test_the_payments_bear_the_fee_if_asked(chain: Chain) -> None:
 
 def test_all_that_is_there_can_be_sent_if_the_payment_bears_the_fee(chain: Chain) -> None:
     wallet, tip = funded(chain, 10 * DURE, 20 * DURE)
-    sent = checked(chain, tip, wallet.send(him(30 * DURE), TERMS, subtract_fee=True))
+    sent = checked(chain, tip, wallet.send(him(30 * DURE), TERMS, bearers=[0]))
     assert (sent.change, wallet.balances().total) == (0, 0)
     poor, _ = funded(chain, 700)
     with pytest.raises(InsufficientFundsError, match="less than dust"):
-        poor.send(him(700), TERMS, subtract_fee=True)
+        poor.send(him(700), TERMS, bearers=[0])
 
 
 class TestFees:

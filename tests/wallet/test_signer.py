@@ -129,7 +129,7 @@ def test_a_signature_is_worth_nothing_on_another_network_or_for_other_outputs() 
 
 def test_a_coin_that_is_not_ours_is_not_signed_for() -> None:
     signer, _, core, spent = spending()
-    with pytest.raises(WalletError, match="not this wallet's"):
+    with pytest.raises(WalletError, match="no key for this"):
         signer.sign(core, [*spent[:2], Output(Amount(5), LockId(bytes(32)), None)])
 
 

@@ -20,6 +20,7 @@ from node.relay_policy import PolicyError
 from node.wallet_service import WalletService
 from rpc import schema
 from rpc.encoding import Dure
+from rpc.errors import ErrorCode, RpcError
 from wallet.errors import UnknownTransactionError, WalletError
 from wallet.results import Payment, RelayTerms, Sent
 from wallet.wallet import Wallet
@@ -47,6 +48,7 @@ async def sendtoaddress(
     fee_rate: FeeRate | None = None,
     verbose: bool = False,
     request_id: RequestId | None = None,
+    force: bool = False,
 ) -> str | schema.SentPayment:
     """Pay somebody; the payment is on disk and on its way to peers when the call returns. Returns its txid.
 
@@ -56,19 +58,18 @@ async def sendtoaddress(
         comment: not used.
         comment_to: not used.
         subtractfeefromamount: whether the receiver bears the fee.
-        replaceable: not used: nothing is replaced.
+        replaceable: not used: what waits for a block can be replaced, by bumpfee.
         conf_target: not used.
         estimate_mode: not used.
         avoid_reuse: not used.
         fee_rate: grain per byte; by default what it takes to be relayed.
         verbose: true for an object with the fee.
         request_id: any text of the caller's. A call that repeats it, after a time-out say, pays only once.
+        force: true if a fee beyond the wallet's caps is meant: above 0.1 DURE or 10 %, or below what is relayed.
     """
-    sent = await _pay(
-        services, [(address, amount)], fee_rate, subtract_fee=subtractfeefromamount, request_id=request_id
-    )
-    txid = display_hash(sent.transaction.txid)
-    return schema.SentPayment(txid=txid, fee=Dure(sent.fee), fee_reason="Minimum relay fee") if verbose else txid
+    bearers = [0] if subtractfeefromamount else []
+    sent = await _pay(services, [(address, amount)], fee_rate, bearers=bearers, request_id=request_id, force=force)
+    return _sent(sent, fee_rate, verbose=verbose)
 
 
 @method(Area.WALLET, needs_wallet=True)
@@ -79,8 +80,14 @@ async def sendmany(
     minconf: int | None = None,
     comment: str = "",
     subtractfeefrom: AddressList | None = None,
+    replaceable: bool | None = None,
+    conf_target: int | None = None,
+    estimate_mode: str | None = None,
+    fee_rate: FeeRate | None = None,
+    verbose: bool = False,
     request_id: RequestId | None = None,
-) -> str:
+    force: bool = False,
+) -> str | schema.SentPayment:
     """Pay several in one transaction; as sendtoaddress.
 
     Args:
@@ -88,12 +95,38 @@ async def sendmany(
         amounts: an object of address and DURE.
         minconf: not used.
         comment: not used.
-        subtractfeefrom: if any are named, all receivers bear the fee in equal parts.
+        subtractfeefrom: the addresses of `amounts` that bear the fee, in equal parts; without any it is ours to bear.
+        replaceable: not used: what waits for a block can be replaced, by bumpfee.
+        conf_target: not used.
+        estimate_mode: not used.
+        fee_rate: as in sendtoaddress.
+        verbose: true for an object with the fee.
         request_id: as in sendtoaddress.
+        force: as in sendtoaddress.
     """
+    if dummy:
+        raise RpcError(ErrorCode.INVALID_PARAMETER, 'Dummy value must be set to ""')
+    bearers = _bearers(services, list(amounts), subtractfeefrom or [])
     payments = list(amounts.items())
-    sent = await _pay(services, payments, None, subtract_fee=bool(subtractfeefrom), request_id=request_id)
-    return display_hash(sent.transaction.txid)
+    sent = await _pay(services, payments, fee_rate, bearers=bearers, request_id=request_id, force=force)
+    return _sent(sent, fee_rate, verbose=verbose)
+
+
+def _bearers(services: Services, addresses: Sequence[str], named: Sequence[str]) -> list[int]:
+    """Return the places of addresses among all; one may be written in capitals here and in small letters there."""
+    places = {read_address(services.params, address): place for place, address in enumerate(addresses)}
+    if len(places) < len(addresses):
+        raise RpcError(ErrorCode.INVALID_PARAMETER, "Invalid parameter, duplicated address")
+    found = [places.get(read_address(services.params, address)) for address in named]
+    if None in found:
+        raise RpcError(ErrorCode.INVALID_PARAMETER, "Invalid parameter: subtractfeefrom names an address not paid")
+    return [place for place in found if place is not None]
+
+
+def _sent(sent: Sent, fee_rate: FeeRate | None, *, verbose: bool) -> str | schema.SentPayment:
+    txid = display_hash(sent.transaction.txid)
+    reason = "Minimum relay fee" if fee_rate is None else "As asked for"
+    return schema.SentPayment(txid=txid, fee=Dure(sent.fee), fee_reason=reason) if verbose else txid
 
 
 async def _pay(
@@ -101,14 +134,16 @@ async def _pay(
     payments: Sequence[tuple[str, Dure]],
     fee_rate: FeeRate | None,
     *,
-    subtract_fee: bool,
+    bearers: Sequence[int],
     request_id: str | None,
+    force: bool,
 ) -> Sent:
     service = service_of(services)
     wallet = await service.current()
     try:
         parsed = [_payment(services, wallet, address, amount) for address, amount in payments]
-        sent = wallet.send(parsed, _terms(service, fee_rate), subtract_fee=subtract_fee, request_id=request_id)
+        terms = _terms(service, fee_rate)
+        sent = wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force)
     except WalletError as error:
         refuse_wallet(error)
     await _hand_over(service, sent)
@@ -133,17 +168,29 @@ async def _hand_over(service: WalletService, sent: Sent) -> None:
 
 @method(Area.WALLET, needs_wallet=True)
 async def sendall(
-    services: Services, recipients: Annotated[list[AddressText], Meta(min_length=1, max_length=1)]
+    services: Services,
+    recipients: Annotated[list[AddressText], Meta(min_length=1, max_length=1)],
+    conf_target: int | None = None,
+    estimate_mode: str | None = None,
+    fee_rate: FeeRate | None = None,
+    request_id: RequestId | None = None,
+    force: bool = False,
 ) -> schema.SentAll:
     """Send everything that can be spent now to one address, the fee taken out of it.
 
     Args:
         recipients: an array with the address.
+        conf_target: not used.
+        estimate_mode: not used.
+        fee_rate: as in sendtoaddress.
+        request_id: as in sendtoaddress.
+        force: as in sendtoaddress.
     """
     service = service_of(services)
     wallet = await service.current()
+    lock = read_address(services.params, recipients[0])
     try:
-        sent = wallet.send_all(read_address(services.params, recipients[0]), service.terms)
+        sent = wallet.send_all(lock, _terms(service, fee_rate), request_id=request_id, force=force)
     except WalletError as error:
         refuse_wallet(error)
     await _hand_over(service, sent)

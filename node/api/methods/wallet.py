@@ -1,4 +1,4 @@
-"""The wallet: addresses, balances, history. Each call sees the chain up to its tip."""
+"""The wallet: balances and history. Each call sees the chain up to its tip."""
 # ruff: noqa: ARG001 (parameters that mean nothing here are taken for the sake of Bitcoin Core's clients)
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from consensus.codec import display_hash
 from consensus.types import TxId
 from node.api import views
 from node.api.method import Area, method
-from node.api.methods.transactions import read_address
-from node.api.parameters import AddressText, Count, HashHex, Label
+from node.api.parameters import Count, HashHex, Label
 from node.api.services import Services
 from node.wallet_service import WalletService
 from rpc import schema
@@ -74,41 +73,6 @@ def _last_block(wallet: Wallet) -> schema.LastProcessedBlock:
     return schema.LastProcessedBlock(hash=display_hash(wallet.cursor.hash), height=wallet.cursor.height)
 
 
-# Addresses
-
-
-@method(Area.WALLET, needs_wallet=True)
-async def getnewaddress(services: Services, label: Label = "", address_type: str | None = None) -> str:
-    """Return an address that was never handed out before. No crash can lose what it is paid.
-
-    Args:
-        label: shown with what it is paid.
-        address_type: not used: there is one type.
-    """
-    try:
-        return service_of(services).wallet.new_address(label)
-    except WalletError as error:
-        refuse_wallet(error)
-
-
-@method(Area.WALLET, needs_wallet=True)
-async def getaddressinfo(services: Services, address: AddressText) -> schema.AddressInfo:
-    """Tell whether an address is this wallet's.
-
-    Args:
-        address: of this network.
-    """
-    lock = read_address(services.params, address)
-    return schema.AddressInfo(
-        address=encode_address(services.params, lock),
-        scriptPubKey=lock.hex(),
-        ismine=service_of(services).wallet.is_mine(lock),
-    )
-
-
-# Balances and history
-
-
 @method(Area.WALLET, needs_wallet=True)
 async def getbalances(services: Services) -> schema.Balances:
     """Tell what the wallet owns."""
@@ -119,6 +83,7 @@ async def getbalances(services: Services) -> schema.Balances:
             trusted=Dure(balances.trusted),
             untrusted_pending=Dure(balances.pending),
             immature=Dure(balances.immature),
+            locked=Dure(balances.locked),
         ),
         lastprocessedblock=_last_block(wallet),
     )
@@ -260,8 +225,6 @@ def _detail(services: Services, entry: HistoryEntry) -> schema.WalletEntryDetail
 
 
 METHODS = (
-    getnewaddress,
-    getaddressinfo,
     getbalances,
     getbalance,
     getwalletinfo,

@@ -1,0 +1,154 @@
+"""Coins, addresses, labels and signed messages through the API, in Bitcoin Core's shape."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from rpc import schema
+from rpc.encoding import Dure
+from rpc.errors import ErrorCode, RpcError
+from tests.support.api import Api, running_api
+
+DURE = 10**8
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async with running_api() as running:
+        await running.mine(102)
+        yield running
+
+
+async def refused(api: Api, method: str, *params: object) -> RpcError:
+    with pytest.raises(RpcError) as refusal:
+        await api.client.call(method, *params)
+    return refusal.value
+
+
+async def unspent(api: Api, *params: Any) -> list[schema.UnspentCoin]:
+    return await api.client.call("listunspent", *params, result=list[schema.UnspentCoin])
+
+
+async def test_coins_are_listed_by_depth_address_worth_and_number(api: Api) -> None:
+    mature = await unspent(api)
+    assert {(coin.confirmations, coin.amount, coin.generated) for coin in mature} == {
+        (depth, Dure(50 * DURE), True) for depth in (100, 101, 102)
+    }
+    assert len(await unspent(api, 1, 9_999_999, None, True, {"include_immature_coinbase": True})) == 102
+    (oldest,) = await unspent(api, 102)
+    assert [coin.txid for coin in await unspent(api, 1, 9_999_999, [oldest.address])] == [
+        coin.txid for coin in mature if coin.address == oldest.address
+    ]
+    assert len(await unspent(api, 1, 9_999_999, None, True, {"maximumCount": 2})) == 2
+    assert len(await unspent(api, 1, 9_999_999, None, True, {"minimumSumAmount": 60})) == 2
+    assert await unspent(api, 1, 9_999_999, None, True, {"minimumAmount": "50.00000001"}) == []
+    assert await unspent(api, 1, 9_999_999, None, True, {"maximumAmount": "49.99999999"}) == []
+    assert (await refused(api, "listunspent", 1, 9, None, True, {"worth": 1})).code is ErrorCode.INVALID_PARAMETER
+    assert (await refused(api, "listunspent", 1, 9, ["x"])).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+
+
+async def test_change_in_no_block_is_listed_with_no_depth_and_is_safe(api: Api) -> None:
+    own = await api.client.call("getnewaddress", "me")
+    txid = await api.client.call("sendtoaddress", own, 1)
+    fresh = [coin for coin in await unspent(api, 0, 0) if coin.txid == txid]
+    assert {(coin.confirmations, coin.safe, coin.spendable) for coin in fresh} == {(0, True, True)}
+    assert {coin.label for coin in fresh} == {"me", ""}
+    assert not [coin for coin in await unspent(api) if coin.txid == txid]
+
+
+async def test_a_coin_that_is_set_aside_is_not_listed_not_spent_and_shown_apart(api: Api) -> None:
+    client = api.client
+    coins = [{"txid": coin.txid, "vout": coin.vout} for coin in await unspent(api)]
+    assert await client.call("lockunspent", False, coins[1:]) is True
+    assert await client.call("listlockunspent") == coins[1:]
+    mine = (await client.call("getbalances", result=schema.Balances)).mine
+    assert (mine.trusted.grain, mine.locked.grain) == (50 * DURE, 50 * DURE * (len(coins) - 1))
+    assert len(await unspent(api)) == 1
+    assert (await refused(api, "sendtoaddress", await client.call("getnewaddress"), 50)).code is (
+        ErrorCode.INSUFFICIENT_FUNDS
+    )
+    assert "aside already" in (await refused(api, "lockunspent", False, coins[1:2])).message
+    for wrong in ([{"txid": "00" * 32, "vout": 0}], coins[:1]):
+        assert (await refused(api, "lockunspent", True, wrong)).code is ErrorCode.INVALID_PARAMETER
+    for nonsense in ([{"txid": "00"}], [{"txid": "00" * 32, "vout": -1}], [{"vout": 1}], ["x"]):
+        assert (await refused(api, "lockunspent", False, nonsense)).code in {
+            ErrorCode.INVALID_PARAMETER,
+            ErrorCode.TYPE_ERROR,
+        }
+    assert await client.call("lockunspent", True) is True
+    assert await client.call("listlockunspent") == []
+
+
+async def test_addresses_have_labels_ours_and_those_of_others(api: Api) -> None:
+    client = api.client
+    own = await client.call("getnewaddress", "savings")
+    async with running_api(seed=2) as other:
+        hers = await other.client.call("getnewaddress")
+    await client.call("setlabel", hers, "Heidi")
+    assert await client.call("listlabels", "send") == ["Heidi"]
+    assert "savings" in await client.call("listlabels", "receive")
+    assert (await refused(api, "listlabels", "x")).code is ErrorCode.INVALID_PARAMETER
+    assert await client.call("getaddressesbylabel", "Heidi") == {hers: {"purpose": "send"}}
+    assert await client.call("getaddressesbylabel", "savings") == {own: {"purpose": "receive"}}
+    assert (await refused(api, "getaddressesbylabel", "nobody")).code is ErrorCode.INVALID_LABEL_NAME
+    assert (await refused(api, "setlabel", own, "a\nb")).code is ErrorCode.INVALID_LABEL_NAME
+    info = await client.call("getaddressinfo", own, result=schema.AddressInfo)
+    assert (info.ismine, info.labels, info.ischange, info.solvable) == (True, ["savings"], False, True)
+    assert isinstance(info.pubkey, str)
+    assert info.policy == f"key({info.pubkey})"
+    assert str(info.hdkeypath).startswith("m/44h/7340h/0h/0/")
+    theirs = await client.call("getaddressinfo", hers, result=schema.AddressInfo)
+    assert (theirs.ismine, theirs.labels) == (False, ["Heidi"])
+    await client.call("sendtoaddress", hers, 2)
+    (line,) = await client.call("listtransactions", "Heidi", result=list[schema.WalletEntry])
+    assert (line.category, line.amount) == ("send", Dure(-2 * DURE))
+    received = await client.call("listreceivedbyaddress", result=list[schema.ReceivedByAddress])
+    assert [(each.payments, each.amount) for each in received] == [(102, Dure(5_100 * DURE))]
+    (empty,) = await client.call("listreceivedbyaddress", True, False, own, result=list[schema.ReceivedByAddress])
+    assert (empty.amount.grain, empty.payments, empty.label) == (0, 0, "savings")
+
+
+async def test_a_message_is_signed_here_and_verified_anywhere(api: Api) -> None:
+    client = api.client
+    own = await client.call("getnewaddress")
+    signature = await client.call("signmessage", own, "두레")
+    async with running_api(wallet=False) as other:
+        assert await other.client.call("verifymessage", own, signature, "두레") is True
+        assert await other.client.call("verifymessage", own, signature, "두레.") is False
+        assert (await refused(other, "verifymessage", own, "x", "두레")).code is ErrorCode.TYPE_ERROR
+        assert (await refused(other, "verifymessage", "x", signature, "")).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+    async with running_api(seed=2) as other:
+        assert (await refused(other, "signmessage", own, "x")).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+    await client.call("encryptwallet", "secret")
+    assert (await refused(api, "signmessage", own, "x")).code is ErrorCode.UNLOCK_NEEDED
+
+
+async def test_sendmany_lets_those_bear_the_fee_that_it_names(api: Api) -> None:
+    client = api.client
+    own = [await client.call("getnewaddress") for _ in range(3)]
+    amounts = dict.fromkeys(own, 5)
+    sent = await client.call(
+        "sendmany", "", amounts, None, "", own[1:], None, None, None, 2, True, result=schema.SentPayment
+    )
+    outputs = (await client.call("getrawtransaction", sent.txid, 1, result=schema.TransactionDetail)).vout
+    paid = {output.scriptPubKey.address: output.value.grain for output in outputs}
+    assert paid[own[0]] == 5 * DURE
+    assert sorted([paid[own[1]], paid[own[2]]]) == [5 * DURE - -(-sent.fee.grain // 2), 5 * DURE - sent.fee.grain // 2]
+    for params in (("x", amounts), ("", amounts, None, "", [await client.call("getnewaddress")])):
+        assert (await refused(api, "sendmany", *params)).code is ErrorCode.INVALID_PARAMETER
+    assert (await refused(api, "sendmany", "", {own[0]: 1, own[0].upper(): 2})).message.endswith("duplicated address")
+
+
+async def test_a_fee_beyond_the_caps_is_paid_only_if_it_is_meant(api: Api) -> None:
+    """A152"""
+    own = await api.client.call("getnewaddress")
+    named = {"address": own, "amount": "0.01", "fee_rate": 600}
+    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "sendtoaddress", "params": named}
+    _, answer = await api.post(call)
+    assert answer["error"]["code"] == ErrorCode.INVALID_PARAMETER
+    assert "10 %" in answer["error"]["message"]
+    _, answer = await api.post(call | {"params": named | {"force": True}})
+    assert len(answer["result"]) == 64
