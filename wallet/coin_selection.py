@@ -1,13 +1,18 @@
-"""Which coins pay: enough for the payment and its fee, as few bytes and as little change as may be.
+"""Which coins pay: those that waste least, of what four ways find.
 
-Four ways are tried, in this order: coins that match the amount without change; the smallest coin
-that covers it alone; coins in random order, so that what a wallet spends says little about what it
-has; and if these are too many for one transaction, the largest coins. The randomness is handed in,
-and the coins are put in order first: the same coins and seed select the same.
+1. Branch and bound: coins whose sum needs no change (Bitcoin Core's SelectCoinsBnB; Murch 2016).
+2. The smallest coin that covers the payment alone.
+3. Coins in random order, so that what a wallet spends says little about what it has.
+4. The largest coins: fewest bytes, and the way that fits into one transaction if any does.
+
+What is wasted is what a selection costs beyond the payment itself (see `waste`). Each way looks at a coin
+once, and the search is cut off, so that ten thousand coins are a matter of milliseconds. The randomness is
+handed in and the coins are put in order first: the same coins and seed select the same.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
@@ -20,8 +25,8 @@ from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ports import Entropy
 from wallet.results import RelayTerms
 
-EXACT_MATCH_TRIES = 5_000
-"""Steps of the search for coins that need no change: about 3 ms."""
+EXACT_MATCH_TRIES = 10_000
+"""Steps of the search for coins that need no change: about 12 ms."""
 WITNESS_SIZE = witness_cost(Key(bytes(33))).size
 """Bytes of the witness of a key, its signature included."""
 CHANGE_SIZE = len(encode(Output(Amount(2**62), LockId(bytes(32)), None)))
@@ -117,6 +122,27 @@ def fee_of(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms, *, cha
     return tally.fee(change=change)
 
 
+def waste(selection: Selection, need: Need, terms: RelayTerms) -> int:
+    """Return what a selection costs beyond the payment itself, in grain; less is better, and it may be negative.
+
+    That is what its inputs cost now above what they would cost on a quiet day, at the lowest rate: they have to be
+    spent some time. And without change what the fee was rounded up by; with change, its output now and its input on
+    a quiet day (Bitcoin Core: GetSelectionWaste).
+    """
+    quiet = terms._replace(fee_rate=min(terms.fee_rate, terms.min_fee_rate))
+    inputs = fee_of(selection.coins, need, quiet, change=False) - _bare_fee(need, quiet)
+    return selection.fee - _bare_fee(need, terms) - inputs + (_spend_cost(quiet) if selection.change else 0)
+
+
+def _bare_fee(need: Need, terms: RelayTerms) -> int:
+    return fee_for(terms, need.size + _COUNTS, 0)
+
+
+def _spend_cost(terms: RelayTerms) -> int:
+    """What it costs to spend one coin at a lock of its own."""
+    return fee_for(terms, _OUTPOINT_BASE + 1 + WITNESS_SIZE, 1)
+
+
 def select_coins(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms, entropy: Entropy) -> Selection:
     """Choose coins for a payment; our own unconfirmed change only if those in a block do not do.
 
@@ -160,50 +186,105 @@ def _in_order(coins: Iterable[SpendableCoin]) -> list[SpendableCoin]:
 
 
 def _select(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms, entropy: Entropy) -> Selection | None:
-    return (
-        _exact(ordered, need, terms)
-        or _alone(ordered, need, terms)
-        or _gather(_shuffled(ordered, entropy), need, terms)
-        or _gather(ordered, need, terms)
+    found = (
+        _exact(ordered, need, terms),
+        _alone(ordered, need, terms),
+        _gather(_shuffled(ordered, entropy), need, terms),
+        _gather(ordered, need, terms),
     )
+    # Of several that waste the same, the one that was found first.
+    return min((each for each in found if each is not None), key=lambda each: waste(each, need, terms), default=None)
 
 
 def _exact(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> Selection | None:
-    """Search for coins whose sum exceeds what is needed by less than a change output would cost.
+    """Search for the coins that waste least of those whose sum exceeds the need by less than change would cost.
 
-    Branch and bound, as in Bitcoin Core's SelectCoinsBnB: depth first, the larger coins first, a branch
-    left when it is above the range, or could not reach it with all that remains. Of equal coins
-    one stands for all, so a thousand equal rewards are one branch.
+    Depth first, the larger coins first, a branch left when it is above the range, or could not reach it with all that
+    remains. Of equal coins one stands for all, so a thousand equal rewards are one branch.
     """
-    values = [coin.value - fee_for(terms, input_size(coin) + WITNESS_SIZE, 1) for coin in ordered]
-    count = next((place for place, value in enumerate(values) if value <= 0), len(values))
-    remaining = [0] * (count + 1)
-    next_smaller = [count] * (count + 1)
-    for place in range(count - 1, -1, -1):
-        remaining[place] = remaining[place + 1] + values[place]
-        if place + 1 < count and values[place + 1] == values[place]:
-            next_smaller[place] = next_smaller[place + 1]
-        else:
-            next_smaller[place] = place + 1
-    lowest = need.amount + fee_for(terms, need.size + _COUNTS, 0)
-    # The output, and one day an input for it.
-    highest = lowest + fee_for(terms, CHANGE_SIZE, 0) + fee_for(terms, terms.signature_bytes, 1)
-    chosen: list[int] = []
-    total, place = 0, 0
+    search = _Search([coin for coin in ordered if coin.value > _spend_cost(terms)], need, terms)
+    best: Selection | None = None
     for _ in range(EXACT_MATCH_TRIES):
-        if lowest <= total <= highest:
-            return _gather([ordered[index] for index in chosen], need, terms, all_of_them=True)
-        if total > highest or total + remaining[place] < lowest:
-            if not chosen:
-                return None
-            left_out = chosen.pop()
-            total -= values[left_out]
-            place = next_smaller[left_out]
+        left = search.left
+        if 0 <= left <= search.tolerance:
+            found = _gather(search.chosen(), need, terms, all_of_them=True)
+            if found is not None and (best is None or waste(found, need, terms) < waste(best, need, terms)):
+                best = found
+            if left == 0:
+                break
+        if left >= 0 or not search.can_reach:
+            if not search.leave_out():
+                break
         else:
-            chosen.append(place)
-            total += values[place]
-            place += 1
-    return None
+            search.take()
+    return best
+
+
+class _Search:
+    """Where a search for an exact match stands: which of the coins up to a place are taken."""
+
+    def __init__(self, coins: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> None:
+        shared = Counter(coin.lock for coin in coins)
+        # Equal are coins of one value at one lock, and those of one value that each lie alone at theirs.
+        kinds = [(coin.value, coin.lock if shared[coin.lock] > 1 else b"") for coin in coins]
+        order = sorted(range(len(coins)), key=lambda place: (-kinds[place][0], kinds[place][1], place))
+        self._coins = [coins[place] for place in order]
+        self._terms = terms
+        self._amount = need.amount
+        self._size = need.size + _COUNTS
+        self._locks: dict[LockId, int] = {}
+        """How many of the coins that are taken lie at each lock: they share a signature."""
+        self._value = 0
+        self._place = 0
+        self._taken: list[int] = []
+        self._remaining = [0] * (len(coins) + 1)
+        """What the coins from each place on are worth together."""
+        self._next_kind = [len(coins)] * (len(coins) + 1)
+        for place in range(len(coins) - 1, -1, -1):
+            self._remaining[place] = self._remaining[place + 1] + self._coins[place].value
+            same = place + 1 < len(coins) and kinds[order[place]] == kinds[order[place + 1]]
+            self._next_kind[place] = self._next_kind[place + 1] if same else place + 1
+        self.tolerance = fee_for(terms, CHANGE_SIZE, 0) + _spend_cost(terms)
+        """What change would cost: its output, and one day an input for it."""
+
+    @property
+    def left(self) -> int:
+        """What is there beyond the payment and its fee; negative while it is too little."""
+        return self._value - self._amount - fee_for(self._terms, self._size, len(self._locks))
+
+    @property
+    def can_reach(self) -> bool:
+        """Whether the coins that are left could be enough, if they cost nothing to spend."""
+        return self.left + self._remaining[self._place] >= 0
+
+    def chosen(self) -> list[SpendableCoin]:
+        return [self._coins[place] for place in self._taken]
+
+    def take(self) -> None:
+        """Take the next coin; only after `can_reach` said that there is one."""
+        coin = self._coins[self._place]
+        self._taken.append(self._place)
+        self._add(coin, 1)
+        self._place += 1
+
+    def leave_out(self) -> bool:
+        """Give back the coin that was taken last, and those equal to it; tell whether there was one."""
+        if not self._taken:
+            return False
+        place = self._taken.pop()
+        self._add(self._coins[place], -1)
+        self._place = self._next_kind[place]
+        return True
+
+    def _add(self, coin: SpendableCoin, sign: int) -> None:
+        count = self._locks.get(coin.lock, 0)
+        first = count == (0 if sign > 0 else 1)
+        self._size += sign * (input_size(coin) + (WITNESS_SIZE if first else 0))
+        self._value += sign * coin.value
+        if sign < 0 and first:
+            del self._locks[coin.lock]
+        else:
+            self._locks[coin.lock] = count + sign
 
 
 def _alone(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> Selection | None:

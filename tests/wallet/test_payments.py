@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 
 import pytest
 
 from consensus.address import AddressError
-from consensus.types import MAX_INPUTS, Amount, Block, Key, LockId, OutPoint, TxId
+from consensus.types import Amount, Block, Key, LockId
 from node.relay_policy import (
     DUST_LIMIT,
     MAX_CHAIN,
@@ -32,8 +31,7 @@ from tests.support.wallets import (
     outside,
     reopened,
 )
-from wallet.coin_selection import Need, Selection, fee_for, select_all, select_coins
-from wallet.coin_table import SpendableCoin
+from wallet.coin_selection import fee_for
 from wallet.errors import FeeError, InsufficientFundsError, PaymentError, WalletLockedError
 from wallet.keystore_file import KdfCost
 from wallet.payments import MAX_FEE, SMALL_FEE
@@ -341,81 +339,6 @@ def test_the_log_tells_of_a_payment_and_of_no_secret(chain: Chain) -> None:
     events = dict(world.log.lines)
     assert set(events["payment_made"]) == {"txid", "inputs", "bytes", "fee"}
     assert "abandon" not in repr(world.log.lines)
-
-
-# Selection alone, with many coins
-
-
-def coins(values: list[int], locks: int = 0) -> list[SpendableCoin]:
-    return [
-        SpendableCoin(
-            OutPoint(TxId(n.to_bytes(32, "big")), 0),
-            Amount(value),
-            LockId((n % locks if locks else n).to_bytes(32, "big")),
-            5,
-            False,
-            0,
-        )
-        for n, value in enumerate(values, 1)
-    ]
-
-
-def select(pool: list[SpendableCoin], amount: int, rate: int = 1_000, seed: int = 1) -> Selection:
-    return select_coins(pool, Need(amount, 60), TERMS._replace(fee_rate=rate), random.Random(seed))
-
-
-def test_the_same_coins_and_seed_select_the_same_whatever_their_order() -> None:
-    pool = coins([random.Random(3).randrange(1, 10**9) for _ in range(500)])
-    shuffled = random.Random(8).sample(pool, len(pool))
-    assert select(pool, 10**10) == select(shuffled, 10**10)
-    assert select(pool, 10**10).coins != select(pool, 10**10, seed=2).coins
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_every_selection_covers_its_need_and_conserves_value(seed: int) -> None:
-    """A153"""
-    rng = random.Random(seed)
-    pool = coins(
-        [rng.randrange(100, 10 ** rng.randrange(3, 10)) for _ in range(rng.randrange(1, 80))], rng.randrange(5)
-    )
-    amount, rate = rng.randrange(1_000, 10 ** rng.randrange(4, 11)), rng.choice([0, 1_000, 30_000])
-    try:
-        selection = select(pool, amount, rate)
-    except InsufficientFundsError:
-        assert sum(coin.value for coin in pool) < amount + 200_000 * max(1, rate // 1_000)
-        return
-    assert sum(coin.value for coin in selection.coins) == amount + selection.fee + selection.change
-    assert len(set(selection.coins)) == len(selection.coins)
-    assert selection.change == 0 or selection.change >= DUST_LIMIT
-    witnesses = len({coin.lock for coin in selection.coins})
-    size = 60 + 36 * len(selection.coins) + 105 * witnesses + (45 if selection.change else 0)
-    assert selection.fee >= fee_for(TERMS._replace(fee_rate=rate), size, witnesses)
-
-
-def test_ten_thousand_coins_fit_one_transaction_or_are_refused_with_what_to_do() -> None:
-    """A153: never a transaction above the relay's size."""
-    pool = coins([DURE] * 10_000)
-    with pytest.raises(PaymentError, match="pay in parts"):
-        select(pool, 2_000 * DURE)
-    selection = select(pool, 500 * DURE)
-    assert len(selection.coins) == 501
-    # At one lock, a coin is 36 bytes.
-    assert len(select(coins([DURE] * 10_000, 1), 2_000 * DURE).coins) == 2_001
-    swept, left = select_all(coins([DURE] * 10_000, 1), Need(0, 60), TERMS)
-    assert len(swept.coins) == 10_000 - left < MAX_INPUTS
-
-
-def test_the_largest_coins_pay_where_random_ones_would_be_too_many() -> None:
-    pool = coins([1_000] * 9_000 + [DURE] * 600)
-    selection = select(pool, 550 * DURE)
-    assert sum(coin.value == DURE for coin in selection.coins) >= 550
-
-
-def test_our_unconfirmed_change_is_spent_last() -> None:
-    confirmed = coins([DURE])
-    change = [coin._replace(height=None, chain=1, outpoint=OutPoint(TxId(bytes(32)), 7)) for coin in coins([5 * DURE])]
-    assert select(confirmed + change, DURE // 2).coins == tuple(confirmed)
-    assert select(confirmed + change, 2 * DURE).coins == tuple(change)
 
 
 def test_keys_have_the_lock_that_selection_reckons_with() -> None:
