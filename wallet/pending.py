@@ -164,10 +164,11 @@ class PendingSet:
         that name the same coin, the one that the mempool accepted last does: it cannot hold two.
         """
         self._states = {}
-        for txid, pending in self._all.items():
+        # In the order of their sequence: what descends from two that were lost is shown the same after a restart.
+        for pending in self:
             verdict = self._own_verdict(pending)
             if verdict is not None:
-                self._condemn(txid, verdict)
+                self._condemn(pending.txid, verdict)
         self._spent = {}
         contested: set[OutPoint] = set()
         for outpoint, names in self._spenders.items():
