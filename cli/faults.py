@@ -1,4 +1,4 @@
-"""Trouble on purpose: partition, heal, kill, stop, start, pause, resume."""
+"""Trouble on purpose: partition, heal, kill, stop, start, pause, resume. See `cli.lines` for lines and clocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from cli.context import NODE, Context, common, join, name_nodes
 
 if TYPE_CHECKING:
-    from devnet.control import Healed
+    from devnet.healing import Healed
 
 some_nodes = click.argument(
     "nodes",
@@ -44,14 +44,19 @@ def partition(context: Context, *, groups: tuple[str, ...]) -> None:
 @click.command()
 @common
 def heal(context: Context) -> None:
-    """Join what was cut; the side with less work follows the other."""
-    from devnet.control import heal as join_again
+    """Join what was cut, mend all lines, set all clocks right; who has less work follows who has more."""
+    import time
 
-    healed = join_again(context.folder)
+    from devnet.healing import heal as join_again
+
+    healed = join_again(context.folder, int(time.time()))
     value = {
         "groups": healed.groups,
         "heights": healed.heights,
         "undecided": healed.undecided,
+        "lines": healed.lines,
+        "clocks": healed.clocks,
+        "early": healed.early,
         "one_tip": healed.one_tip,
         "seconds": healed.seconds,
     }
@@ -61,8 +66,9 @@ def heal(context: Context) -> None:
 def _tell_heal(context: Context, healed: Healed) -> str:
     """Return what was found on both sides, who follows whom, and whether they have."""
     sides = [name_nodes(group) for group in healed.groups]
-    lines = ["The network is whole again."]
-    lines += [f"  {side} came with height {height}" for side, height in zip(sides, healed.heights, strict=True)]
+    lines = _tell_mended(healed)
+    if len(sides) > 1:
+        lines += [f"  {side} came with height {height}" for side, height in zip(sides, healed.heights, strict=True)]
     if healed.undecided:
         equal = join([sides[place] for place in healed.winners])
         finder = healed.groups[healed.winners[0]][0]
@@ -75,7 +81,12 @@ def _tell_heal(context: Context, healed: Healed) -> str:
         lines.append("They had the same tip: nobody has anything to give up.")
     elif len(sides) > 1:
         lines.append(f"The tip of {sides[healed.winners[0]]} has the most work; the others follow it.")
-    if healed.one_tip:
+    if healed.early and not healed.one_tip:
+        lines.append(
+            f"It is dated too far ahead for clocks that are right: in {healed.early} s at most they take all of it, "
+            "unless they find more work themselves."
+        )
+    elif healed.one_tip:
         lines.append(f"All are on one tip after {healed.seconds:.1f} s.")
     else:
         lines.append(f"They are not on one tip yet. Look: {context.folder.hint('status')}")
@@ -83,6 +94,18 @@ def _tell_heal(context: Context, healed: Healed) -> str:
     if loser is not None and not healed.same_tip:
         lines.append(f"What the others gave up: {context.folder.hint(f'logs {loser}')}")
     return "\n".join(lines)
+
+
+def _tell_mended(healed: Healed) -> list[str]:
+    """Return what was wrong and is not any more."""
+    said = ["The network is whole again."] if len(healed.groups) > 1 else []
+    if healed.lines:
+        said.append("All lines are good again.")
+    if healed.clocks:
+        clocks = "clock" if len(healed.clocks) == 1 else "clocks"
+        verb = "is" if len(healed.clocks) == 1 else "are"
+        said.append(f"The {clocks} of {name_nodes(healed.clocks)} {verb} right again.")
+    return said
 
 
 @click.command()

@@ -185,7 +185,18 @@ def status(context: Context) -> None:
     folder = context.folder
     record = folder.load()
     nodes = network_status(folder, record, context.calls)
-    context.emit({"nodes": nodes}, lambda: _show_status(folder, record, nodes))
+    context.emit({"nodes": nodes, "faults": _faults(record)}, lambda: _show_status(folder, record, nodes))
+
+
+def _faults(record: NetworkRecord) -> dict[str, object]:
+    """Return what is wrong with a network on purpose, as JSON shows it."""
+    from cli.lines import line_value
+
+    return {
+        "partition": record.partition,
+        "lines": [line_value(line) for line in record.lines],
+        "clocks": [{"node": node.id, "seconds": node.skew} for node in record.nodes if node.skew],
+    }
 
 
 def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeStatus]) -> None:
@@ -218,12 +229,30 @@ def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeS
     tips = {node.tip for node in nodes if node.tip is not None}
     if record.partition:
         click.echo(f'Cut into "{format_groups(record.partition)}". Join them: {folder.hint("heal")}')
+    _tell_faults(folder, record)
     if len(tips) == 1:
         click.echo("All running nodes are on one tip.")
     elif tips:
         click.echo(f"The running nodes are on {len(tips)} different tips.")
     elif not any(node.pid for node in nodes):
         click.echo(f"The network is stopped. Resume it: {folder.hint('up')}")
+
+
+MAX_LINES_TOLD = 8
+"""Sentences about lines; 64 nodes have 4,032 of them."""
+
+
+def _tell_faults(folder: NetworkFolder, record: NetworkRecord) -> None:
+    """Print which lines are bad and which clocks are wrong."""
+    from devnet.lines import tell_clocks, tell_lines
+
+    said = tell_lines(record.lines)
+    if len(said) > MAX_LINES_TOLD:
+        rest = plural(len(said) - MAX_LINES_TOLD + 1, "line")
+        said = [*said[: MAX_LINES_TOLD - 1], f"And {rest} more; all of them: {folder.hint('status --json')}"]
+    said += tell_clocks(record)
+    if said:
+        click.echo("\n".join(said) + f"\nMend all: {folder.hint('heal')}")
 
 
 @click.command()

@@ -1,56 +1,28 @@
-"""Disturbing a running network, and mending it: stop, kill, start, pause, resume, partition, heal."""
+"""Disturbing a running network: stop, kill, start, pause, resume, partition, bad lines, wrong clocks."""
 
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from devnet import lines
 from devnet.calls import Calls
-from devnet.errors import DevnetError, Refused
-from devnet.faults import blocked_peers, parse_groups
-from devnet.folder import NetworkFolder, NetworkRecord, wait_until
-from devnet.funding import wait_for_one_tip
+from devnet.errors import DevnetError, Misused, Refused
+from devnet.faults import parse_groups
+from devnet.folder import LineRecord, NetworkFolder, NetworkRecord, wait_until
 from devnet.launcher import is_alive, is_paused, kill_node, start_nodes, stop_nodes
+from devnet.lines import Pair
 from devnet.payments import running
 from devnet.processes import send_to_family
 from devnet.status import require_network_up, require_running
-from rpc.schema import BlockchainInfo
+from devnet.telling import tell_all, tell_changes
+from node.skewed_clock import MAX_SKEW
+from p2p.link_conditions import LinkConditions
 
 SIGNAL_SECONDS = 5.0
 """How long the system may take to stop or continue a process."""
-
-HEAL_SECONDS = 15.0
-"""How long `heal` waits for the side with less work to follow; it takes well under three seconds."""
-
-
-class Healed(msgspec.Struct, frozen=True):
-    """How the sides of a network stood when it was healed."""
-
-    groups: tuple[tuple[int, ...], ...]
-    """The sides, each with the nodes of it that run; only those with a node that runs."""
-    heights: tuple[int, ...]
-    """The height of each side's best tip."""
-    tips: tuple[str, ...]
-    """The id of each side's best tip."""
-    winners: tuple[int, ...]
-    """Places in `groups` of the sides with the most work: more than one if several tips are equal."""
-    one_tip: bool
-    """Whether all running nodes were on one tip when this was written."""
-    seconds: float
-    """How long that took."""
-
-    @property
-    def same_tip(self) -> bool:
-        """Whether all sides had the same tip, so that there is nobody to follow."""
-        return len(set(self.tips)) == 1
-
-    @property
-    def undecided(self) -> bool:
-        """Whether different tips have equal work, so that the next block decides."""
-        return len(self.winners) > 1
 
 
 def bring_down(folder: NetworkFolder) -> list[int]:
@@ -172,12 +144,52 @@ def partition(folder: NetworkFolder, text: str) -> tuple[tuple[int, ...], ...]:
         record = folder.load()
         groups = parse_groups(text, len(record.nodes))
         require_network_up(folder, record)
-        _apply(folder, record, msgspec.structs.replace(record, partition=groups))
+        bring_faults(folder, record, msgspec.structs.replace(record, partition=groups))
         return groups
 
 
-def _apply(folder: NetworkFolder, before: NetworkRecord, after: NetworkRecord) -> None:
-    """Tell every running node whom to refuse from now on; if one does not take it, all go back to what was."""
+def change_lines(
+    folder: NetworkFolder, pairs: Sequence[Pair], change: Callable[[LinkConditions], LinkConditions]
+) -> tuple[LineRecord, ...]:
+    """Change what some lines do to what they carry; nodes that are down hear of it when they start.
+
+    Returns:
+        Those of the lines on which something happens now.
+
+    Raises:
+        Misused: there is no such line, or what comes out is none.
+        Unavailable: a node is paused or does not answer; then no line is changed.
+    """
+    with folder.locked():
+        record = folder.load()
+        require_network_up(folder, record)
+        changed = lines.change_lines(record, pairs, change)
+        bring_faults(folder, record, changed)
+        return tuple(line for line in changed.lines if (line.source, line.target) in set(pairs))
+
+
+def skew(folder: NetworkFolder, numbers: Sequence[int], seconds: int) -> None:
+    """Set the clocks of some nodes ahead by so many seconds (behind if negative, right if 0).
+
+    Raises:
+        Misused: there is no such node, or no node takes so much.
+        Unavailable: a node is paused or does not answer; then no clock is changed.
+    """
+    if abs(seconds) > MAX_SKEW:
+        raise Misused(f"A clock is wrong by at most {MAX_SKEW // 86_400} days.")
+    with folder.locked():
+        record = changed = folder.load()
+        require_network_up(folder, record)
+        for number in numbers:
+            changed = changed.with_node(msgspec.structs.replace(changed.node(number), skew=seconds))
+        bring_faults(folder, record, changed)
+
+
+def bring_faults(folder: NetworkFolder, before: NetworkRecord, after: NetworkRecord) -> None:
+    """Bring all running nodes from the faults of one record to those of another, and remember these.
+
+    The caller holds the lock. If one node does not take them, all go back to what was.
+    """
     calls = Calls(folder)
     told: list[int] = []
     for node in after.nodes:
@@ -186,62 +198,17 @@ def _apply(folder: NetworkFolder, before: NetworkRecord, after: NetworkRecord) -
     try:
         for node in running(after):
             told.append(node.id)
-            calls.call(node, "setpartition", blocked_peers(after, node.id))
+            tell_changes(calls, before, after, node.id)
         folder.save(after)
     except BaseException:
         for number in told:
-            _try_call(calls, before, number)
+            _try_to_put_back(calls, before, number)
         raise
 
 
-def _try_call(calls: Calls, record: NetworkRecord, number: int) -> None:
+def _try_to_put_back(calls: Calls, record: NetworkRecord, number: int) -> None:
     """Put one node back; it may be the very one that does not answer."""
     try:
-        calls.call(record.node(number), "setpartition", blocked_peers(record, number))
+        tell_all(calls, record, number)
     except DevnetError:
         return
-
-
-def heal(folder: NetworkFolder) -> Healed:
-    """Join what was cut, and wait until the sides with less work have followed the one with the most.
-
-    Where several sides have equal work there is nothing to wait for: the next block decides.
-
-    Raises:
-        Refused: the network is not cut.
-        Unavailable: a node is paused or does not answer; then nothing is joined.
-    """
-    with folder.locked():
-        record = folder.load()
-        if not record.partition:
-            raise Refused("The network is whole: there is nothing to heal.")
-        require_network_up(folder, record)
-        calls = Calls(folder)
-        for node in record.nodes:
-            if is_paused(node):
-                require_running(folder, node)
-        nodes = running(record)
-        chains = dict(
-            zip(
-                (node.id for node in nodes),
-                calls.of_each(nodes, lambda node: calls.ask(node, BlockchainInfo, "getblockchaininfo")),
-                strict=True,
-            )
-        )
-        started = time.monotonic()
-        _apply(folder, record, msgspec.structs.replace(record, partition=()))
-    groups = tuple(alive for group in record.partition if (alive := tuple(n for n in group if n in chains)))
-    best = [max((chains[number] for number in group), key=lambda chain: int(chain.chainwork, 16)) for group in groups]
-    most = max(int(chain.chainwork, 16) for chain in best)
-    winners = [place for place, chain in enumerate(best) if int(chain.chainwork, 16) == most]
-    if len({best[place].bestblockhash for place in winners}) == 1:
-        winners = winners[:1]  # they are on one tip already
-    one_tip = wait_for_one_tip(calls, nodes, HEAL_SECONDS if len(winners) == 1 else 0.0)
-    return Healed(
-        groups=groups,
-        heights=tuple(chain.blocks for chain in best),
-        tips=tuple(chain.bestblockhash for chain in best),
-        winners=tuple(winners),
-        one_tip=one_tip,
-        seconds=round(time.monotonic() - started, 3),
-    )

@@ -196,6 +196,12 @@ def _check_health(folder: NetworkFolder, record: NetworkRecord, now: float) -> I
     if record.partition:
         found = f"cut into {len(groups)} groups"
         yield Check("partition", Verdict.NOTICE, found, f"Join them: {folder.hint('heal')}")
+    if record.lines:
+        bad = f"{len(record.lines)} of them are bad on purpose"
+        yield Check("lines", Verdict.NOTICE, bad, f"Mend them: {folder.hint('heal')}")
+    if skewed := [str(node.id) for node in record.nodes if node.skew]:
+        wrong = f"set wrong on purpose on node {', '.join(skewed)}"
+        yield Check("clocks", Verdict.NOTICE, wrong, f"Set them right: {folder.hint('heal')}")
     for group in groups:
         members = [node for node, _ in healthy if node.id in group]
         if members:

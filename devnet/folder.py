@@ -23,9 +23,11 @@ import msgspec
 from devnet.errors import Misconfigured, Misused, Refused, Unavailable
 from devnet.processes import Process
 from devnet.topology import Topology
+from p2p.link_conditions import LinkConditions
 
-VERSION = 1
-"""The layout of network.json. A program refuses one that is newer than it knows."""
+VERSION = 2
+"""The layout of network.json. A program refuses one that is newer than it knows, and takes up an older one: 1 had
+neither lines nor skew."""
 
 LOCK_SECONDS = 15.0
 """How long a command waits for another one that is changing the same network."""
@@ -48,6 +50,8 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the last command wanted it to be: one that should run and does not has crashed, or was killed."""
     process: Process | None
     """The daemon that was started last."""
+    skew: int = 0
+    """Seconds by which its clock is set ahead."""
 
     @property
     def peer_address(self) -> str:
@@ -58,6 +62,16 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def rpc_url(self) -> str:
         """Where its JSON-RPC answers."""
         return f"http://{HOST}:{self.rpc_port}/"
+
+
+class LineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One direction of a bad line between two nodes."""
+
+    source: int
+    """The node that sends."""
+    target: int
+    """The node that receives."""
+    conditions: LinkConditions
 
 
 class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +90,8 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partition: tuple[tuple[int, ...], ...]
     """The groups that the network is cut into; none if it is whole."""
     nodes: tuple[NodeRecord, ...]
+    lines: tuple[LineRecord, ...] = ()
+    """The bad ones, in ascending order of their ends; all others are as they are."""
 
     def node(self, number: int) -> NodeRecord:
         """Return node `number`.
@@ -87,6 +103,11 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             one = "Its only node is 0." if len(self.nodes) == 1 else f"Its nodes are 0 to {len(self.nodes) - 1}."
             raise Misused(f"This network has no node {number}. {one}")
         return self.nodes[number]
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether there is anything to heal."""
+        return bool(self.partition or self.lines or any(node.skew for node in self.nodes))
 
     def with_node(self, changed: NodeRecord) -> NetworkRecord:
         """Return this network with one node's record exchanged."""
@@ -144,7 +165,8 @@ class NetworkFolder:
                     f"{self.record_path} was written by a newer version of this program (layout {version}; this one "
                     f"knows {VERSION}). Use that version, or another folder."
                 )
-            return msgspec.json.decode(raw, type=NetworkRecord)
+            record = msgspec.json.decode(raw, type=NetworkRecord)
+            return msgspec.structs.replace(record, version=VERSION)
         except msgspec.MsgspecError as error:
             raise Misconfigured(
                 f"{self.record_path} is damaged ({error}). The nodes' data are untouched; "

@@ -17,10 +17,10 @@ import msgspec
 
 from devnet.calls import Calls
 from devnet.errors import Misconfigured, Misused, Refused, Unavailable
-from devnet.faults import blocked_peers
 from devnet.folder import HOST, VERSION, NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.ports import choose_ports, taken
 from devnet.processes import exit_status, send_signal, send_to_family, sight, start
+from devnet.telling import tell_all
 from devnet.topology import MAX_NODES, Topology, default_topology, edges, spread
 
 DEFAULT_NODES = 5
@@ -187,7 +187,7 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
             folder.save(record)
         _wait_ready(folder, [record.node(number) for number in numbers], calls)
         for number in numbers:  # the network may have been cut or healed while it was down
-            calls.call(record.node(number), "setpartition", blocked_peers(record, number))
+            tell_all(calls, record, number)
     except BaseException:
         stop_nodes(folder, record, numbers)
         raise

@@ -11,7 +11,7 @@ import pytest
 
 from devnet import folder as folder_module
 from devnet.errors import Misconfigured, Misused, Refused, Unavailable
-from devnet.folder import NetworkFolder
+from devnet.folder import VERSION, NetworkFolder
 from tests.support.network import record_of, save_network
 
 
@@ -36,9 +36,21 @@ def test_a_damaged_record_is_refused_and_left_alone(tmp_path: Path, raw: bytes) 
 
 def test_a_record_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     """A131: an older program neither reads nor changes what a newer one wrote."""
-    (tmp_path / "network.json").write_text('{"version": 2, "something": "new"}')
+    (tmp_path / "network.json").write_text(f'{{"version": {VERSION + 1}, "something": "new"}}')
     with pytest.raises(Misconfigured, match="newer version"):
         NetworkFolder(tmp_path).load()
+
+
+def test_a_record_of_the_first_layout_is_taken_up(tmp_path: Path) -> None:
+    record = record_of(2, partition=((0,), (1,)))
+    folder = save_network(tmp_path, record)
+    raw = msgspec.json.decode(folder.record_path.read_bytes())
+    raw["version"] = 1
+    del raw["lines"]
+    for node in raw["nodes"]:
+        del node["skew"]
+    folder.record_path.write_bytes(msgspec.json.encode(raw))
+    assert folder.load() == record
 
 
 def test_a_node_that_is_not_there_is_named() -> None:

@@ -1,0 +1,114 @@
+"""Mending a network: whole again, every line good, every clock right; and who then follows whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from consensus.params import LOCAL
+from devnet.calls import Calls
+from devnet.control import bring_faults
+from devnet.errors import Refused
+from devnet.folder import NetworkFolder, NetworkRecord
+from devnet.funding import wait_for_one_tip
+from devnet.launcher import is_paused
+from devnet.payments import running
+from devnet.status import require_network_up, require_running
+from rpc.schema import BlockchainInfo
+
+HEAL_SECONDS = 15.0
+"""How long `heal` waits for the side with less work to follow; it takes well under three seconds."""
+
+
+class Healed(msgspec.Struct, frozen=True):
+    """How a network stood when it was healed."""
+
+    groups: tuple[tuple[int, ...], ...]
+    """The sides, each with the nodes of it that run; only those with a node that runs. One if it was not cut."""
+    heights: tuple[int, ...]
+    """The height of each side's best tip."""
+    tips: tuple[str, ...]
+    """The id of each side's best tip."""
+    winners: tuple[int, ...]
+    """Places in `groups` of the sides with the most work: more than one if several tips are equal."""
+    lines: int
+    """How many lines were bad, each direction counted."""
+    clocks: tuple[int, ...]
+    """The nodes whose clocks were wrong."""
+    early: int
+    """Seconds for which the most work is dated too far ahead to be taken by a clock that is right."""
+    one_tip: bool
+    """Whether all running nodes were on one tip when this was written."""
+    seconds: float
+    """How long that took."""
+
+    @property
+    def same_tip(self) -> bool:
+        """Whether all sides had the same tip, so that there is nobody to follow."""
+        return len(set(self.tips)) == 1
+
+    @property
+    def undecided(self) -> bool:
+        """Whether different tips have equal work, so that the next block decides."""
+        return len(self.winners) > 1
+
+
+def heal(folder: NetworkFolder, now: int) -> Healed:
+    """Join what was cut, mend all lines, set all clocks right, and wait until all are on the tip with the most work.
+
+    Where several sides have equal work there is nothing to wait for: the next block decides. Nor where the most work
+    is dated too far ahead, by a clock that was wrong: time decides.
+
+    Args:
+        now: UNIX seconds.
+
+    Raises:
+        Refused: there is nothing to heal.
+        Unavailable: a node is paused or does not answer; then nothing is healed.
+    """
+    with folder.locked():
+        record = folder.load()
+        if not record.is_disturbed:
+            raise Refused("The network is whole: there is nothing to heal.")
+        require_network_up(folder, record)
+        calls = Calls(folder)
+        for node in record.nodes:
+            if is_paused(node):
+                require_running(folder, node)
+        nodes = running(record)
+        infos = calls.of_each(nodes, lambda node: calls.ask(node, BlockchainInfo, "getblockchaininfo"))
+        started = time.monotonic()
+        right = tuple(msgspec.structs.replace(node, skew=0) for node in record.nodes)
+        bring_faults(folder, record, msgspec.structs.replace(record, partition=(), lines=(), nodes=right))
+    found = _weigh(record, {node.id: info for node, info in zip(nodes, infos, strict=True)}, now)
+    patience = 0.0 if found.undecided or found.early else HEAL_SECONDS
+    one_tip = wait_for_one_tip(calls, nodes, patience)
+    return msgspec.structs.replace(found, one_tip=one_tip, seconds=round(time.monotonic() - started, 3))
+
+
+def _weigh(record: NetworkRecord, chains: Mapping[int, BlockchainInfo], now: int) -> Healed:
+    """Return how the sides of a network stood, before anybody has followed anybody."""
+    sides = record.partition or (tuple(node.id for node in record.nodes),)
+    groups = tuple(alive for group in sides if (alive := tuple(number for number in group if number in chains)))
+    best = [max((chains[number] for number in group), key=_work) for group in groups]
+    most = max(map(_work, best))
+    winners = [place for place, chain in enumerate(best) if _work(chain) == most]
+    if len({best[place].bestblockhash for place in winners}) == 1:
+        winners = winners[:1]  # they are on one tip already
+    return Healed(
+        groups=groups,
+        heights=tuple(chain.blocks for chain in best),
+        tips=tuple(chain.bestblockhash for chain in best),
+        winners=tuple(winners),
+        lines=len(record.lines),
+        clocks=tuple(node.id for node in record.nodes if node.skew),
+        early=max(0, best[winners[0]].time - now - (LOCAL.max_future_seconds or 0)),
+        one_tip=False,
+        seconds=0.0,
+    )
+
+
+def _work(chain: BlockchainInfo) -> int:
+    return int(chain.chainwork, 16)
