@@ -61,7 +61,7 @@ def up(
             fresh=fresh,
             entropy=random.SystemRandom(),
             now=int(time.time()),
-            progress=_progress(context),
+            progress=show_progress(context),
         )
         seconds = time.monotonic() - started
         context.emit(_describe(folder, record), lambda: _show_network(folder, record, seconds))
@@ -96,7 +96,7 @@ def _every_end_is_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _progress(context: Context) -> Progress:
+def show_progress(context: Context) -> Progress:
     """Show steps as they begin, on standard error; the blocks as a bar where there is a terminal for it."""
     from devnet.bring_up import Progress
 

@@ -52,19 +52,25 @@ def bring_up(
             )
         if record is not None and not fresh:
             check_matches(folder, record, plan)
-            return _start_all(folder, record, progress)
+            return start_network(folder, record, progress)
         if record is not None:
             folder.remove(record)
         record = new_network(folder, plan, entropy, now)
         try:
-            return _start_all(folder, record, progress)
+            return start_network(folder, record, progress)
         except BaseException:
             folder.remove(record)
             raise
 
 
-def _start_all(folder: NetworkFolder, record: NetworkRecord, progress: Progress) -> NetworkRecord:
-    """Start all nodes, wait until they are connected, and fund the wallets if that was not done before."""
+def start_network(folder: NetworkFolder, record: NetworkRecord, progress: Progress) -> NetworkRecord:
+    """Start all nodes, wait until they are connected, and fund the wallets if that was not done before.
+
+    The caller holds the lock. If it cannot be done, nothing runs.
+
+    Raises:
+        DevnetError: with the reason.
+    """
     calls = Calls(folder)
     everyone = range(len(record.nodes))
     progress.step(f"Starting {len(record.nodes)} nodes")

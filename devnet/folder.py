@@ -2,6 +2,8 @@
 
 D/network.json      the network: its tag, shape and ports, and which process each node last was (this module)
 D/.lock             held by the one command that is changing the network
+D/.loading/         a network that is about to take this one's place (devnet.staging)
+D/snapshots/        whole networks, each in a file (devnet.archive)
 D/node<N>/          the data directory of node N: dured.toml (written by the launcher), chain, wallet, cookie, debug.log
 D/node<N>/output.log   what the daemon wrote to its terminal: empty unless it could not start
 """
@@ -20,6 +22,7 @@ from typing import Literal
 
 import msgspec
 
+from devnet import staging
 from devnet.errors import Misconfigured, Misused, Refused, Unavailable
 from devnet.processes import Process
 from devnet.topology import Topology
@@ -212,9 +215,19 @@ class NetworkFolder:
         try:
             if not wait_until(lambda: _try_lock(lock), LOCK_SECONDS):
                 raise Unavailable(f"Another command is changing the network in {self.path}. Try again when it is done.")
+            self._finish_loading()
             yield
         finally:
             os.close(lock)  # which unlocks
+
+    def _finish_loading(self) -> None:
+        """Go on with what a command that was killed had begun."""
+        try:
+            staging.roll_forward(self.path)
+        except OSError as error:
+            raise Misconfigured(
+                f"{self.path / staging.STAGING} cannot be put in its place: {error.strerror}."
+            ) from None
 
     def remove(self, record: NetworkRecord) -> None:
         """Delete the network: the record and its nodes' folders, and nothing else that may lie beside them.

@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -104,10 +104,23 @@ def new_network(folder: NetworkFolder, plan: Plan, entropy: random.Random, now: 
     return record
 
 
-def write_settings(folder: NetworkFolder, record: NetworkRecord) -> None:
-    """Write each node's dured.toml: all that makes these daemons a network is in there, and can be read and changed."""
+def write_settings(
+    folder: NetworkFolder, record: NetworkRecord, chosen: Sequence[Mapping[str, object]] | None = None
+) -> None:
+    """Write each node's dured.toml: all that makes these daemons a network is in there, and can be read and changed.
+
+    Args:
+        chosen: for each node, settings that go before the usual ones, but not before what makes it part of the network.
+    """
     for node in record.nodes:
         settings: dict[str, object] = {
+            "discovery": False,
+            "mine": node.mines,
+            "hashrate": record.hashrate,
+            "log_terminal": False,  # nobody looks: output.log is for what a log cannot hold, such as a crash
+        }
+        settings |= {} if chosen is None else chosen[node.id]
+        settings |= {
             "network": "local",
             "tag": record.tag,
             "bind": HOST,
@@ -115,16 +128,12 @@ def write_settings(folder: NetworkFolder, record: NetworkRecord) -> None:
             "rpc_bind": HOST,
             "rpc_port": node.rpc_port,
             "connect": [record.nodes[other].peer_address for other in node.dials],
-            "discovery": False,
-            "mine": node.mines,
-            "hashrate": record.hashrate,
-            "log_terminal": False,  # nobody looks: output.log is for what a log cannot hold, such as a crash
         }
         path = folder.node_path(node.id)
         try:
             path.mkdir(mode=0o700, exist_ok=True)
             (path / "dured.toml").write_text(
-                f"# Node {node.id} of the network in {folder.path}, as the dure command set it up.\n"
+                f"# Node {node.id} of its network, as the dure command set it up.\n"
                 + "".join(f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in settings.items())
             )
         except OSError as error:

@@ -53,11 +53,20 @@ class Partition:
         wanted = dict.fromkeys(addresses)
         if len(wanted) > MAX_BLOCKED:
             raise PartitionError(f"a partition names at most {MAX_BLOCKED} addresses, not {len(wanted)}")
-        self._files.write(FILE, msgspec.json.encode([str(address) for address in wanted]))
+        write_partition(self._files, wanted)
         cut = [address for address in wanted if address not in self._blocked]
         healed = [address for address in self._blocked if address not in wanted]
         self._blocked = wanted
         return cut, healed
+
+
+def write_partition(files: Files, addresses: Iterable[Address]) -> None:
+    """Keep a set for the next start of the node whose files these are.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    files.write(FILE, msgspec.json.encode([str(address) for address in addresses]))
 
 
 def _read(files: Files) -> list[Address]:

@@ -49,7 +49,7 @@ class SkewedClock:
         """
         if abs(seconds) > MAX_SKEW:
             raise SkewError(f"a clock may be wrong by at most {MAX_SKEW} seconds, not {seconds}")
-        self._files.write(FILE, msgspec.json.encode(seconds))
+        write_skew(self._files, seconds)
         self._skew = seconds
 
     def time(self) -> int:
@@ -59,6 +59,15 @@ class SkewedClock:
     def monotonic(self) -> float:
         """Return seconds since an arbitrary moment; never goes back."""
         return self._clock.monotonic()
+
+
+def write_skew(files: Files, seconds: int) -> None:
+    """Keep a skew for the next start of the node whose files these are.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    files.write(FILE, msgspec.json.encode(seconds))
 
 
 def _read(files: Files) -> int:

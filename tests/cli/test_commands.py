@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -439,7 +440,11 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
 
 
 def test_every_command_takes_dir_and_json_and_explains_itself() -> None:
-    for name, command in main.commands.items():
+    groups = [main, *(command for command in main.commands.values() if isinstance(command, click.Group))]
+    commands = [(name, command) for group in groups for name, command in group.commands.items()]
+    for name, command in commands:
+        assert command.help, name
+        if isinstance(command, click.Group):
+            continue
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--dir", "--json"} <= options, name
-        assert command.help, name
