@@ -4,7 +4,7 @@
 
     body = [genesis id, keystore file, next receive index, next change index, gap limit,
             [[branch, index, label], ...], [[lock, label], ...], [[hash of a request's name, txid, fingerprint], ...],
-            [[time, transaction], ...]]
+            [[time, transaction], ...], [[name, policy, [[key, role], ...]], ...]]
 
 The keys are as protected in it as they are in the keystore. The transactions are our own payments
 that are in no block yet; all others are found again by following the chain. The requests are there so
@@ -52,6 +52,8 @@ class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     contacts: tuple[tuple[LockId, str], ...]
     requests: tuple[tuple[_Hash, TxId, _Hash], ...]
     payments: tuple[tuple[int, bytes], ...]
+    policies: tuple[tuple[str, bytes, tuple[tuple[bytes, str], ...]], ...]
+    """In the order in which they were added."""
 
     def transactions(self) -> list[tuple[int, Transaction]]:
         """Return our own payments that were in no block, each with the time at which it was made.
@@ -79,6 +81,10 @@ def write_backup(
         contacts=tuple(addresses.contacts()),
         requests=tuple((name, request.txid, request.fingerprint) for name, request in store.requests()),
         payments=tuple((record.time, record.raw) for record in payments),
+        policies=tuple(
+            (record.name, record.policy, record.roles)
+            for record in sorted(store.policies(), key=lambda record: record.number)
+        ),
     )
     content = _HEAD + msgspec.msgpack.encode(saved)
     return content + sha256(content).digest()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from consensus.params import Params
 from consensus.types import Amount, LockId, OutPoint, TxId
-from wallet.pending import PendingSet
+from wallet.pending import PendingSet, PendingTx
 from wallet.results import Balances, ListedCoin
 from wallet.store import CoinRecord, WalletStore
 
@@ -30,8 +30,14 @@ class SpendableCoin(NamedTuple):
 class CoinTable:
     """The coins that no transaction of the chain has spent in memory, all that ever were in the store."""
 
-    def __init__(self, params: Params, store: WalletStore, pending: PendingSet) -> None:
-        """Read the unspent coins."""
+    def __init__(self, params: Params, store: WalletStore, pending: PendingSet, apart: Container[LockId]) -> None:
+        """Read the unspent coins.
+
+        Args:
+            apart: the locks whose coins are watched, but are not ours alone: no payment uses them, and no
+                balance counts them (A158).
+        """
+        self._apart = apart
         self._maturity = params.coinbase_maturity
         self._store = store
         self._pending = pending
@@ -43,8 +49,13 @@ class CoinTable:
         return outpoint in self._unspent
 
     def find(self, outpoint: OutPoint) -> CoinRecord | None:
-        """Return an output of ours, spent or not."""
+        """Return an output of ours, or one that is watched apart, spent or not."""
         return self._unspent.get(outpoint) or self._store.coin(outpoint)
+
+    def find_own(self, outpoint: OutPoint) -> CoinRecord | None:
+        """Return an output of ours, spent or not."""
+        coin = self.find(outpoint)
+        return None if coin is None or coin.lock in self._apart else coin
 
     # What the chain does
 
@@ -138,7 +149,18 @@ class CoinTable:
             if chain is not None and outpoint not in self._set_aside and self._mature(coin, next_height)
         ]
 
+    def is_apart(self, lock: LockId) -> bool:
+        """Tell whether the coins of a lock are watched, but are not ours alone."""
+        return lock in self._apart
+
+    def watched_apart(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
+        """Yield the coins that are there at the locks apart, in the order in which the wallet met them."""
+        return (entry for entry in self._there() if entry[1].lock in self._apart)
+
     def _counting(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
+        return (entry for entry in self._there() if entry[1].lock not in self._apart)
+
+    def _there(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
         """Yield the coins that are there: not spent by a pending transaction, nor made by one that does not count."""
         for outpoint, coin in self._unspent.items():
             if not self._pending.spends(outpoint) and (coin.height is not None or self._pending.counts(outpoint.txid)):
@@ -155,8 +177,13 @@ class CoinTable:
                 continue
             if outpoint.txid not in chains:
                 ancestors = self._pending.ancestors(outpoint.txid)
-                chains[outpoint.txid] = len(ancestors) if all(tx.record.ours for tx in ancestors) else None
+                chains[outpoint.txid] = len(ancestors) if all(map(self._ours_alone, ancestors)) else None
             yield outpoint, coin, chains[outpoint.txid]
+
+    def _ours_alone(self, pending: PendingTx) -> bool:
+        """Tell whether nobody else can sign for a coin that a transaction spends, and so replace it."""
+        inputs = pending.transaction.core.inputs
+        return pending.record.ours and all(self.find_own(outpoint) is not None for outpoint in inputs)
 
     def _mature(self, coin: CoinRecord, next_height: int) -> bool:
         return not coin.coinbase or coin.height is None or next_height >= coin.height + self._maturity

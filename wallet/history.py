@@ -86,6 +86,9 @@ class History:
                 continue
             if not flow.debit and known is None:
                 continue
+            if flow.debit and flow.fee is None and self._ledger.coins.is_apart(output.lock):
+                # Moved from one policy to another, with our coin for the fee: not given away by us.
+                continue
             line = HistoryEntry(
                 category=Category.RECEIVE,
                 lock=output.lock,
@@ -125,7 +128,7 @@ class History:
         return _Standing(self._ledger.pending.state(txid), depth, record.time)
 
     def _flow(self, tx: Transaction) -> _Flow:
-        coins = [self._ledger.coins.find(outpoint) for outpoint in tx.core.inputs]
+        coins = [self._ledger.coins.find_own(outpoint) for outpoint in tx.core.inputs]
         ours = [coin.value for coin in coins if coin is not None and coin.asset is None]
         if tx.is_coinbase or len(ours) < len(coins):
             return _Flow(Amount(sum(ours)), None)

@@ -7,15 +7,17 @@ from graphlib import TopologicalSorter
 
 from msgspec.structs import replace
 
+from consensus.amounts import format_amount
 from consensus.codec import display_hash
 from consensus.params import Params
-from consensus.types import Block, BlockHash, OutPoint, Transaction, TxId
+from consensus.types import Block, BlockHash, LockId, OutPoint, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.coin_table import CoinTable
 from wallet.errors import OutOfStepError, UnknownTransactionError, WalletDataError, WalletError
 from wallet.pending import PendingSet, PendingTx
 from wallet.ports import Clock, Log
 from wallet.results import Cursor
+from wallet.spend_policies.book import PolicyBook
 from wallet.store import CoinRecord, ConflictRecord, JournalRecord, RescanRecord, TxRecord, WalletStore
 
 CURSOR_LAG = 500
@@ -28,14 +30,23 @@ RESCAN_STEP = 500
 class Ledger:
     """Coins, transactions and the cursor. Every public change but `add_own` is durable when it returns."""
 
-    def __init__(self, params: Params, store: WalletStore, addresses: AddressBook, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        params: Params,
+        store: WalletStore,
+        addresses: AddressBook,
+        policies: PolicyBook,
+        clock: Clock,
+        log: Log,
+    ) -> None:
         """Read the unspent coins and the pending transactions; go on with a rescan that was cut off."""
         self._addresses = addresses
+        self._policies = policies
         self._clock = clock
         self._log = log
         self.store = store
         self.pending = PendingSet(store)
-        self.coins = CoinTable(params, store, self.pending)
+        self.coins = CoinTable(params, store, self.pending, policies)
         self.cursor = store.cursor()
         self._durable_cursor = self.cursor
         self._rescan = store.rescan()
@@ -109,9 +120,12 @@ class Ledger:
                         grown |= self._addresses.mark_used(output.lock)
 
     def _is_ours(self, tx: Transaction) -> bool:
-        return any(output.lock in self._addresses for output in tx.core.outputs) or any(
+        return any(self._is_watched(output.lock) for output in tx.core.outputs) or any(
             outpoint in self.coins for outpoint in tx.core.inputs
         )
+
+    def _is_watched(self, lock: LockId) -> bool:
+        return lock in self._addresses or lock in self._policies
 
     def _note_conflicts(self, tx: Transaction, height: int) -> None:
         for outpoint in tx.core.inputs:
@@ -140,9 +154,20 @@ class Ledger:
 
     def _put_coins(self, tx: Transaction, *, coinbase: bool, height: int | None) -> None:
         for index, output in enumerate(tx.core.outputs):
-            if output.lock in self._addresses:
+            if self._is_watched(output.lock):
                 coin = CoinRecord(output.value, output.lock, output.asset, coinbase, height, None, None)
-                self.coins.put(OutPoint(tx.txid, index), coin)
+                outpoint = OutPoint(tx.txid, index)
+                if self.coins.find(outpoint) is None:
+                    self._sound_alarm(tx, coin)
+                self.coins.put(outpoint, coin)
+
+    def _sound_alarm(self, tx: Transaction, coin: CoinRecord) -> None:
+        """Tell the operator of what leaves a vault, the first time that it is seen: the cold key can take it back."""
+        vault = self._policies.led_to(coin.lock)
+        spent = [self.coins.find(outpoint) for outpoint in tx.core.inputs]
+        if vault is not None and any(each is not None and each.lock == vault.lock for each in spent):
+            amount = format_amount(coin.value)
+            self._log.warning("vault_withdrawal_seen", vault=vault.name, txid=display_hash(tx.txid), amount=amount)
 
     def _revert(self, height: int) -> bool:
         """Take back what the block of a height brought, from the journal; tell whether it brought anything."""
@@ -177,7 +202,7 @@ class Ledger:
             time=self._clock.time(),
             raw=tx.encoded,
             arrival=number,
-            ours=all(outpoint in self.coins for outpoint in tx.core.inputs),
+            ours=all(outpoint in self.coins and self.coins.find_own(outpoint) for outpoint in tx.core.inputs),
             abandoned=False,
             dropped=False,
             height=None,

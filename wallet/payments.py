@@ -179,7 +179,7 @@ class Payments:
     ) -> Sent:
         """Build, sign, judge and record; nothing has changed if this raises."""
         if not force:
-            _check_fee(selection.fee, sum(payment.amount for payment in payments))
+            check_fee(selection.fee, sum(payment.amount for payment in payments))
         change = self._addresses.peek(Branch.CHANGE) if selection.change else None
         built = build(payments, selection, None if change is None else change.lock, memo, self._entropy)
         spent = [Output(coin.value, coin.lock, None) for coin in built.coins]
@@ -215,7 +215,12 @@ class Payments:
             raise PaymentError("the payment would not be valid: its signatures or its fee are wrong")
 
 
-def _check_fee(fee: int, paid: int) -> None:
+def check_fee(fee: int, paid: int) -> None:
+    """Hold a fee against the sanity caps, in grain.
+
+    Raises:
+        FeeError: nobody means it unless he says so.
+    """
     if fee > MAX_FEE or (fee > SMALL_FEE and fee * 100 > paid * MAX_FEE_PERCENT):
         raise FeeError(
             f"the fee of {format_amount(fee)} DURE is above {format_amount(MAX_FEE)} or {MAX_FEE_PERCENT} % of "

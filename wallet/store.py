@@ -12,6 +12,7 @@
     requests      SHA-256 of a request's name  RequestRecord
     aside         txid | index 4               empty: coins that their owner set aside for good
     contacts      lock                         the label of somebody else's address, UTF-8
+    policies      lock                         PolicyRecord
 
 Integers in keys are big-endian, so that records lie in the order of their numbers. The journal
 and the raw transactions say exactly what a block changed; so it is taken back without the block.
@@ -42,6 +43,7 @@ TABLES = (
     "requests",
     "aside",
     "contacts",
+    "policies",
 )
 """The tables that the database must have."""
 STORE_VERSION = 1
@@ -122,6 +124,18 @@ class RequestRecord(_Record, frozen=True):
     """Of what was asked for: the same name for another payment is a mistake."""
 
 
+class PolicyRecord(_Record, frozen=True):
+    """A spend policy whose coins are watched."""
+
+    number: int
+    """In the order in which they were added."""
+    name: str
+    policy: bytes
+    """Encoded as in a witness, all branches that are known revealed."""
+    roles: tuple[tuple[bytes, str], ...]
+    """What to call the owners of some keys, in the order of the keys."""
+
+
 class RescanRecord(_Record, frozen=True):
     """A rescan that is under way; its progress is the cursor."""
 
@@ -137,7 +151,16 @@ _R = TypeVar("_R")
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (AddressRecord, TxRecord, CoinRecord, JournalRecord, ConflictRecord, RequestRecord, RescanRecord)
+    for kind in (
+        AddressRecord,
+        TxRecord,
+        CoinRecord,
+        JournalRecord,
+        ConflictRecord,
+        RequestRecord,
+        PolicyRecord,
+        RescanRecord,
+    )
 }
 _cursor_decoder = msgspec.msgpack.Decoder(tuple[int, BlockHash])
 _counters_decoder = msgspec.msgpack.Decoder(tuple[int, ...])
@@ -371,6 +394,20 @@ class WalletStore:
         """Return the heights at or above one that have a record, the highest first."""
         heights = [int.from_bytes(key, "big") for key, _ in self._scan("journal", start=_number(from_height))]
         return heights[::-1]
+
+    # Policies
+
+    def policies(self) -> Iterator[PolicyRecord]:
+        """Yield all that are remembered, in no order that means anything."""
+        return (_decode(raw, PolicyRecord) for _, raw in self._scan("policies"))
+
+    def policy(self, lock: LockId) -> PolicyRecord | None:
+        """Return the policy of a lock."""
+        return self._read("policies", lock, PolicyRecord)
+
+    def put_policy(self, lock: LockId, record: PolicyRecord) -> None:
+        """Remember a policy, or change its record."""
+        self._put("policies", lock, _encode(record))
 
     # Conflicts and requests
 

@@ -20,6 +20,7 @@ from wallet import pem
 from wallet.address_list import AddressList
 from wallet.addresses import GAP_LIMIT, AddressBook, Branch
 from wallet.coin_list import CoinList
+from wallet.cosigning import Cosigner
 from wallet.errors import KeyFormatError, WalletError
 from wallet.history import History
 from wallet.keystore import Keystore
@@ -39,6 +40,8 @@ from wallet.results import (
     WalletInfo,
 )
 from wallet.signer import Signer
+from wallet.spend_policies.book import PolicyBook
+from wallet.spend_policies.desk import PolicyDesk
 from wallet.store import RequestRecord, WalletStore
 
 
@@ -66,12 +69,15 @@ class Wallet:
         self._keystore = keystore
         self._store = store = WalletStore(outside.database, params.genesis_hash, keystore.account.public_key, birthday)
         self._addresses = AddressBook(self._store, keystore.account, keystore.imported_public)
-        self._ledger = Ledger(params, self._store, self._addresses, outside.clock, outside.log)
+        policies = PolicyBook(self._store, self._addresses)
+        self._ledger = Ledger(params, self._store, self._addresses, policies, outside.clock, outside.log)
         self._history = History(params, self._ledger, self._addresses)
         self._signer = Signer(params, keystore, self._addresses)
         self._payments = Payments(params, self._ledger, self._addresses, self._signer, outside)
         self.addresses = AddressList(store, self._addresses)
         self.coins = CoinList(self._ledger)
+        self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
+        self.cosigner = Cosigner(params, self._ledger, self._addresses, policies, self._signer)
 
     # Made and opened
 
@@ -152,6 +158,7 @@ class Wallet:
         wallet._addresses.restore(saved.next_receive, saved.next_change, saved.gap, saved.labels, saved.contacts)
         for name_hash, txid, fingerprint in saved.requests:
             wallet._store.put_request(name_hash, RequestRecord(txid, fingerprint))
+        wallet.policies.restore(saved.policies)
         wallet._ledger.restore(payments)
         # The keystore comes last: until it is there, there is no wallet, and restoring can be tried again.
         keystore.write_new()

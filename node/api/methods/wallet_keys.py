@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from msgspec import Meta
@@ -16,7 +17,6 @@ from node.storage.errors import StorageError
 from rpc import schema
 from rpc.errors import ErrorCode, RpcError
 from wallet.errors import WalletError
-from wallet.keystore import BACKUP_FILE
 
 MAX_UNLOCK_SECONDS = 100_000_000
 """As in Bitcoin Core."""
@@ -35,18 +35,20 @@ async def walletpassphrase(services: Services, passphrase: Passphrase, timeout: 
         passphrase: the wallet's.
         timeout: seconds, after which it is locked again.
     """
+    service = service_of(services)
     _require_encrypted(services)
     try:
-        await service_of(services).keys.unlock(passphrase, min(timeout, MAX_UNLOCK_SECONDS))
+        await asyncio.to_thread(service.wallet.unlock, passphrase)
     except WalletError as error:
         refuse_wallet(error)
+    service.lock_after(min(timeout, MAX_UNLOCK_SECONDS))
 
 
 @method(Area.WALLET, needs_wallet=True)
 async def walletlock(services: Services) -> None:
     """Lock the wallet now."""
     _require_encrypted(services)
-    service_of(services).keys.lock()
+    service_of(services).lock()
 
 
 @method(Area.WALLET, needs_wallet=True)
@@ -59,31 +61,28 @@ async def walletpassphrasechange(services: Services, oldpassphrase: Passphrase, 
     """
     _require_encrypted(services)
     try:
-        await service_of(services).keys.change_passphrase(oldpassphrase, newpassphrase)
+        await asyncio.to_thread(service_of(services).wallet.change_passphrase, oldpassphrase, newpassphrase)
     except WalletError as error:
         refuse_wallet(error)
 
 
 @method(Area.WALLET, needs_wallet=True)
 async def encryptwallet(services: Services, passphrase: Passphrase) -> str:
-    """Put an unencrypted wallet under a passphrase, and lock it. The keystore on disk is the old one or the new.
+    """Put an unencrypted wallet under a passphrase, and lock it.
 
     Args:
         passphrase: without it the coins are lost for good.
     """
-    service = service_of(services)
-    if service.wallet.encrypted:
+    wallet = service_of(services).wallet
+    if wallet.encrypted:
         raise RpcError(
             ErrorCode.WRONG_ENC_STATE, "Error: running with an encrypted wallet, but encryptwallet was called."
         )
     try:
-        await service.keys.encrypt(passphrase)
+        await asyncio.to_thread(wallet.encrypt, passphrase)
     except WalletError as error:
         refuse_wallet(error)
-    return (
-        f"wallet encrypted, and locked; so is its copy, {BACKUP_FILE}. Backups made before are not encrypted: "
-        "make a new one and destroy those"
-    )
+    return "wallet encrypted, and locked; older backups are not encrypted: make a new one and destroy those"
 
 
 def _require_encrypted(services: Services) -> None:
@@ -146,9 +145,9 @@ async def importkey(
         label: shown with what the address is paid.
         rescan: whether to look for what it was paid before.
     """
-    await current_wallet(services)
+    wallet = await current_wallet(services)
     try:
-        address = await service_of(services).keys.import_key(pem, label)
+        address = wallet.import_key(pem, label)
     except WalletError as error:
         refuse_wallet(error)
     if rescan:

@@ -1,0 +1,263 @@
+"""What a wallet does with a partially signed transaction: complete it, sign it, see what is missing, finish it.
+
+What is signed is exactly what the file says, and the digest commits to all of it. So before a key is
+used, the file is held against what this wallet and its node know of the coins (A161).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from consensus.amounts import format_amount
+from consensus.codec import display_hash, lock_digest
+from consensus.errors import ConsensusError
+from consensus.params import Params
+from consensus.signatures import sign, verify_all
+from consensus.spend_policy import Leaf, satisfy, walk
+from consensus.state import SpendContext
+from consensus.types import (
+    AfterHeight,
+    AfterTime,
+    Coin,
+    Key,
+    LockId,
+    Older,
+    OutPoint,
+    Output,
+    Pays,
+    Policy,
+    Preimage,
+    Transaction,
+    Witness,
+)
+from consensus.validation import check_spends, check_transaction, transaction_fee
+from wallet.addresses import AddressBook, key_lock
+from wallet.errors import FeeError, WalletError
+from wallet.ledger import Ledger
+from wallet.payments import check_fee
+from wallet.psdt import Part, Psdt, PsdtError, PsdtRule, with_policy, with_satisfactions
+from wallet.signer import Signer
+from wallet.spend_policies.book import PolicyBook
+from wallet.spend_policies.branches import Branch, branches_of
+from wallet.spend_policies.revealing import reveal_distinct
+
+
+class IncompleteError(WalletError):
+    """Something is missing before a transaction can be finished; the message says what."""
+
+
+class Signed(NamedTuple):
+    """What `sign` did."""
+
+    psdt: Psdt
+    keys: tuple[bytes, ...]
+    """That signed now."""
+
+
+class Lack(NamedTuple):
+    """What one branch of one part still wants."""
+
+    branch: Branch
+    signatures: int
+    """How many are missing."""
+    keys: tuple[bytes, ...]
+    """Whose."""
+    hashes: tuple[bytes, ...]
+    """Whose secrets are missing."""
+    waits: bool
+    """Whether a height, a time or an age is not reached yet, as far as the file tells."""
+    strays: bool
+    """Whether the outputs do not pay where the branch wants the coins to go."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether this branch opens the lock now."""
+        return not (self.signatures or self.hashes or self.waits or self.strays or self.branch.hidden)
+
+
+class Cosigner:
+    """One wallet's part in transactions that several sign."""
+
+    def __init__(
+        self, params: Params, ledger: Ledger, addresses: AddressBook, policies: PolicyBook, signer: Signer
+    ) -> None:
+        self._params = params
+        self._ledger = ledger
+        self._addresses = addresses
+        self._policies = policies
+        self._signer = signer
+
+    def check_coins(self, psdt: Psdt, known: Mapping[OutPoint, Output]) -> None:
+        """Hold what a file says of its coins against the chain (A161).
+
+        Args:
+            known: coins that the caller knows of. The wallet's own are held against its own record.
+
+        Raises:
+            PsdtError: `LIE`, with both versions.
+        """
+        for outpoint, coin in zip(psdt.core.inputs, psdt.coins, strict=True):
+            record = self._ledger.coins.find(outpoint)
+            true = known.get(outpoint)
+            if record is not None:
+                true = Output(record.value, record.lock, record.asset)
+            if true is not None and true != coin.output:
+                raise PsdtError(
+                    PsdtRule.LIE,
+                    f"the file says that coin {display_hash(outpoint.txid)}:{outpoint.index} is "
+                    f"{format_amount(coin.output.value)} DURE at lock {coin.output.lock.hex()[:16]}…, but it is "
+                    f"{format_amount(true.value)} DURE at lock {true.lock.hex()[:16]}…",
+                )
+
+    def update(self, psdt: Psdt) -> Psdt:
+        """Add the policies that this wallet knows of: those that it remembers, and those of its own addresses."""
+        for part in psdt.parts:
+            remembered = self._policies.find(part.lock)
+            own = self._addresses.find(part.lock)
+            if remembered is not None:
+                psdt = with_policy(psdt, remembered.policy)
+            elif own is not None:
+                psdt = with_policy(psdt, Key(self._addresses.public_key(own)))
+        return psdt
+
+    def sign(
+        self,
+        psdt: Psdt,
+        known: Mapping[OutPoint, Output],
+        *,
+        only: Collection[LockId] | None = None,
+        secrets: Sequence[bytes] = (),
+        force: bool = False,
+    ) -> Signed:
+        """Sign with all keys of this wallet that a part's policy names and that have not signed yet.
+
+        Args:
+            only: the locks to sign for; None for all. A signature for one lock opens no other.
+            secrets: preimages, 32 bytes each; those whose hash a policy asks for are added.
+            force: whether a fee above the sanity caps is meant.
+
+        Raises:
+            PsdtError: `LIE`: see `check_coins`.
+            FeeError: more is paid out than taken in, or the fee is absurd.
+            WalletLockedError: unlock it first.
+        """
+        psdt = self.update(psdt)
+        self.check_coins(psdt, known)
+        if psdt.fee < 0:
+            raise FeeError("the transaction pays out more than it takes in: it could never be valid")
+        if not force:
+            check_fee(psdt.fee, sum(output.value for output in psdt.core.outputs))
+        by_hash = {sha256(secret).digest(): secret for secret in secrets}
+        signed: dict[bytes, None] = {}
+        for part in psdt.parts:
+            if only is not None and part.lock not in only:
+                continue
+            signatures = self._signatures(psdt, part)
+            asked = {node.hash for node in _nodes(part) if isinstance(node, Preimage)}
+            preimages = {digest: secret for digest, secret in by_hash.items() if digest in asked}
+            psdt = with_satisfactions(psdt, part.lock, signatures, preimages)
+            signed |= dict.fromkeys(signatures)
+        return Signed(psdt, tuple(signed))
+
+    def _signatures(self, psdt: Psdt, part: Part) -> dict[bytes, bytes]:
+        have = {key for key, _ in part.signatures}
+        wanted = dict.fromkeys(node.key for node in _nodes(part) if isinstance(node, Key) and node.key not in have)
+        digest = lock_digest(psdt.message, part.lock)
+        return {key: sign(self._signer.private_key(key_lock(key)), digest) for key in wanted if self.holds(key)}
+
+    def holds(self, key: bytes) -> bool:
+        """Tell whether a key is this wallet's."""
+        return key_lock(key) in self._addresses
+
+
+def _nodes(part: Part) -> list[Policy]:
+    return [] if part.policy is None else list(walk(part.policy))
+
+
+# What anybody can see and do, without a key
+
+
+def lacks(psdt: Psdt, part: Part, context: SpendContext) -> list[Lack]:
+    """Return for each branch of a part's policy what it still wants; nothing if the policy is not known."""
+    if part.policy is None:
+        return []
+    signed = {key for key, _ in part.signatures}
+    shown = {digest for digest, _ in part.preimages}
+    found = []
+    for branch in branches_of(part.policy).all:
+        missing = sum(max(0, group.needed - len(signed & set(group.keys))) for group in branch.groups)
+        unsigned = tuple([key for key in branch.keys if key not in signed])
+        hashes = tuple([digest for digest in branch.hashes if digest not in shown])
+        demands: list[Leaf] = [AfterHeight(branch.after_height), AfterTime(branch.after_time)]
+        demands += [Older(branch.older)] if branch.older else []
+        waits = not all(_holds(psdt, part, leaf, context) for leaf in demands)
+        strays = not all(_holds(psdt, part, Pays(lock), context) for lock in branch.pays)
+        found.append(Lack(branch, missing, unsigned if missing else (), hashes, waits, strays))
+    return found
+
+
+def finalise(params: Params, psdt: Psdt, context: SpendContext) -> Transaction:
+    """Return the finished transaction, judged by the rules that every node judges it by.
+
+    Args:
+        context: of the block that it is meant for: the next one.
+
+    Raises:
+        IncompleteError: a lock is not open yet.
+        PsdtError: `MALFORMED`: it would break a rule whatever is added.
+    """
+    try:
+        tx = Transaction(psdt.core, tuple([_witness(psdt, part, context) for part in psdt.parts]))
+        check_transaction(params, tx)
+        coins = {
+            outpoint: Coin(coin.output, context.height if coin.height is None else coin.height, coin.coinbase)
+            for outpoint, coin in zip(psdt.core.inputs, psdt.coins, strict=True)
+        }
+        transaction_fee(params, context.height, tx, coins)
+        checks = check_spends(params, context, tx, coins)
+    except ConsensusError as error:
+        raise PsdtError(PsdtRule.MALFORMED, f"the transaction would not be valid: {error}") from None
+    if verify_all(checks) is not None:
+        raise PsdtError(PsdtRule.BAD_SIGNATURE, "a signature does not verify")
+    return tx
+
+
+def _witness(psdt: Psdt, part: Part, context: SpendContext) -> Witness:
+    if part.policy is None:
+        raise IncompleteError(f"nobody has added the policy of lock {part.lock.hex()}")
+    signatures, preimages = dict(part.signatures), dict(part.preimages)
+
+    def holds(leaf: Leaf) -> bool:
+        if isinstance(leaf, Key):
+            return leaf.key in signatures
+        return leaf.hash in preimages if isinstance(leaf, Preimage) else _holds(psdt, part, leaf, context)
+
+    shown = reveal_distinct(part.policy, holds)
+    if shown is None:
+        raise IncompleteError(f"lock {part.lock.hex()[:16]}… is not open yet: no branch of its policy has all it asks")
+    return satisfy(shown, signatures.__getitem__, preimages)
+
+
+def _holds(psdt: Psdt, part: Part, leaf: Leaf, context: SpendContext) -> bool:
+    """Tell whether a leaf that takes no satisfaction holds; the rules judge it again in the end."""
+    at_lock = [(place, coin) for place, coin in enumerate(psdt.coins) if coin.output.lock == part.lock]
+    match leaf:
+        case AfterHeight(height):
+            return context.height >= height
+        case AfterTime(time):
+            return context.median_time >= time
+        case Older(blocks):
+            return all(coin.height is not None and context.height >= coin.height + blocks for _, coin in at_lock)
+        case Pays(lock):
+            outputs = psdt.core.outputs
+            return all(
+                place < len(outputs)
+                and outputs[place].lock == lock
+                and outputs[place].asset == coin.output.asset
+                and outputs[place].value >= coin.output.value
+                for place, coin in at_lock
+            )
+        case _:
+            return False

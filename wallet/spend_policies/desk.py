@@ -1,0 +1,172 @@
+"""The remembered policies as their owner sees them: what lies there, what leaves a vault, and spends that begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from consensus.codec import decode_policy
+from consensus.errors import ConsensusError
+from consensus.params import Params
+from consensus.spend_policy import check_policy
+from consensus.types import Amount, LockId, OutPoint, Policy, Transaction
+from wallet.addresses import AddressBook, Branch
+from wallet.errors import WalletDataError, WalletError
+from wallet.ledger import Ledger
+from wallet.ports import Outside
+from wallet.spend_policies.book import KnownPolicy, PolicyBook
+from wallet.spend_policies.branches import branches_of
+from wallet.spend_policies.spends import PolicySpends
+from wallet.store import CoinRecord
+
+KEY_LABEL = "key of a policy"
+
+
+class PolicyCoin(NamedTuple):
+    """A coin at a remembered policy."""
+
+    outpoint: OutPoint
+    value: Amount
+    height: int | None
+    """None while its transaction is in no block."""
+    mature: bool
+    """False: a reward that is too young."""
+
+
+class Holdings(NamedTuple):
+    """What lies at a policy, each coin in one of the sums."""
+
+    coins: tuple[PolicyCoin, ...]
+    confirmed: Amount
+    pending: Amount
+    immature: Amount
+
+
+class Withdrawal(NamedTuple):
+    """Coins on their way out of a vault: an alarm, unless their owner sent them there."""
+
+    vault: KnownPolicy
+    way_out: KnownPolicy | None
+    """None if the wallet does not remember the policy that they lie at."""
+    lock: LockId
+    coin: PolicyCoin
+    free_at: int | None
+    """The height of the first block in which whoever started it can take them; None while it is not known."""
+
+
+class PolicyDesk:
+    """Reads the ledger's coins at policies, and adds to the policies. What it changes is durable when it returns."""
+
+    def __init__(
+        self, params: Params, ledger: Ledger, addresses: AddressBook, policies: PolicyBook, outside: Outside
+    ) -> None:
+        self._maturity = params.coinbase_maturity
+        self._ledger = ledger
+        self._addresses = addresses
+        self._policies = policies
+        self.spends = PolicySpends(params, ledger, addresses, policies, outside)
+
+    # Keys and policies
+
+    def new_key(self, label: str = "") -> bytes:
+        """Hand out a public key for a policy, 33 bytes, that was never handed out; works while locked.
+
+        It is the key of a receiving address, so it follows from the words like all others.
+
+        Raises:
+            WalletError: the label is too long.
+        """
+        return self._addresses.public_key(self._addresses.hand_out(Branch.RECEIVE, label or KEY_LABEL))
+
+    def remember(self, name: str, policy: Policy, roles: Mapping[bytes, str] | None = None) -> KnownPolicy:
+        """Watch a policy's coins from now on; what was paid to it before is found by a rescan.
+
+        Raises:
+            WalletError: see `PolicyBook.add`.
+        """
+        known = self._policies.add(name, policy, roles)
+        self._ledger.flush()
+        return known
+
+    def restore(self, saved: Sequence[tuple[str, bytes, tuple[tuple[bytes, str], ...]]]) -> None:
+        """Remember the policies of a backup; as part of the caller's step.
+
+        Raises:
+            WalletDataError: one cannot be read, or would not have been remembered.
+        """
+        for name, raw, roles in saved:
+            try:
+                policy = decode_policy(raw)
+                check_policy(policy)
+                self._policies.add(name, policy, dict(roles))
+            except (ConsensusError, WalletError) as error:
+                raise WalletDataError(f"the backup is damaged: {error}") from None
+
+    def __iter__(self) -> Iterator[KnownPolicy]:
+        """Yield the remembered policies, in the order in which they were added."""
+        return iter(self._policies)
+
+    def find(self, lock: LockId) -> KnownPolicy | None:
+        """Return the policy of a lock."""
+        return self._policies.find(lock)
+
+    def named(self, name: str) -> KnownPolicy | None:
+        """Return the policy of a name."""
+        return self._policies.named(name)
+
+    def own_keys(self, policy: Policy) -> tuple[bytes, ...]:
+        """Return the keys of a policy that are this wallet's."""
+        return self._policies.own_keys(policy)
+
+    # Coins
+
+    def holdings(self, lock: LockId | None = None) -> Holdings:
+        """Return what lies at one policy, or at all of them."""
+        coins = tuple([coin for at, coin in self._coins() if lock is None or at == lock])
+        return Holdings(
+            coins,
+            confirmed=Amount(sum(coin.value for coin in coins if coin.height is not None and coin.mature)),
+            pending=Amount(sum(coin.value for coin in coins if coin.height is None)),
+            immature=Amount(sum(coin.value for coin in coins if not coin.mature)),
+        )
+
+    def _coins(self) -> Iterator[tuple[LockId, PolicyCoin]]:
+        next_height = self._ledger.cursor.height + 1
+        for outpoint, record in self._ledger.coins.watched_apart():
+            if record.asset is None:
+                yield record.lock, _coin(outpoint, record, next_height, self._maturity)
+
+    def withdrawals(self) -> list[Withdrawal]:
+        """Return what is on its way out of a vault now, the oldest first."""
+        found = []
+        for lock, coin in self._coins():
+            vault = self._policies.led_to(lock)
+            if vault is not None and self._came_from(coin.outpoint, vault.lock):
+                way_out = self._policies.find(lock)
+                found.append(Withdrawal(vault, way_out, lock, coin, _free_at(way_out, coin)))
+        return sorted(found, key=lambda withdrawal: withdrawal.coin.height or 2**63)
+
+    def _came_from(self, outpoint: OutPoint, vault: LockId) -> bool:
+        record = self._ledger.store.transaction(outpoint.txid)
+        spent = [] if record is None else map(self._ledger.coins.find, record.transaction.core.inputs)
+        return any(coin is not None and coin.lock == vault for coin in spent)
+
+    # Spends
+
+    def record(self, tx: Transaction) -> None:
+        """Take in a finished spend, before it is handed to the node: it is offered until it is in a block."""
+        if tx.txid not in self._ledger.pending:
+            self._ledger.add_own(tx)
+        self._ledger.flush()
+
+
+def _coin(outpoint: OutPoint, record: CoinRecord, next_height: int, maturity: int) -> PolicyCoin:
+    mature = not record.coinbase or record.height is None or next_height >= record.height + maturity
+    return PolicyCoin(outpoint, record.value, record.height, mature)
+
+
+def _free_at(way_out: KnownPolicy | None, coin: PolicyCoin) -> int | None:
+    if way_out is None or coin.height is None:
+        return None
+    delays = [branch.older for branch in branches_of(way_out.policy).all if branch.older]
+    return coin.height + min(delays) if delays else None

@@ -1,0 +1,302 @@
+"""Spends from a policy: which branch, which coins, what fee, and a file that nobody has signed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from consensus.amounts import format_amount
+from consensus.codec import encode
+from consensus.params import Params
+from consensus.spend_policy import reveal, witness_cost
+from consensus.state import SpendContext
+from consensus.types import (
+    MAX_INPUTS,
+    MAX_MEMO,
+    Amount,
+    Core,
+    Key,
+    LockId,
+    OutPoint,
+    Output,
+    Policy,
+)
+from wallet.addresses import AddressBook
+from wallet.addresses import Branch as KeyBranch
+from wallet.coin_selection import Need, fee_for, select_coins
+from wallet.coin_table import SpendableCoin
+from wallet.errors import InsufficientFundsError, PaymentError, WalletError
+from wallet.ledger import Ledger
+from wallet.payments import check_fee
+from wallet.ports import Outside
+from wallet.psdt import Psdt, SpentCoin, new_psdt, with_policy
+from wallet.results import Payment, RelayTerms
+from wallet.spend_policies.book import KnownPolicy, PolicyBook
+from wallet.spend_policies.branches import Branch, branches_of
+from wallet.spend_policies.words import clock_text, plural
+from wallet.store import CoinRecord
+
+_FRAME = 4
+"""Bytes around a core and its witnesses: the outer array, and the array of witnesses, at most."""
+_MORE_INPUTS = 2
+"""Bytes that the length of the inputs takes beyond one, at most."""
+MAX_FEE_ROUNDS = 8
+"""Tries to let our own coins pay the fee of a transaction that grows by them."""
+
+
+class Everything(NamedTuple):
+    """All that can be spent, the fee taken out of it, to one lock."""
+
+    lock: LockId
+
+
+class Plan(NamedTuple):
+    """A spend that nobody has signed."""
+
+    psdt: Psdt
+    number: int
+    """Of the branch, from 1, as `branches_of` gives them."""
+    branch: Branch
+    fee: Amount
+
+
+class _Source(NamedTuple):
+    outpoint: OutPoint
+    record: CoinRecord
+
+
+class PolicySpends:
+    """Plans spends out of the ledger's coins at policies; changes nothing."""
+
+    def __init__(
+        self, params: Params, ledger: Ledger, addresses: AddressBook, policies: PolicyBook, outside: Outside
+    ) -> None:
+        self._params = params
+        self._ledger = ledger
+        self._addresses = addresses
+        self._policies = policies
+        self._entropy = outside.entropy
+
+    def plan(
+        self,
+        known: KnownPolicy,
+        wish: Sequence[Payment] | Everything,
+        terms: RelayTerms,
+        context: SpendContext,
+        *,
+        number: int | None = None,
+        memo: bytes = b"",
+        force: bool = False,
+    ) -> Plan:
+        """Plan a spend from a policy.
+
+        Args:
+            context: of the next block.
+            number: of the branch, from 1; None for the first that is open now and needs the fewest others.
+            force: whether a fee above the sanity caps is meant.
+
+        Raises:
+            InsufficientFundsError: with what lies there and can be spent by this branch.
+            PaymentError: dust, a branch that is not open or not there, a destination that the branch forbids.
+            FeeError: an absurd fee.
+        """
+        if self._ledger.rescan_target is not None:
+            raise PaymentError("the wallet is rescanning: what seems unspent may not be")
+        if len(memo) > MAX_MEMO:
+            raise PaymentError(f"a memo has at most {MAX_MEMO} bytes")
+        for payment in [] if isinstance(wish, Everything) else wish:
+            if payment.amount < terms.dust_limit:
+                raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
+        number, branch = self._choose(known, wish, context, number)
+        coins = self._usable(known, branch, context)
+        if branch.pays:
+            core, sources = self._forced(known, branch, coins, wish, terms, memo)
+        else:
+            core, sources = self._free(known, branch, coins, wish, terms, memo)
+        psdt = new_psdt(self._params, core, tuple([_spent_coin(source.record) for source in sources]))
+        psdt = with_policy(psdt, known.policy)
+        for lock in dict.fromkeys(source.record.lock for source in sources):
+            own = self._addresses.find(lock)
+            if own is not None:
+                psdt = with_policy(psdt, Key(self._addresses.public_key(own)))
+        if not force:
+            check_fee(psdt.fee, sum(output.value for output in core.outputs))
+        return Plan(psdt, number, branch, Amount(psdt.fee))
+
+    # Which branch
+
+    def _choose(
+        self, known: KnownPolicy, wish: Sequence[Payment] | Everything, context: SpendContext, number: int | None
+    ) -> tuple[int, Branch]:
+        branches = branches_of(known.policy).all
+        if number is not None:
+            if not 1 <= number <= len(branches):
+                raise PaymentError(f"the policy has branches 1 to {len(branches)}")
+            branch = branches[number - 1]
+            self._check_open(branch, number, context)
+            self._check_destination(branch, wish)
+            return number, branch
+        mine = set(self._policies.own_keys(known.policy))
+        best: tuple[int, int, int, Branch] | None = None
+        refusal: WalletError | None = None
+        for place, branch in enumerate(branches, 1):
+            try:
+                self._check_open(branch, place, context)
+                self._check_destination(branch, wish)
+            except PaymentError as error:
+                refusal = refusal or error
+                continue
+            others = sum(max(0, group.needed - len(mine & set(group.keys))) for group in branch.groups)
+            has_coins = any(True for _ in self._usable(known, branch, context))
+            rank = (others + (0 if has_coins else 1_000), place)
+            if best is None or rank < best[:2]:
+                best = (*rank, place, branch)
+        if best is None:
+            raise refusal or PaymentError("the policy has no branch to spend by")
+        return best[2], best[3]
+
+    def _check_open(self, branch: Branch, number: int, context: SpendContext) -> None:
+        if branch.hidden:
+            raise PaymentError(f"branch {number} is hidden: nobody here knows what it asks for")
+        if not branch.signatures:
+            raise PaymentError(
+                f"branch {number} needs no signature: whoever sees the spend could take the coins himself"
+            )
+        if context.height < branch.after_height:
+            raise PaymentError(
+                f"branch {number} opens at block {branch.after_height:,}; the next is {context.height:,}"
+            )
+        if context.median_time < branch.after_time:
+            raise PaymentError(
+                f"branch {number} opens at {clock_text(branch.after_time)}; "
+                f"by the chain's clock it is {clock_text(context.median_time)}"
+            )
+
+    def _check_destination(self, branch: Branch, wish: Sequence[Payment] | Everything) -> None:
+        wanted = {wish.lock} if isinstance(wish, Everything) else {payment.lock for payment in wish}
+        if branch.pays and wanted != set(branch.pays):
+            raise PaymentError(
+                f"by this branch coins go whole to lock {branch.pays[0].hex()[:16]}… and nowhere else: "
+                "name its address, or another branch"
+            )
+
+    def _usable(self, known: KnownPolicy, branch: Branch, context: SpendContext) -> list[_Source]:
+        """Return the coins in a block that the branch opens now, the largest first."""
+        sources = [
+            _Source(outpoint, record)
+            for outpoint, record in self._ledger.coins.watched_apart()
+            if record.lock == known.lock
+            and record.asset is None
+            and record.height is not None
+            and context.height >= record.height + max(branch.older, self._params.coinbase_maturity * record.coinbase)
+        ]
+        return sorted(sources, key=lambda source: (-source.record.value, source.outpoint.txid, source.outpoint.index))
+
+    # Coins, outputs and fee
+
+    def _free(
+        self,
+        known: KnownPolicy,
+        branch: Branch,
+        coins: list[_Source],
+        wish: Sequence[Payment] | Everything,
+        terms: RelayTerms,
+        memo: bytes,
+    ) -> tuple[Core, list[_Source]]:
+        """Pay out of the policy's coins, fee included; what is left goes back to the policy."""
+        shown = _shown(known.policy, branch)
+        payments = () if isinstance(wish, Everything) else tuple(wish)
+        outputs = [Output(payment.amount, payment.lock, None) for payment in payments]
+        wanted = sum(output.value for output in outputs)
+        back = Output(self._params.total_supply, wish.lock if isinstance(wish, Everything) else known.lock, None)
+        size = _size(_core((), [*outputs, back], memo), [shown]) + _MORE_INPUTS
+        chosen: list[_Source] = []
+        value, fee = 0, fee_for(terms, size, branch.signatures)
+        for coin in coins:
+            size += len(encode(coin.outpoint))
+            if len(chosen) == MAX_INPUTS or size > terms.max_size:
+                break
+            chosen.append(coin)
+            value += coin.record.value
+            fee = fee_for(terms, size, branch.signatures)
+            if not isinstance(wish, Everything) and value >= wanted + fee:
+                break
+        left = value - wanted - fee
+        if left < 0 or (isinstance(wish, Everything) and left < terms.dust_limit):
+            raise self._too_little(known, branch, coins, wanted, fee)
+        if left >= terms.dust_limit:
+            outputs.append(Output(Amount(left), back.lock, None))
+        return _core([source.outpoint for source in chosen], outputs, memo), chosen
+
+    def _forced(
+        self,
+        known: KnownPolicy,
+        branch: Branch,
+        coins: list[_Source],
+        wish: Sequence[Payment] | Everything,
+        terms: RelayTerms,
+        memo: bytes,
+    ) -> tuple[Core, list[_Source]]:
+        """Move whole coins to where the branch wants them, and let coins of this wallet pay the fee."""
+        wanted = None if isinstance(wish, Everything) else sum(payment.amount for payment in wish)
+        chosen: list[_Source] = []
+        for coin in coins:
+            if wanted is None or sum(source.record.value for source in chosen) < wanted:
+                chosen.append(coin)
+        if not chosen or (wanted is not None and sum(source.record.value for source in chosen) < wanted):
+            raise self._too_little(known, branch, coins, wanted or 0, 0)
+        if len(chosen) >= MAX_INPUTS:
+            raise PaymentError("so many coins do not fit into one transaction: move fewer at once")
+        moved = [Output(source.record.value, branch.pays[0], None) for source in chosen]
+        inputs = [source.outpoint for source in chosen]
+        shown = _shown(known.policy, branch)
+        size = max(_size(_core(inputs, moved, memo), [shown]), branch.signatures * terms.signature_bytes)
+        spendable = self._ledger.coins.spendable(self._ledger.cursor.height + 1)
+        short = 0
+        for _ in range(MAX_FEE_ROUNDS):
+            payer = select_coins(spendable, Need(short, size), terms, self._entropy)
+            outputs = list(moved)
+            if payer.change:
+                outputs.append(Output(payer.change, self._addresses.peek(KeyBranch.CHANGE).lock, None))
+            core = _core([*inputs, *(coin.outpoint for coin in payer.coins)], outputs, memo)
+            locks = dict.fromkeys(coin.lock for coin in payer.coins)
+            due = fee_for(terms, _size(core, [shown, *([Key(bytes(33))] * len(locks))]), branch.signatures + len(locks))
+            paid = sum(coin.value for coin in payer.coins) - payer.change
+            if paid >= due:
+                return core, [*chosen, *(self._own_source(coin) for coin in payer.coins)]
+            short += due - paid
+        raise PaymentError("no coins of this wallet fit to pay the fee")
+
+    def _own_source(self, coin: SpendableCoin) -> _Source:
+        return _Source(coin.outpoint, CoinRecord(coin.value, coin.lock, None, coin.coinbase, coin.height, None, None))
+
+    def _too_little(
+        self, known: KnownPolicy, branch: Branch, coins: list[_Source], wanted: int, fee: int
+    ) -> InsufficientFundsError:
+        there = sum(source.record.value for source in coins)
+        age = f" that are {plural(branch.older, 'block')} old" if branch.older else ""
+        return InsufficientFundsError(
+            f"{format_amount(wanted)} DURE and a fee of about {format_amount(fee)} are needed; at {known.name} lie "
+            f"{format_amount(there)} DURE in confirmed coins{age}"
+        )
+
+
+def _core(inputs: Sequence[OutPoint], outputs: Sequence[Output], memo: bytes) -> Core:
+    return Core(1, tuple(inputs), tuple(outputs), (), (), memo)
+
+
+def _shown(policy: Policy, branch: Branch) -> Policy:
+    """Return the policy as a spender by this branch reveals it; whichever keys sign, it is as large."""
+    shown = reveal(policy, branch.asks_for)
+    if shown is None:
+        raise PaymentError("the branch cannot be used: a key would have to sign twice")
+    return shown
+
+
+def _size(core: Core, shown: Sequence[Policy]) -> int:
+    """Return the bytes of a transaction whose witnesses reveal these policies, at most."""
+    return len(encode(core)) + _FRAME + sum(witness_cost(policy).size for policy in shown)
+
+
+def _spent_coin(record: CoinRecord) -> SpentCoin:
+    return SpentCoin(Output(record.value, record.lock, record.asset), record.height, record.coinbase)
