@@ -20,6 +20,7 @@ from node.chain_events import TipChanged, UnknownCursorError
 from node.node import Node
 from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError, Refusal
 from node.storage.errors import StorageError
+from node.wallet_lock import WalletLock
 from rpc.follower import follow_step
 from wallet.results import RelayTerms, Sent, State
 from wallet.wallet import Wallet
@@ -49,9 +50,7 @@ class WalletService:
         self._task: asyncio.Task[None] | None = None
         self._ends: list[Callable[[], None]] = []
         self._foreign: dict[TxId, None] = {}
-        self._lock_timer: asyncio.TimerHandle | None = None
-        self.unlocked_until = 0.0
-        """The loop's time at which the wallet is locked again; 0 if nothing is planned."""
+        self.keys = WalletLock(wallet)
 
     @property
     def position(self) -> BlockHash:
@@ -75,8 +74,7 @@ class WalletService:
         """Follow no more, and make the cursor durable."""
         for end in self._ends:
             end()
-        if self._lock_timer is not None:
-            self._lock_timer.cancel()
+        await self.keys.close()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -173,20 +171,3 @@ class WalletService:
                 self._log.info("payment_offered_again", txid=display_hash(tx.txid))
             except (ConsensusError, NotYet, PolicyError) as error:
                 self._log.debug("payment_not_taken", txid=display_hash(tx.txid), why=str(error))
-
-    # Locking
-
-    def lock_after(self, seconds: float) -> None:
-        """Lock the wallet again in so many seconds."""
-        loop = asyncio.get_running_loop()
-        if self._lock_timer is not None:
-            self._lock_timer.cancel()
-        self.unlocked_until = loop.time() + seconds
-        self._lock_timer = loop.call_later(seconds, self.lock)
-
-    def lock(self) -> None:
-        """Forget the keys now."""
-        if self._lock_timer is not None:
-            self._lock_timer.cancel()
-        self._lock_timer, self.unlocked_until = None, 0.0
-        self.wallet.lock()

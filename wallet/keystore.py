@@ -89,7 +89,7 @@ class Keystore:
         account = _account_of(mnemonic).public()
         body = KeystoreBody(account.public_key, account.chain_code, (), Plain(encode_secret(secret)))
         if passphrase is not None:
-            body = seal(entropy, body, secret, passphrase, cost)
+            body, _ = seal(entropy, body, secret, passphrase, cost)
         elif not allow_plain:
             raise WalletError("on this network a wallet takes a passphrase")
         keystore = cls(files, entropy, write_keystore(body))
@@ -247,28 +247,29 @@ class Keystore:
         self._reseal(self._require().secret, passphrase, cost)
 
     def change_passphrase(self, old: str, new: str) -> None:
-        """Put the keystore under another passphrase, at the same cost; it stays locked or unlocked as it was.
+        """Put the keystore under another passphrase, at the same cost; it stays locked or unlocked as it is.
 
         Raises:
             WrongPassphraseError: `old` is not the passphrase.
             WalletError: there is none, or `new` is empty.
         """
-        was_locked = self.locked
         opened = self._unseal(old)
         protection = self._body.protection
         if isinstance(protection, Sealed):
             self._reseal(opened.secret, new, KdfCost(protection.log_n, protection.p))
-        if not was_locked:
-            self.unlock(new)
 
     def _reseal(self, secret: Secret, passphrase: str, cost: KdfCost) -> None:
-        body = seal(self._entropy, self._body, secret, passphrase, cost)
+        body, key = seal(self._entropy, self._body, secret, passphrase, cost)
         raw = write_keystore(body)
         self._files.write(KEYSTORE_FILE, raw)
+        # What is in memory follows what is on disk, whatever becomes of the backup below. Who signs meanwhile, in
+        # another thread, finds the one opened secret or the other.
+        opened = _open(body, encode_secret(secret), key) if self.encrypted else None
+        self._body, self.raw = body, raw
+        self._opened = opened if self._opened is not None else None
         # A copy under the old passphrase, or under none, would betray the new one. If the process
         # dies here, `load` does the same.
         self._files.write(BACKUP_FILE, raw)
-        self._body, self.raw, self._opened = body, raw, None
 
     def _mend_backup(self) -> None:
         """Replace a backup that is missing, damaged, or under other protection than this keystore."""

@@ -148,8 +148,10 @@ def _derive(passphrase: str, salt: bytes, cost: KdfCost) -> bytes:
     return Scrypt(salt=salt, length=32, n=1 << cost.log_n, r=_SCRYPT_R, p=cost.p).derive(text)
 
 
-def seal(entropy: Entropy, body: KeystoreBody, secret: Secret, passphrase: str, cost: KdfCost) -> KeystoreBody:
-    """Return a body with its secret under a new passphrase.
+def seal(
+    entropy: Entropy, body: KeystoreBody, secret: Secret, passphrase: str, cost: KdfCost
+) -> tuple[KeystoreBody, bytes]:
+    """Return a body with its secret under a new passphrase, and the key that seals it.
 
     Raises:
         WalletError: the passphrase is empty.
@@ -159,7 +161,8 @@ def seal(entropy: Entropy, body: KeystoreBody, secret: Secret, passphrase: str, 
         raise WalletError("the passphrase is empty")
     _check_cost(cost)
     protection = Sealed(cost.log_n, _SCRYPT_R, cost.p, entropy.randbytes(16), bytes(12), b"")
-    return sealed_with(entropy, body, protection, secret, _derive(passphrase, protection.salt, cost))
+    key = _derive(passphrase, protection.salt, cost)
+    return sealed_with(entropy, body, protection, secret, key), key
 
 
 def sealed_with(entropy: Entropy, body: KeystoreBody, protection: Sealed, secret: Secret, key: bytes) -> KeystoreBody:

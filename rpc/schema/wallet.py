@@ -54,6 +54,8 @@ class WalletInfo(Result, frozen=True, kw_only=True):
     encrypted: bool
     locked: bool
     """Whether it needs its passphrase before it can pay."""
+    unlocked_until: int | UnsetType = UNSET
+    """UNIX seconds at which it locks itself, 0 if it is locked; absent if it has no passphrase."""
     scanning: RescanProgress | Literal[False]
     lastprocessedblock: LastProcessedBlock
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn
 
 from msgspec import UNSET
@@ -29,6 +30,9 @@ from wallet.errors import (
 )
 from wallet.results import Category, HistoryEntry, State
 from wallet.wallet import Wallet
+
+FOR_EVER = 2**32 - 1
+"""UNIX seconds: of a wallet that nothing will lock."""
 
 
 def service_of(services: Services) -> WalletService:
@@ -113,9 +117,16 @@ async def getwalletinfo(services: Services) -> schema.WalletInfo:
         private_keys_enabled=True,
         encrypted=info.encrypted,
         locked=info.locked,
+        unlocked_until=_unlocked_until(services) if info.encrypted else UNSET,
         scanning=scanning if isinstance(scanning, schema.RescanProgress) else False,
         lastprocessedblock=_last_block(wallet),
     )
+
+
+def _unlocked_until(services: Services) -> int:
+    left = service_of(services).keys.seconds_left
+    # A wallet that was unlocked by its passphrase file stays so.
+    return FOR_EVER if left is None else services.clock.time() + math.ceil(left) if left else 0
 
 
 @method(Area.WALLET, needs_wallet=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from msgspec import Meta
@@ -17,6 +16,7 @@ from node.storage.errors import StorageError
 from rpc import schema
 from rpc.errors import ErrorCode, RpcError
 from wallet.errors import WalletError
+from wallet.keystore import BACKUP_FILE
 
 MAX_UNLOCK_SECONDS = 100_000_000
 """As in Bitcoin Core."""
@@ -35,20 +35,18 @@ async def walletpassphrase(services: Services, passphrase: Passphrase, timeout: 
         passphrase: the wallet's.
         timeout: seconds, after which it is locked again.
     """
-    service = service_of(services)
     _require_encrypted(services)
     try:
-        await asyncio.to_thread(service.wallet.unlock, passphrase)
+        await service_of(services).keys.unlock(passphrase, min(timeout, MAX_UNLOCK_SECONDS))
     except WalletError as error:
         refuse_wallet(error)
-    service.lock_after(min(timeout, MAX_UNLOCK_SECONDS))
 
 
 @method(Area.WALLET, needs_wallet=True)
 async def walletlock(services: Services) -> None:
     """Lock the wallet now."""
     _require_encrypted(services)
-    service_of(services).lock()
+    service_of(services).keys.lock()
 
 
 @method(Area.WALLET, needs_wallet=True)
@@ -61,28 +59,31 @@ async def walletpassphrasechange(services: Services, oldpassphrase: Passphrase, 
     """
     _require_encrypted(services)
     try:
-        await asyncio.to_thread(service_of(services).wallet.change_passphrase, oldpassphrase, newpassphrase)
+        await service_of(services).keys.change_passphrase(oldpassphrase, newpassphrase)
     except WalletError as error:
         refuse_wallet(error)
 
 
 @method(Area.WALLET, needs_wallet=True)
 async def encryptwallet(services: Services, passphrase: Passphrase) -> str:
-    """Put an unencrypted wallet under a passphrase, and lock it.
+    """Put an unencrypted wallet under a passphrase, and lock it. The keystore on disk is the old one or the new.
 
     Args:
         passphrase: without it the coins are lost for good.
     """
-    wallet = service_of(services).wallet
-    if wallet.encrypted:
+    service = service_of(services)
+    if service.wallet.encrypted:
         raise RpcError(
             ErrorCode.WRONG_ENC_STATE, "Error: running with an encrypted wallet, but encryptwallet was called."
         )
     try:
-        await asyncio.to_thread(wallet.encrypt, passphrase)
+        await service.keys.encrypt(passphrase)
     except WalletError as error:
         refuse_wallet(error)
-    return "wallet encrypted, and locked; older backups are not encrypted: make a new one and destroy those"
+    return (
+        f"wallet encrypted, and locked; so is its copy, {BACKUP_FILE}. Backups made before are not encrypted: "
+        "make a new one and destroy those"
+    )
 
 
 def _require_encrypted(services: Services) -> None:
@@ -145,9 +146,9 @@ async def importkey(
         label: shown with what the address is paid.
         rescan: whether to look for what it was paid before.
     """
-    wallet = await current_wallet(services)
+    await current_wallet(services)
     try:
-        address = wallet.import_key(pem, label)
+        address = await service_of(services).keys.import_key(pem, label)
     except WalletError as error:
         refuse_wallet(error)
     if rescan:
