@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -30,6 +31,7 @@ REBROADCAST_SECONDS = 15 * 60
 MAX_FOREIGN = 1_000
 """Payments of others to us whose leaving the mempool is watched for; their confirmation is seen in any case."""
 
+_T = TypeVar("_T")
 _ALREADY_HERE = frozenset({Refusal.ALREADY_KNOWN, Refusal.ALREADY_CONFIRMED, Refusal.SAME_TXID})
 
 
@@ -101,6 +103,12 @@ class WalletService:
         if self.wallet.add_pending(tx) and len(self._foreign) < MAX_FOREIGN:
             self._foreign[tx.txid] = None
 
+    # Asking
+
+    async def ask(self, work: Callable[[Wallet], _T]) -> _T:
+        """Return `work(wallet)` once whatever it changed is durable: the way in for all that changes the wallet."""
+        return work(self.wallet)
+
     # Following
 
     async def current(self) -> Wallet:
@@ -159,7 +167,7 @@ class WalletService:
         except (ConsensusError, NotYet, PolicyError) as error:
             if isinstance(error, PolicyError) and error.reason in _ALREADY_HERE:
                 return
-            self.wallet.abandon(txid)
+            await self.ask(lambda wallet: wallet.abandon(txid))
             raise
 
     async def _offer_own(self) -> None:

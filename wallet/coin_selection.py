@@ -122,6 +122,16 @@ def fee_of(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms, *, cha
     return tally.fee(change=change)
 
 
+def fits_relay(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms) -> bool:
+    """Tell whether the node would pass on a transaction that spends these coins, with change."""
+    tally = _Tally(need, terms)
+    for coin in coins:
+        if not tally.fits(coin):
+            return False
+        tally.add(coin)
+    return True
+
+
 def waste(selection: Selection, need: Need, terms: RelayTerms) -> int:
     """Return what a selection costs beyond the payment itself, in grain; less is better, and it may be negative.
 

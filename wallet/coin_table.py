@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from consensus.params import Params
-from consensus.types import Amount, LockId, OutPoint, TxId
+from consensus.types import Amount, LockId, OutPoint, Transaction, TxId
 from wallet.pending import PendingSet, PendingTx
 from wallet.results import Balances, ListedCoin
 from wallet.store import CoinRecord, WalletStore
@@ -157,6 +157,21 @@ class CoinTable:
         """Yield the coins that are there at the locks apart, in the order in which the wallet met them."""
         return (entry for entry in self._there() if entry[1].lock in self._apart)
 
+    def behind(self, tx: Transaction) -> list[SpendableCoin] | None:
+        """Return the coins that a transaction of the wallet spends, in its order; None unless all are ours."""
+        found = [(outpoint, self.find_own(outpoint)) for outpoint in tx.core.inputs]
+        return (
+            [
+                SpendableCoin(
+                    outpoint, coin.value, coin.lock, coin.height, coin.coinbase, self._chain(outpoint, coin) or 0
+                )
+                for outpoint, coin in found
+                if coin is not None
+            ]
+            if all(coin is not None for _, coin in found)
+            else None
+        )
+
     def _counting(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
         return (entry for entry in self._there() if entry[1].lock not in self._apart)
 
@@ -176,9 +191,15 @@ class CoinTable:
                 yield outpoint, coin, 0
                 continue
             if outpoint.txid not in chains:
-                ancestors = self._pending.ancestors(outpoint.txid)
-                chains[outpoint.txid] = len(ancestors) if all(map(self._ours_alone, ancestors)) else None
+                chains[outpoint.txid] = self._chain(outpoint, coin)
             yield outpoint, coin, chains[outpoint.txid]
+
+    def _chain(self, outpoint: OutPoint, coin: CoinRecord) -> int | None:
+        """Return the unconfirmed transactions that a coin ends; None unless all of them are ours."""
+        if coin.height is not None:
+            return 0
+        ancestors = self._pending.ancestors(outpoint.txid)
+        return len(ancestors) if all(map(self._ours_alone, ancestors)) else None
 
     def _ours_alone(self, pending: PendingTx) -> bool:
         """Tell whether nobody else can sign for a coin that a transaction spends, and so replace it."""

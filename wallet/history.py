@@ -69,6 +69,8 @@ class History:
             block_time=record.block_time,
             time=standing.time,
             conflicts=self._conflicts(txid, tx),
+            replaced_by=self._ledger.replacement_of(txid),
+            replaces=self._ledger.store.replaced_by(txid),
         )
 
     def _all(self) -> Iterator[HistoryEntry]:

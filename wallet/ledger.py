@@ -290,6 +290,17 @@ class Ledger:
             sorter.add(txid, *(outpoint.txid for outpoint in tx.core.inputs if outpoint.txid in wanted))
         return [wanted[txid] for txid in sorter.static_order()]
 
+    def replacement_of(self, txid: TxId) -> TxId | None:
+        """Return the payment that was made in place of another: one that is in a block, or may still get into one."""
+        newer = standing = self.store.replacement_of(txid)
+        # One that was replaced in turn counts no more, and leads to what does.
+        while standing is not None:
+            record = self.store.transaction(standing)
+            if record is not None and (record.height is not None or self.pending.counts(standing)):
+                return newer
+            standing = self.store.replacement_of(standing)
+        return None
+
     def own_transactions(self) -> Iterator[TxRecord]:
         """Yield our own payments that are in no block: what a backup must hold of them."""
         return (pending.record for pending in self.pending if pending.record.ours)

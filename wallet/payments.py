@@ -11,11 +11,12 @@ from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.signatures import verify_all
 from consensus.state import SpendContext
-from consensus.types import MAX_MEMO, MAX_OUTPUTS, Amount, Coin, LockId, Output, Transaction
+from consensus.types import MAX_MEMO, MAX_OUTPUTS, Amount, Coin, LockId, Output, Transaction, TxId
 from consensus.validation import check_spends, check_transaction, transaction_fee
 from wallet.addresses import AddressBook, Branch
 from wallet.coin_selection import Selection, fee_of, select_all, select_coins
-from wallet.errors import FeeError, PaymentError
+from wallet.errors import FeeError, PaymentError, UnknownTransactionError
+from wallet.fee_bump import Original, bumped_rate, select_bumped
 from wallet.ledger import Ledger
 from wallet.ports import Outside
 from wallet.results import Payment, RelayTerms, Sent
@@ -98,6 +99,58 @@ class Payments:
         payments = share_fee([Payment(lock, Amount(paid_in))], [0], selection.fee, terms)
         return self._finish(payments, selection, memo, left=left, force=force, request=(request_id, wish))
 
+    def bump(
+        self, txid: TxId, terms: RelayTerms, *, fee_rate: int | None, change_index: int | None, force: bool
+    ) -> Sent:
+        """See `Wallet.bump`."""
+        original = self._original(txid, change_index)
+        memo = original.transaction.core.memo
+        rate = bumped_rate(original, terms, fee_rate)
+        terms = terms._replace(fee_rate=rate)
+        self._check_ready(terms, memo, force=force)
+        spendable = self._ledger.coins.spendable(self._next_height)
+        selection = select_bumped(
+            original,
+            [coin for coin in spendable if coin.chain == 0] if change_index is None else [],
+            memo,
+            terms,
+            keep_change=change_index is not None or not original.payments,
+        )
+        return self._finish(
+            original.payments, selection, memo, left=0, force=force, request=(None, b""), replaces=original
+        )
+
+    def _original(self, txid: TxId, change_index: int | None) -> Original:
+        """Return a payment that can be replaced."""
+        pending = self._ledger.pending.get(txid)
+        if pending is None or not pending.record.ours:
+            raise UnknownTransactionError("there is no such payment of this wallet that is in no block")
+        newer = self._ledger.replacement_of(txid)
+        if newer is not None:
+            raise PaymentError(f"the payment was replaced already, by {display_hash(newer)}")
+        counts = self._ledger.pending.counts
+        if not counts(txid):
+            raise PaymentError("the payment waits for no block: it was given up, or lost a coin")
+        if any(each.txid != txid and counts(each.txid) for each in self._ledger.pending.descendants(txid)):
+            raise PaymentError("another payment of this wallet spends its change: it cannot be replaced any more")
+        tx = pending.transaction
+        coins = self._ledger.coins.behind(tx)
+        if coins is None:
+            raise PaymentError("a coin that it spends is not this wallet's")
+        outputs = tx.core.outputs
+        if change_index is None:
+            change_index = next((n for n, output in enumerate(outputs) if self._is_change(output.lock)), len(outputs))
+        elif change_index >= len(outputs):
+            raise PaymentError(f"the payment has outputs 0 to {len(outputs) - 1}")
+        payments = tuple(Payment(output.lock, output.value) for n, output in enumerate(outputs) if n != change_index)
+        return Original(
+            tx,
+            tuple(coins),
+            Amount(sum(coin.value for coin in coins) - sum(output.value for output in outputs)),
+            payments,
+            outputs[change_index].lock if change_index < len(outputs) else None,
+        )
+
     # Before
 
     @property
@@ -140,7 +193,10 @@ class Payments:
             return None
         if request.fingerprint != sha256(wish).digest():
             raise PaymentError("this request name was used for another payment")
-        record = self._ledger.store.transaction(request.txid)
+        txid = request.txid
+        while (newer := self._ledger.replacement_of(txid)) is not None:
+            txid = newer
+        record = self._ledger.store.transaction(txid)
         if record is None:
             # Restored from a backup, of which a payment is part only while it waits for its block.
             raise PaymentError("this request was paid; the wallet has yet to find the payment in the chain")
@@ -176,17 +232,21 @@ class Payments:
         left: int,
         force: bool,
         request: tuple[str | None, bytes],
+        replaces: Original | None = None,
     ) -> Sent:
         """Build, sign, judge and record; nothing has changed if this raises."""
         if not force:
-            check_fee(selection.fee, sum(payment.amount for payment in payments))
-        change = self._addresses.peek(Branch.CHANGE) if selection.change else None
-        built = build(payments, selection, None if change is None else change.lock, memo, self._entropy)
+            check_fee(selection.fee, sum(payment.amount for payment in payments) or selection.change)
+        change_lock = replaces.change if replaces is not None else None
+        change = self._addresses.peek(Branch.CHANGE) if selection.change and change_lock is None else None
+        built = build(payments, selection, change_lock if change is None else change.lock, memo, self._entropy)
         spent = [Output(coin.value, coin.lock, None) for coin in built.coins]
         tx = self._signer.sign(built.core, spent)
         self._judge(tx, built, spent)
         if change is not None:
             self._addresses.take(change)
+        if replaces is not None:
+            self._ledger.store.put_replacement(replaces.transaction.txid, tx.txid)
         self._ledger.add_own(tx)
         request_id, wish = request
         if request_id is not None:

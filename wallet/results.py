@@ -182,6 +182,9 @@ class TransactionDetail(msgspec.Struct, frozen=True):
     time: int
     conflicts: tuple[TxId, ...]
     """Other transactions that spend one of its coins."""
+    replaced_by: TxId | None
+    """Our own payment that was made in its place, with a higher fee."""
+    replaces: TxId | None
 
 
 class Sent(msgspec.Struct, frozen=True):

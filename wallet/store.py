@@ -10,6 +10,8 @@
     journal       height 8                     JournalRecord: what a block of the chain had for us
     conflicts     txid | index 4               ConflictRecord: coins that a pending transaction lost
     requests      SHA-256 of a request's name  RequestRecord
+    replaced      txid                         txid: of the payment that was made in its place, with a higher fee
+    replacing     txid                         txid: the other way round
     aside         txid | index 4               empty: coins that their owner set aside for good
     contacts      lock                         the label of somebody else's address, UTF-8
     policies      lock                         PolicyRecord
@@ -41,6 +43,8 @@ TABLES = (
     "journal",
     "conflicts",
     "requests",
+    "replaced",
+    "replacing",
     "aside",
     "contacts",
     "policies",
@@ -431,6 +435,23 @@ class WalletStore:
     def put_request(self, name_hash: bytes, record: RequestRecord) -> None:
         """Remember a payment under its name."""
         self._put("requests", name_hash, _encode(record))
+
+    # Replacements
+
+    def replacement_of(self, txid: TxId) -> TxId | None:
+        """Return what was made last in place of a payment."""
+        raw = self._get("replaced", txid)
+        return None if raw is None else TxId(raw)
+
+    def replaced_by(self, txid: TxId) -> TxId | None:
+        """Return the payment in whose place one was made."""
+        raw = self._get("replacing", txid)
+        return None if raw is None else TxId(raw)
+
+    def put_replacement(self, old: TxId, new: TxId) -> None:
+        """Remember that a payment was made in place of another."""
+        self._put("replaced", old, new)
+        self._put("replacing", new, old)
 
 
 def _place(item: tuple[tuple[str, bytes], bytes | None]) -> tuple[str, bytes]:

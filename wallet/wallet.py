@@ -367,6 +367,34 @@ class Wallet:
         """
         return self._payments.send_all(lock, terms, memo=memo, force=force, request_id=request_id)
 
+    def bump(
+        self,
+        txid: TxId,
+        terms: RelayTerms,
+        *,
+        fee_rate: int | None = None,
+        change_index: int | None = None,
+        force: bool = False,
+    ) -> Sent:
+        """Make a payment anew that waits for too long, with a higher fee; the caller hands it over in its place.
+
+        It pays the same receivers and spends the same coins, so only one of the two can ever be in a block. More coins
+        are added if the change does not bear the fee. If nobody takes it, `abandon` makes the first count again.
+
+        Args:
+            fee_rate: grain per 1,000 virtual bytes; by default what is usual now, and more than the first paid.
+            change_index: the output that bears the fee, in place of change and further coins.
+            force: as in `send`.
+
+        Raises:
+            UnknownTransactionError: there is no such payment of ours in no block.
+            PaymentError: it was replaced, given up, lost a coin, or another payment of ours spends its change.
+            FeeError: the fee rate is too low to replace it, or absurd.
+            InsufficientFundsError: the change and what else is there do not bear the fee.
+            WalletLockedError: unlock it first.
+        """
+        return self._payments.bump(txid, terms, fee_rate=fee_rate, change_index=change_index, force=force)
+
     def abandon(self, txid: TxId) -> None:
         """Give up a payment that is in no block, and those that descend from it; its coins are free again.
 

@@ -143,7 +143,9 @@ async def _pay(
     try:
         parsed = [_payment(services, wallet, address, amount) for address, amount in payments]
         terms = _terms(service, fee_rate)
-        sent = wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force)
+        sent = await service.ask(
+            lambda wallet: wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force)
+        )
     except WalletError as error:
         refuse_wallet(error)
     await _hand_over(service, sent)
@@ -187,10 +189,11 @@ async def sendall(
         force: as in sendtoaddress.
     """
     service = service_of(services)
-    wallet = await service.current()
+    await service.current()
     lock = read_address(services.params, recipients[0])
+    terms = _terms(service, fee_rate)
     try:
-        sent = wallet.send_all(lock, _terms(service, fee_rate), request_id=request_id, force=force)
+        sent = await service.ask(lambda wallet: wallet.send_all(lock, terms, request_id=request_id, force=force))
     except WalletError as error:
         refuse_wallet(error)
     await _hand_over(service, sent)
@@ -204,11 +207,11 @@ async def abandontransaction(services: Services, txid: HashHex) -> None:
     Args:
         txid: its id.
     """
-    wallet = await current_wallet(services)
+    await current_wallet(services)
     try:
         if TxId(txid) in services.mempool:
             raise UnknownTransactionError("Transaction not eligible for abandonment")
-        wallet.abandon(TxId(txid))
+        await service_of(services).ask(lambda wallet: wallet.abandon(TxId(txid)))
     except WalletError as error:
         refuse_wallet(error)
 

@@ -33,7 +33,7 @@ async def getnewaddress(services: Services, label: Label = "", address_type: str
         address_type: not used: there is one type.
     """
     try:
-        return service_of(services).wallet.new_address(label)
+        return await service_of(services).ask(lambda wallet: wallet.new_address(label))
     except WalletError as error:
         refuse_wallet(error)
 
@@ -71,7 +71,7 @@ async def setlabel(services: Services, address: AddressText, label: Label) -> No
     """
     lock = read_address(services.params, address)
     try:
-        service_of(services).wallet.addresses.set_label(lock, label)
+        await service_of(services).ask(lambda wallet: wallet.addresses.set_label(lock, label))
     except WalletError as error:
         raise RpcError(ErrorCode.INVALID_LABEL_NAME, str(error)) from None
 

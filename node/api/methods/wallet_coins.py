@@ -12,7 +12,7 @@ from consensus.codec import display_hash
 from consensus.types import OutPoint, TxId
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address
-from node.api.methods.wallet import current_wallet
+from node.api.methods.wallet import current_wallet, service_of
 from node.api.parameters import AddressText, HashHex
 from node.api.services import Services
 from rpc import schema
@@ -129,13 +129,14 @@ async def lockunspent(
         transactions: an array of objects with txid and vout; to take back, null for all that are set aside.
         persistent: whether to set aside for good, not only until the node stops.
     """
-    wallet = await current_wallet(services)
+    await current_wallet(services)
+    ask = service_of(services).ask
     outpoints = None if transactions is None else [name.outpoint for name in transactions]
     try:
         if unlock:
-            wallet.coins.take_back(outpoints)
+            await ask(lambda wallet: wallet.coins.take_back(outpoints))
         elif outpoints is not None:
-            wallet.coins.set_aside(outpoints, for_good=persistent)
+            await ask(lambda wallet: wallet.coins.set_aside(outpoints, for_good=persistent))
     except WalletError as error:
         raise RpcError(ErrorCode.INVALID_PARAMETER, f"Invalid parameter, {error}") from None
     return True

@@ -185,7 +185,7 @@ async def _rescan(services: Services, start: int, gap: int | None) -> None:
         return
     more = {} if gap is None else {"gap": gap}
     try:
-        service.wallet.rescan(start, previous.hash, target=index.tip.height, **more)
+        await service.ask(lambda wallet: wallet.rescan(start, previous.hash, target=index.tip.height, **more))
     except WalletError as error:
         refuse_wallet(error)
     await service.current()
