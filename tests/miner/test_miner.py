@@ -18,9 +18,9 @@ from node.block_template import make_coinbase
 from rpc.client import Unreachable
 from rpc.errors import ErrorCode, RpcError
 from rpc.schema import CoinbaseTransaction
+from simnet.loop import LoopClock, run_virtual
 from tests.support.pool import NodeInMemory, Pool, forward, template_answer
 from tests.support.rules import build, lock
-from tests.support.virtual_loop import LoopClock, simulate
 
 RATE = 200
 """Hashes per second: slices of ten, 50 ms apart, so that virtual time moves on."""
@@ -70,7 +70,7 @@ def tell(story: Callable[[World], Coroutine[Any, Any, None]]) -> World:
             await story(world)
             world.going = False
 
-    simulate(whole)
+    run_virtual(whole)
     return worlds[0]
 
 

@@ -26,9 +26,9 @@ from node.block_template import (
     make_coinbase,
     refresh_seconds,
 )
+from simnet.loop import run_virtual
 from tests.support.pool import FEE, PARAMS, Ledger, ManualClock, Pool, forward, outputs_of
 from tests.support.rules import find_nonce, key, lock, outpoint, pay, spend
-from tests.support.virtual_loop import simulate
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_a_new_tip_ends_a_long_poll_at_once() -> None:
         await templates.wait_for_news("", 60.0)
         assert loop.time() - started == 0.25
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_new_transactions_end_a_long_poll_only_after_a_while() -> None:
@@ -309,7 +309,7 @@ def test_new_transactions_end_a_long_poll_only_after_a_while() -> None:
         await poll
         assert loop.time() - started == pytest.approx(refresh_seconds(PARAMS))
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_long_poll_without_news_ends_when_its_time_is_up() -> None:
@@ -320,7 +320,7 @@ def test_a_long_poll_without_news_ends_when_its_time_is_up() -> None:
         await templates.wait_for_news(templates.longpoll_id, 33.0)
         assert loop.time() - started == pytest.approx(33.0)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_headers_of_templates_lack_only_their_nonce(pool: Pool) -> None:

@@ -11,8 +11,8 @@ from node.storage.errors import DamagedError
 from node.storage.files import MemoryFiles
 from p2p.link_conditions import LinkConditions
 from p2p.transport import Address
+from simnet.loop import run_virtual
 from tests.support.nodes import World, converged, new_chain, until
-from tests.support.virtual_loop import simulate
 
 
 def test_a_block_takes_as_long_as_the_line_makes_it() -> None:
@@ -32,7 +32,7 @@ def test_a_block_takes_as_long_as_the_line_makes_it() -> None:
             await a.feed(blocks[2:])
             assert await until(lambda: b.height == 3) < 0.5
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_nodes_behind_lossy_lines_agree_in_the_end() -> None:
@@ -54,7 +54,7 @@ def test_nodes_behind_lossy_lines_agree_in_the_end() -> None:
             assert {node.height for node in nodes} == {60}
             assert {node.peers for node in nodes} == {2}
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_bad_lines_outlive_a_restart() -> None:
@@ -67,7 +67,7 @@ def test_bad_lines_outlive_a_restart() -> None:
         async with world.node(files=files, address=address) as node:
             assert node.node.link_faults.conditions == conditions
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_too_many_lines_are_refused_and_nothing_changes() -> None:
@@ -81,7 +81,7 @@ def test_too_many_lines_are_refused_and_nothing_changes() -> None:
             assert {each.delay_ms for each in faults.conditions.values()} == {1}
             await asyncio.sleep(0)
 
-    simulate(story)
+    run_virtual(story)
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'{"nowhere": {}}', b'{"10.0.0.1:5": {"delay_ms": 99999999}}'])
@@ -93,4 +93,4 @@ def test_a_damaged_file_is_an_error_and_not_a_mended_line(raw: bytes) -> None:
             async with World().node(files=files):
                 pass
 
-    simulate(story)
+    run_virtual(story)

@@ -31,9 +31,9 @@ from node.mining import (
     miner_command,
     spawn_process,
 )
+from simnet.loop import run_virtual
 from tests.support.pool import PARAMS, Ledger, Pool, forward
 from tests.support.rules import lock
-from tests.support.virtual_loop import simulate
 
 # On demand
 
@@ -251,7 +251,7 @@ def simulate_miner(spawn: Any, story: Callable[[MinerProcess], Coroutine[Any, An
             await miner.stop()
             assert miner.pid is None
 
-    simulate(whole)
+    run_virtual(whole)
     return entries
 
 

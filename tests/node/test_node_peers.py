@@ -16,9 +16,9 @@ from node.storage.files import MemoryFiles
 from p2p.address_manager import KnownAddress
 from p2p.messages import Addr, GetAddr, Inv, Item, ItemKind, Message, PeerAddress, TxMessage
 from p2p.transport import Address, Link, LinkHandler
-from tests.support.memory_network import MemoryNetwork
-from tests.support.nodes import FakePeer, HostNetwork, RunningNode, World, dial, new_chain, until
-from tests.support.virtual_loop import simulate
+from simnet.loop import run_virtual
+from simnet.network import HostNetwork, SimNetwork
+from tests.support.nodes import FakePeer, RunningNode, World, dial, new_chain, until
 
 DISCOVERING: dict[str, Any] = {"discovery": True, "max_outbound": 8, "connect": ()}
 
@@ -26,7 +26,7 @@ DISCOVERING: dict[str, Any] = {"discovery": True, "max_outbound": 8, "connect": 
 class CountingNetwork(HostNetwork):
     """Counts dials, and when they were."""
 
-    def __init__(self, network: MemoryNetwork, host: str) -> None:
+    def __init__(self, network: SimNetwork, host: str) -> None:
         super().__init__(network, host)
         self.dials: list[tuple[float, Address]] = []
 
@@ -67,7 +67,7 @@ def test_from_one_known_node_ten_nodes_find_each_other() -> None:
                 assert len(hosts) == len(set(hosts))
             done.set()
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_without_discovery_addresses_come_from_peers() -> None:
@@ -82,7 +82,7 @@ def test_without_discovery_addresses_come_from_peers() -> None:
             async with world.node(seeds=(a.address,), **choosing) as c:
                 await until(lambda: c.peers == 2, within=20)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_connect_only_means_only() -> None:
@@ -99,7 +99,7 @@ def test_connect_only_means_only() -> None:
             assert fake.got(GetAddr) == []
             assert fake.got(Addr) == []
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_two_that_dial_each_other_keep_one_link() -> None:
@@ -113,7 +113,7 @@ def test_two_that_dial_each_other_keep_one_link() -> None:
                 assert a.peers == b.peers == 1
                 assert len(a.logged("peer_connected")) <= 2
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_node_that_dials_itself_forgets_the_address() -> None:
@@ -129,7 +129,7 @@ def test_a_node_that_dials_itself_forgets_the_address() -> None:
             assert node.logged("peer_connected") == []
             assert world.host(1) not in node.node.addresses.table
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_dead_address_is_dialled_ever_more_rarely_and_with_jitter() -> None:
@@ -147,7 +147,7 @@ def test_a_dead_address_is_dialled_ever_more_rarely_and_with_jitter() -> None:
             assert len(times) < 50
             assert len({round(gap, 3) for gap in gaps[-10:]}) > 5
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_peer_that_shuts_the_door_again_and_again_is_not_stormed() -> None:
@@ -171,7 +171,7 @@ def test_a_peer_that_shuts_the_door_again_and_again_is_not_stormed() -> None:
             assert not node.node._tasks
             assert not node.node.peer_manager._dialer._dials
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_lost_peer_is_dialled_again() -> None:
@@ -184,7 +184,7 @@ def test_a_lost_peer_is_dialled_again() -> None:
             await until(lambda: a.peers == 0)
             assert await until(lambda: a.peers == b.peers == 1) < 1.0
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_known_addresses_outlive_a_restart() -> None:
@@ -199,7 +199,7 @@ def test_known_addresses_outlive_a_restart() -> None:
             async with world.node(files=files, address=address, **choosing) as b:
                 await until(lambda: b.peers == 1)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_damaged_address_file_costs_a_warning_and_no_more() -> None:
@@ -213,7 +213,7 @@ def test_a_damaged_address_file_costs_a_warning_and_no_more() -> None:
             assert len(node.node.addresses.table) == 0
             assert node.logged("addresses_unreadable")
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_getaddr_is_answered_once_and_only_to_who_dialled_us() -> None:
@@ -228,7 +228,7 @@ def test_getaddr_is_answered_once_and_only_to_who_dialled_us() -> None:
             await asyncio.sleep(1)
             assert len(peer.got(Addr)) == 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_if_all_outbound_peers_are_stuck_on_an_old_tip_another_is_tried() -> None:
@@ -253,7 +253,7 @@ def test_if_all_outbound_peers_are_stuck_on_an_old_tip_another_is_tried() -> Non
                 # The one that was of use stays; of the others one has gone.
                 assert honest.peers == 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- slots --------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_when_inbound_slots_are_full_a_newcomer_evicts_one_and_outbound_goes_on(
             await until(lambda: friend.peers == 1 and node.peers == 41)
             assert {peer.role for peer in node.node.peers} == {Role.INBOUND, Role.ADDED}
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_one_public_host_gets_few_slots() -> None:
@@ -291,7 +291,7 @@ def test_one_public_host_gets_few_slots() -> None:
             await dial(world, node, FakePeer(world, nonce=500), host="9.9.9.9")
             assert node.peers == MAX_INBOUND_PER_HOST + 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- misbehaviour -------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_a_host_that_misbehaved_may_come_again_only_while_slots_are_free() -> No
             assert not refused.ready
             assert node.node.peer_manager.is_suspect(Address("10.6.6.6", 1234))
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_on_loopback_nobody_pays_for_his_neighbour() -> None:
@@ -336,7 +336,7 @@ def test_on_loopback_nobody_pays_for_his_neighbour() -> None:
                 assert good.ready
             assert node.peers == 6
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_mistake_of_ours_costs_one_connection_and_is_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +354,7 @@ def test_a_mistake_of_ours_costs_one_connection_and_is_in_the_log(monkeypatch: p
             assert node.logged("event_not_handled")
             node.entries.clear()
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_messages_of_a_later_version_are_skipped() -> None:
@@ -372,7 +372,7 @@ def test_messages_of_a_later_version_are_skipped() -> None:
             await asyncio.sleep(1)
             assert peer.closed is None
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- partition ----------------------------------------------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_a_partition_outlives_a_restart_and_refuses_both_ways() -> None:
                 b.node.set_partition([])
                 await until(lambda: b.peers == 1)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_damaged_partition_file_is_an_error_and_not_a_healing() -> None:
@@ -412,7 +412,7 @@ def test_a_damaged_partition_file_is_an_error_and_not_a_healing() -> None:
         except DamagedError as error:
             assert "damaged" in str(error)
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- the end ------------------------------------------------------------------------------------------------------
@@ -427,8 +427,7 @@ def test_a_stopped_node_leaves_no_task_and_no_link() -> None:
         async with world.node(**DISCOVERING) as a, world.node(seeds=(a.address,), **DISCOVERING) as b:
             await until(lambda: a.peers == b.peers == 1)
         assert asyncio.all_tasks() == before
-        assert not world.network.listeners
-        assert not world.network.endpoints
+        assert not world.network.bound
         assert not a.logged("links_left_open")
 
-    simulate(story)
+    run_virtual(story)

@@ -13,10 +13,10 @@ from consensus.types import Block, Coin, OutPoint, Transaction, Witness
 from node.gossip_limits import MAX_TX_ANNOUNCED_PER_PEER, TX_REQUEST_SECONDS
 from node.orphans import MAX_ORPHANS, MAX_ORPHANS_PER_PEER
 from p2p.messages import GetData, Inv, Item, ItemKind, NotFound, TxMessage
+from simnet.loop import run_virtual
 from tests.support.chain import ChainBuilder
 from tests.support.nodes import FakePeer, World, dial, until
 from tests.support.rules import pay, spend
-from tests.support.virtual_loop import simulate
 
 PARAMS = replace(REGTEST, coinbase_maturity=5)
 FEE = 10_000
@@ -96,7 +96,7 @@ def test_a_payment_reaches_five_nodes_in_a_line_within_half_a_second() -> None:
             assert sorted(took)[len(took) // 2] < 0.5
             assert max(took) < 12 * 0.01 + 4 * 0.2 + 0.05
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_many_payments_travel_in_few_announcements() -> None:
@@ -113,7 +113,7 @@ def test_many_payments_travel_in_few_announcements() -> None:
             await until(lambda: sum(len(message.items) for message in peer.got(Inv)) == 50)
             assert len(peer.got(Inv)) <= 2
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_new_peer_is_told_of_what_waits_already_and_a_parent_before_its_child() -> None:
@@ -131,7 +131,7 @@ def test_a_new_peer_is_told_of_what_waits_already_and_a_parent_before_its_child(
                 await until(lambda: child.txid in b.mempool)
                 assert not b.logged("transaction_early")
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_whoever_waits_for_transactions_is_told_of_each_once() -> None:
@@ -149,7 +149,7 @@ def test_whoever_waits_for_transactions_is_told_of_each_once() -> None:
             await a.node.submit_transaction(tx)
             await until(lambda: heard == [tx.txid, tx.txid])
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_what_a_reorg_gives_back_is_announced_again() -> None:
@@ -166,7 +166,7 @@ def test_what_a_reorg_gives_back_is_announced_again() -> None:
             await node.feed(branch)
             await until(lambda: any(item.hash == tx.wtxid for message in peer.got(Inv) for item in message.items))
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- who does not deliver -----------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_a_first_announcer_that_never_delivers_delays_a_payment_once() -> None:
             took = await until(lambda: tx.txid in node.mempool)
             assert TX_REQUEST_SECONDS - 1 < took < TX_REQUEST_SECONDS + 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_an_announcer_that_says_not_found_or_leaves_delays_nothing() -> None:
@@ -214,7 +214,7 @@ def test_an_announcer_that_says_not_found_or_leaves_delays_nothing() -> None:
             assert await until(lambda: tx.txid in node.mempool) < 1
             assert asked_for(poor) == asked_for(leaver) == [tx.wtxid]
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_flood_of_announcements_is_bounded_and_few_are_asked_for() -> None:
@@ -234,7 +234,7 @@ def test_a_flood_of_announcements_is_bounded_and_few_are_asked_for() -> None:
             await until(lambda: node.peers == 0)
             assert node.node.relay.requested == 0
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- who delivers what is bad -------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_an_invalid_transaction_is_charged_to_its_sender_and_never_verified_agai
             await asyncio.sleep(1)
             assert asked_for(other) == []
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_damaged_twin_that_comes_first_does_not_keep_the_honest_one_out() -> None:
@@ -277,7 +277,7 @@ def test_a_damaged_twin_that_comes_first_does_not_keep_the_honest_one_out() -> N
             announce(good, tx)
             await until(lambda: tx.txid in node.mempool)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_one_peers_flood_does_not_hold_up_another_peers_payment() -> None:
@@ -297,7 +297,7 @@ def test_one_peers_flood_does_not_hold_up_another_peers_payment() -> None:
             quiet.send(TxMessage(tx.encoded))
             assert await until(lambda: tx.txid in node.mempool) < 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- orphans ------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_a_child_that_comes_first_has_its_parents_asked_for_by_txid() -> None:
             await until(lambda: child.txid in node.mempool)
             assert asked_for(peer, ItemKind.TX_BY_TXID) == [parent.txid]
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_chain_that_arrives_in_reverse_is_taken_in_as_many_steps_as_it_is_long() -> None:
@@ -337,7 +337,7 @@ def test_a_chain_that_arrives_in_reverse_is_taken_in_as_many_steps_as_it_is_long
             assert node.node.relay.orphans == 0
             assert all(child.core.inputs[0].txid == parent.txid for parent, child in pairwise(line))
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_orphans_of_one_peer_and_of_all_are_bounded() -> None:
@@ -359,7 +359,7 @@ def test_orphans_of_one_peer_and_of_all_are_bounded() -> None:
             await until(lambda: node.peers == 0)
             assert node.node.relay.orphans == 0
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- privacy ------------------------------------------------------------------------------------------------------
@@ -383,4 +383,4 @@ def test_a_transaction_is_given_to_nobody_before_he_was_told_of_it() -> None:
             spy.send(GetData((Item(ItemKind.TX, tx.wtxid),)))
             await until(lambda: bool(spy.got(TxMessage)))
 
-    simulate(story)
+    run_virtual(story)

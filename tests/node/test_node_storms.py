@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from consensus.types import Block
+from simnet.conditions import Conditions
+from simnet.loop import run_virtual
+from simnet.network import SimNetwork
 from tests.support.chain import ChainBuilder
-from tests.support.memory_network import MemoryNetwork
 from tests.support.nodes import RunningNode, World, converged, until
-from tests.support.virtual_loop import simulate
 
 NODES = 7
 
@@ -22,7 +23,9 @@ class Storm:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.world = World(seed=seed, network=MemoryNetwork(self.rng.choice((0.001, 0.01, 0.08))))
+        self.world = World(
+            seed=seed, network=SimNetwork(conditions=Conditions(latency=self.rng.choice((0.001, 0.01, 0.08))))
+        )
         self.chain = ChainBuilder()
         self.nodes: list[RunningNode] = []
 
@@ -93,4 +96,4 @@ def test_after_any_storm_all_nodes_are_on_the_branch_with_the_most_work(seed: in
                 await storm.step()
             await storm.calm()
 
-    simulate(story)
+    run_virtual(story)

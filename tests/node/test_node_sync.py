@@ -14,6 +14,7 @@ from node import header_chain, header_sync, serving
 from node.gossip_limits import BODY_STALL_SECONDS, SECOND_SOURCE_SECONDS
 from node.presync import Presync
 from p2p.messages import BlockMessage, GetData, GetHeaders, Headers, Item, ItemKind, NotFound
+from simnet.loop import run_virtual
 from tests.support.chain import ChainBuilder, ManualClock
 from tests.support.nodes import (
     FakePeer,
@@ -26,7 +27,6 @@ from tests.support.nodes import (
     new_chain,
     until,
 )
-from tests.support.virtual_loop import simulate
 
 
 def announce(peer: FakePeer, *blocks: Block) -> None:
@@ -51,7 +51,7 @@ def test_a_new_node_takes_three_hundred_blocks_from_its_peer() -> None:
                 await converged([old, new])
                 assert new.height == 300
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_bodies_come_from_all_peers_in_parallel() -> None:
@@ -66,7 +66,7 @@ def test_bodies_come_from_all_peers_in_parallel() -> None:
             assert sum(counts) == 600
             assert min(counts) >= 64
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_five_nodes_in_a_line_hear_of_a_block_at_once() -> None:
@@ -88,7 +88,7 @@ def test_five_nodes_in_a_line_hear_of_a_block_at_once() -> None:
             assert await converged(nodes) < 0.3
             assert e.height == 3
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_whoever_waits_for_a_new_tip_is_told_until_he_has_enough() -> None:
@@ -104,7 +104,7 @@ def test_whoever_waits_for_a_new_tip_is_told_until_he_has_enough() -> None:
             await node.feed(blocks[1:])
             assert heard == [1]
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- forks --------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_halves_of_a_partition_agree_within_a_second_of_healing() -> None:
             assert not any(node.logged("reorg_done") for node in (c, d))
             await until(lambda: all(node.peers == 3 for node in nodes))
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_node_that_heals_ten_seconds_before_the_others_is_back_soon_after_them() -> None:
@@ -171,7 +171,7 @@ def test_a_node_that_heals_ten_seconds_before_the_others_is_back_soon_after_them
             heal(a)
             assert await until(lambda: a.peers == b.peers == 1) < 1.0
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_two_branches_of_equal_work_are_both_fetched_and_the_first_seen_stays() -> None:
@@ -189,7 +189,7 @@ def test_two_branches_of_equal_work_are_both_fetched_and_the_first_seen_stays() 
             assert node.chain.tip.hash == first.hash
             assert node.logged("fork_seen")
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_branch_that_parts_far_back_is_weighed_before_it_is_kept(short_messages: int) -> None:
@@ -211,7 +211,7 @@ def test_a_branch_that_parts_far_back_is_weighed_before_it_is_kept(short_message
             await converged([node, other])
             assert node.height == 360
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_block_announced_while_a_long_branch_is_weighed_is_no_offence(short_messages: int) -> None:
@@ -235,7 +235,7 @@ def test_a_block_announced_while_a_long_branch_is_weighed_is_no_offence(short_me
             await until(lambda: node.chain.index.best_header.height == 361)
             assert peer.closed is None
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_headers_whose_bodies_nobody_delivers_make_way_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_headers_whose_bodies_nobody_delivers_make_way_for_others(monkeypatch: p
                 node.node.peer_manager.add_node(honest_node.address)
                 await until(lambda: node.height == 150, within=200)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_the_same_seed_replays_the_same_history() -> None:
@@ -282,8 +282,8 @@ def test_the_same_seed_replays_the_same_history() -> None:
             await until(lambda: a.peers == 2)
             histories.append([[dict(entry) | {"took_ms": 0} for entry in node.entries] for node in (a, b, c)])
 
-    simulate(story)
-    simulate(story)
+    run_virtual(story)
+    run_virtual(story)
     assert histories[0] == histories[1]
 
 
@@ -336,7 +336,7 @@ def test_a_flood_of_light_headers_is_weighed_and_not_kept(short_messages: int) -
             assert len(node.chain.index) == before
             assert node.height == 200
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_what_is_remembered_of_a_long_branch_is_one_id_for_each_message() -> None:
@@ -367,7 +367,7 @@ def test_light_one_header_forks_are_not_kept() -> None:
             assert len(node.chain.index) == before
             assert peer.closed is None  # it may be an honest node on a poor branch
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_headers_that_never_connect_end_the_connection() -> None:
@@ -388,7 +388,7 @@ def test_headers_that_never_connect_end_the_connection() -> None:
             assert node.logged("peer_disconnected")[-1]["reason"] == "headers that do not connect"
             assert len(node.chain.index) == 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_headers_that_are_no_chain_or_break_a_rule_end_the_connection() -> None:
@@ -404,7 +404,7 @@ def test_headers_that_are_no_chain_or_break_a_rule_end_the_connection() -> None:
                 peer.send(Headers(tuple(header.encoded for header in headers)))
                 await until(lambda peer=peer: peer.closed is not None)  # type: ignore[misc]
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_blocks_with_unknown_parents_are_neither_kept_nor_checked() -> None:
@@ -423,7 +423,7 @@ def test_blocks_with_unknown_parents_are_neither_kept_nor_checked() -> None:
             assert len(node.chain.index) == 1
             assert node.node.sync.blocks_on_their_way == 0
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_unrequested_blocks_of_light_branches_are_not_stored() -> None:
@@ -440,7 +440,7 @@ def test_unrequested_blocks_of_light_branches_are_not_stored() -> None:
             await asyncio.sleep(1)
             assert node.chain.index.get(old.hash) is None
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_header_ahead_of_our_clock_is_asked_for_again_when_it_is_due() -> None:
@@ -460,7 +460,7 @@ def test_a_header_ahead_of_our_clock_is_asked_for_again_when_it_is_due() -> None
             assert peer.closed is None
             await until(lambda: node.height == 3, within=40)
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- bodies that do not come, or are bad --------------------------------------------------------------------------
@@ -483,7 +483,7 @@ def test_a_withheld_body_is_asked_of_somebody_else(liars: int) -> None:
             took = await until(lambda: node.height == 30, within=64)
             assert took < (SECOND_SOURCE_SECONDS + 1) * liars + 1
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_peer_that_owes_blocks_and_delivers_none_is_dropped() -> None:
@@ -498,7 +498,7 @@ def test_a_peer_that_owes_blocks_and_delivers_none_is_dropped() -> None:
             took = await until(lambda: liar.closed is not None, within=100)
             assert BODY_STALL_SECONDS <= took < BODY_STALL_SECONDS + 2
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_body_that_is_not_found_is_asked_of_somebody_else_at_once() -> None:
@@ -515,7 +515,7 @@ def test_a_body_that_is_not_found_is_asked_of_somebody_else_at_once() -> None:
             assert await until(lambda: node.height == 3) < SECOND_SOURCE_SECONDS
             assert len(asked_for(poor)) == 3
 
-    simulate(story)
+    run_virtual(story)
 
 
 def mutated(block: Block) -> bytes:
@@ -543,7 +543,7 @@ def test_a_mutated_body_condemns_its_sender_and_nobody_else() -> None:
             await until(lambda: node.height == 1)
             assert good.closed is None
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_mutated_body_does_not_cancel_the_download_from_another_peer() -> None:
@@ -567,7 +567,7 @@ def test_a_mutated_body_does_not_cancel_the_download_from_another_peer() -> None
             assert len(asked_for(slow)) == 1
             assert slow.closed is None
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_bytes_that_are_no_block_end_the_connection() -> None:
@@ -586,7 +586,7 @@ def test_bytes_that_are_no_block_end_the_connection() -> None:
                 await until(lambda peer=peer: peer.closed is not None)  # type: ignore[misc]
             assert node.height == 0
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_an_invalid_block_is_charged_to_its_sender_and_its_children_are_refused_unseen() -> None:
@@ -611,7 +611,7 @@ def test_an_invalid_block_is_charged_to_its_sender_and_its_children_are_refused_
             assert asked_for(old) == []
             assert all(node.chain.index.get(child.hash) is None for child in children)
 
-    simulate(story)
+    run_virtual(story)
 
 
 # --- answering ----------------------------------------------------------------------------------------------------
@@ -635,7 +635,7 @@ def test_one_block_asked_for_ten_thousand_times_is_read_once_and_waits_for_its_a
             greedy.link.release_reading()
             await until(lambda: len(greedy.got(BlockMessage)) == 10_000, within=600)
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_slow_reader_is_dropped_and_others_are_served_meanwhile() -> None:
@@ -656,7 +656,7 @@ def test_a_slow_reader_is_dropped_and_others_are_served_meanwhile() -> None:
             await until(lambda: node.peers == 0, within=120)
             assert node.logged("peer_disconnected")[-1]["reason"] == "slow-reader"
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_locator_of_unknown_blocks_is_answered_from_genesis() -> None:
@@ -675,7 +675,7 @@ def test_a_locator_of_unknown_blocks_is_answered_from_genesis() -> None:
             assert whole.headers == tuple(block.header.encoded for block in blocks)
             assert part.headers == tuple(block.header.encoded for block in blocks[2:4])
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_what_is_not_here_is_said_not_to_be() -> None:
@@ -688,7 +688,7 @@ def test_what_is_not_here_is_said_not_to_be() -> None:
             await until(lambda: bool(peer.got(NotFound)))
             assert peer.got(NotFound)[0].items == items
 
-    simulate(story)
+    run_virtual(story)
 
 
 def test_a_clock_that_stands_still_does_not_keep_a_node_from_syncing() -> None:
@@ -700,4 +700,4 @@ def test_a_clock_that_stands_still_does_not_keep_a_node_from_syncing() -> None:
             await dial(world, node, honest(world, blocks))
             await until(lambda: node.height == 5)
 
-    simulate(story)
+    run_virtual(story)

@@ -10,7 +10,7 @@ import pytest
 
 from node.storage.errors import StorageError
 from node.wallet_lock import WalletLock
-from tests.support.virtual_loop import simulate
+from simnet.loop import run_virtual
 from tests.support.wallets import OTHER_WORDS, PARAMS, WORDS, new_wallet, outside
 from wallet.errors import WalletLockedError, WrongPassphraseError
 from wallet.keystore_file import KdfCost
@@ -55,7 +55,7 @@ def story(body: Callable[[Wallet, WalletLock, Elsewhere], Awaitable[None]], worl
         await lock.close()
         assert locked(wallet)
 
-    simulate(whole)
+    run_virtual(whole)
 
 
 def test_the_wallet_locks_itself_when_its_time_is_over() -> None:

@@ -12,10 +12,10 @@ from consensus.types import Amount, LockId
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
 from node.wallet_service import REBROADCAST_SECONDS, WalletService
+from simnet.loop import run_virtual
 from tests.support.chain import recorder
 from tests.support.nodes import RunningNode, World, until
 from tests.support.rules import lock
-from tests.support.virtual_loop import simulate
 from tests.support.wallets import DURE, OTHER_WORDS, PARAMS, WORDS, Chain, lock_of, new_wallet, outside, payment
 from wallet.results import Payment, State
 
@@ -49,7 +49,7 @@ def story(body: Callable[[Chain, RunningNode, WalletService], Awaitable[None]]) 
             assert wallet.wallet.balances().confirmed == 50 * DURE
             await body(chain, running, wallet)
 
-    simulate(whole)
+    run_virtual(whole)
 
 
 def test_a_request_that_is_repeated_leaves_its_payment_on_its_way() -> None:
@@ -118,7 +118,7 @@ def test_a_payment_between_two_nodes_is_pending_then_confirmed() -> None:
             await until(lambda: payee.wallet.balances().confirmed == 2 * DURE)
             await until(lambda: payer.wallet.balances().confirmed == sent.change)
 
-    simulate(whole)
+    run_virtual(whole)
 
 
 def test_a_reorg_reaches_the_wallet() -> None:

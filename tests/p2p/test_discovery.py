@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from p2p import limits
 from p2p.discovery import AddressesFound, Discovery, DiscoveryCore
 from p2p.transport import Address
-from tests.support.memory_network import MemoryNetwork
+from simnet.network import SimNetwork
 
 MAGIC = b"dure"
 ASKER = Address("10.0.0.1", 7340)
@@ -275,13 +275,13 @@ def test_open_questions_are_bounded() -> None:
 class _Node:
     """A node that knows what it was told."""
 
-    def __init__(self, network: MemoryNetwork, number: int, seeds: Sequence[Address]) -> None:
+    def __init__(self, network: SimNetwork, number: int, seeds: Sequence[Address]) -> None:
         self.address = Address(f"10.0.0.{number}", 7340)
         self.known: dict[Address, None] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.core = core(seed=number, now=asyncio.get_running_loop().time())
         self.core._sample = lambda count: list(self.known)[-count:]
-        self.discovery = Discovery(self.core, network, seeds, self.found)
+        self.discovery = Discovery(self.core, network.host(self.address.host), seeds, self.found)
 
     def found(self, found: AddressesFound) -> None:
         self.known.update(dict.fromkeys(one for one in found.addresses if one != self.address))
@@ -290,7 +290,7 @@ class _Node:
 
 async def test_from_one_known_node_all_find_each_other() -> None:
     """Five nodes know only the name of the first; the name comes up late."""
-    network = MemoryNetwork()
+    network = SimNetwork()
     done = asyncio.Event()
     nodes = [_Node(network, number, [Address("first", 7340)] if number > 1 else []) for number in range(1, 6)]
     for node in nodes:
@@ -302,11 +302,11 @@ async def test_from_one_known_node_all_find_each_other() -> None:
         await done.wait()
     for node in nodes:
         await node.discovery.stop()
-    assert network.endpoints == {}
+    assert network.bound == []
 
 
 async def test_a_name_nobody_knows_stops_nothing() -> None:
-    network = MemoryNetwork()
+    network = SimNetwork()
     node = _Node(network, 1, [Address("nowhere", 7340)])
     await node.discovery.start(node.address)
     await asyncio.sleep(0)

@@ -13,8 +13,8 @@ from p2p.events import CloseReason, ConnectionClosed, Event, HandshakeCompleted
 from p2p.framing import ReceiveBudget
 from p2p.messages import BlockMessage, GetAddr, GetData, Inv, Item, ItemKind
 from p2p.peer_link import PeerLink
-from p2p.transport import Address
-from tests.support.memory_network import MemoryNetwork
+from p2p.transport import Address, Network
+from simnet.network import SimNetwork
 from tests.support.peers import closing, hello, messages
 
 HERE = Address("10.0.0.1", 7340)
@@ -45,7 +45,7 @@ class Peer:
                 await self._more.wait()
 
 
-async def connected(network: MemoryNetwork) -> tuple[Peer, Peer]:
+async def connected(network: Network) -> tuple[Peer, Peer]:
     accepted: list[Peer] = []
 
     def accept() -> PeerLink:
@@ -73,7 +73,7 @@ async def settle() -> None:
 
 
 async def test_two_links_shake_hands_and_talk() -> None:
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     near.link.send(GetAddr())
     await settle()
     assert messages(far.events) == [GetAddr()]
@@ -86,7 +86,7 @@ async def test_two_links_shake_hands_and_talk() -> None:
 
 
 async def test_what_was_said_before_closing_still_arrives() -> None:
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     near.link.send(GetAddr())
     near.link.close()
     await far.until(ConnectionClosed)
@@ -94,7 +94,7 @@ async def test_what_was_said_before_closing_still_arrives() -> None:
 
 
 async def test_an_event_handler_may_send_and_close() -> None:
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     heard: list[Event] = []
 
     def answer(link: PeerLink, event: Event) -> None:
@@ -113,7 +113,7 @@ async def test_an_event_handler_may_send_and_close() -> None:
 
 async def test_a_slow_reader_is_still_heard_and_served_again_when_it_reads() -> None:
     """A083: slow reader."""
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     caught_up = asyncio.Event()
     far.link.on_writable = caught_up.set
     near.link.hold_reading()
@@ -140,7 +140,7 @@ async def test_a_slow_reader_is_still_heard_and_served_again_when_it_reads() -> 
 
 async def test_two_that_are_both_full_still_hear_each_other() -> None:
     """A084"""
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     for link in (near.link, far.link):
         link.paused()
     for link in (near.link, far.link):
@@ -157,7 +157,7 @@ async def test_two_that_are_both_full_still_hear_each_other() -> None:
 async def test_a_reader_that_stays_slow_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """A083: a peer that never reads."""
     monkeypatch.setattr(limits, "SEND_STALL_SECONDS", 0.0)
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     near.link.hold_reading()
     for _ in range(5):
         far.link.send(BlockMessage(bytes(limits.UNSOLICITED_BODY)))
@@ -168,7 +168,7 @@ async def test_a_reader_that_stays_slow_is_cut(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_buffer_past_its_bound_cuts_the_link_at_once() -> None:
     """A083: send buffer bounded, whatever the node does."""
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     near.link.hold_reading()
     near.link.connection.send(GetData((Item(ItemKind.BLOCK, bytes(32)),) * 10))
     for _ in range(10):
@@ -190,7 +190,7 @@ async def test_a_deadline_runs_by_the_loops_clock(monkeypatch: pytest.MonkeyPatc
         def writable(self) -> None: ...
         def closed(self, error: Exception | None) -> None: ...
 
-    network = MemoryNetwork()
+    network = SimNetwork().host("10.0.0.2")
     accepted = Peer(2, dialled=False)
     await network.listen(HERE, lambda: accepted.link)
     await network.connect(HERE, Silent())
@@ -200,7 +200,7 @@ async def test_a_deadline_runs_by_the_loops_clock(monkeypatch: pytest.MonkeyPatc
 
 async def test_no_timer_outlives_its_link() -> None:
     """A085: no leak."""
-    near, far = await connected(MemoryNetwork())
+    near, far = await connected(SimNetwork().host("10.0.0.2"))
     near.link.close()
     await near.until(ConnectionClosed)
     await far.until(ConnectionClosed)

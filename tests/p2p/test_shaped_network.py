@@ -13,8 +13,8 @@ from p2p.link_conditions import LinkConditions
 from p2p.shaped_network import ShapedNetwork
 from p2p.tcp import TcpNetwork
 from p2p.transport import Address, Link
-from tests.support.memory_network import MemoryNetwork
-from tests.support.virtual_loop import simulate
+from simnet.loop import run_virtual
+from simnet.network import SimNetwork
 
 HERE = Address("10.0.0.1", 7340)
 
@@ -52,7 +52,7 @@ class Pair:
     """A shaped network around a perfect one, and a link over it from `near` to `far`."""
 
     def __init__(self) -> None:
-        self.inner = MemoryNetwork()
+        self.inner = SimNetwork()
         self.network = ShapedNetwork(self.inner, random.Random(1))
         self.near, self.far = End(), End()
 
@@ -66,7 +66,7 @@ def over_a_pair(story: Callable[[Pair, Link], Awaitable[None]]) -> None:
         pair = Pair()
         await story(pair, await pair.connect())
 
-    simulate(whole)
+    run_virtual(whole)
 
 
 def test_without_conditions_bytes_go_through_at_once() -> None:
@@ -179,7 +179,7 @@ def test_an_inbound_link_is_shaped_once_it_is_known_whose_it_is() -> None:
     peer = Address("10.0.0.9", 7340)
 
     async def whole() -> None:
-        inner = MemoryNetwork()
+        inner = SimNetwork()
         network = ShapedNetwork(inner, random.Random(1))
         network.set_conditions({peer: LinkConditions(delay_ms=300)})
         near, far = End(), End()
@@ -196,7 +196,7 @@ def test_an_inbound_link_is_shaped_once_it_is_known_whose_it_is() -> None:
         await asyncio.sleep(0.2)
         assert far.data == b"who are you?"
 
-    simulate(whole)
+    run_virtual(whole)
 
 
 def test_datagrams_are_delayed_and_lost() -> None:
@@ -210,7 +210,7 @@ def test_datagrams_are_delayed_and_lost() -> None:
             self.received.append(asyncio.get_running_loop().time())
 
     async def whole() -> None:
-        inner = MemoryNetwork()
+        inner = SimNetwork()
         network = ShapedNetwork(inner, random.Random(1))
         box = Box()
         await inner.open_datagram(there, box)
@@ -231,7 +231,7 @@ def test_datagrams_are_delayed_and_lost() -> None:
         await endpoint.wait_closed()
         await asyncio.sleep(0.2)
 
-    simulate(whole)
+    run_virtual(whole)
 
 
 @pytest.mark.parametrize("size", [1, 300_000])

@@ -34,8 +34,8 @@ from node.wallet_service import WalletService
 from node.workers import InlineWorkers
 from p2p.transport import Address
 from rpc.client import Credentials, RpcClient
+from simnet.network import SimNetwork
 from tests.support.chain import recorder
-from tests.support.memory_network import MemoryNetwork
 from wallet.ports import Outside
 from wallet.store import TABLES as WALLET_TABLES
 from wallet.wallet import Wallet
@@ -136,7 +136,7 @@ async def running_api(
         params=params,
         clock=clock,
         rng=rng,
-        network=MemoryNetwork(0),
+        network=SimNetwork().host("127.0.0.1"),
         chain=chain,
         mempool=mempool,
         files=files,

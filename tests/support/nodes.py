@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from consensus.params import REGTEST, Params
 from consensus.pow import next_bits, target_from_bits
@@ -19,36 +19,16 @@ from node.clock import Clock
 from node.mempool import Mempool
 from node.node import Node
 from node.peer_settings import PeerSettings
-from node.storage.chain_store import ChainStore
 from node.storage.files import Files, MemoryFiles
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
-from node.workers import InlineWorkers
-from p2p.connection import PeerConnection
-from p2p.events import ConnectionClosed, Event, HandshakeCompleted, MessageReceived
-from p2p.framing import ReceiveBudget
-from p2p.messages import BlockMessage, GetData, GetHeaders, Headers, Hello, ItemKind, Message
-from p2p.peer_link import PeerLink
-from p2p.transport import Address, Link, LinkHandler, Network
+from p2p.transport import Address, Network
+from simnet.assembly import assemble
+from simnet.conditions import Conditions
+from simnet.loop import LoopClock
+from simnet.network import SimNetwork
+from simnet.scripted_peer import ScriptedPeer
 from tests.support.chain import ChainBuilder, recorder
-from tests.support.memory_network import MemoryNetwork
-from tests.support.virtual_loop import LoopClock
-
-_M = TypeVar("_M", bound=Message)
-
-
-class HostNetwork:
-    """A memory network as one host sees it: what it dials comes from its own address."""
-
-    def __init__(self, network: MemoryNetwork, host: str) -> None:
-        self._network = network
-        self._host = host
-        self.listen = network.listen
-        self.open_datagram = network.open_datagram
-        self.resolve = network.resolve
-
-    async def connect(self, address: Address, handler: LinkHandler) -> Link:
-        return await self._network.connect(address, handler, self._host)
 
 
 @dataclass
@@ -82,7 +62,7 @@ class RunningNode:
 class World:
     """Nodes that share a network and a clock."""
 
-    network: MemoryNetwork = field(default_factory=lambda: MemoryNetwork(0.01))
+    network: SimNetwork = field(default_factory=lambda: SimNetwork(conditions=Conditions(latency=0.01)))
     params: Params = REGTEST
     seed: int = 0
     _count: int = 0
@@ -109,21 +89,18 @@ class World:
         disk = disk or MemoryDatabase(TABLES)
         files = files or MemoryFiles()
         log, entries = recorder()
-        workers = InlineWorkers()
-        chain = ChainManager(self.params, ChainStore(disk, self.params), workers, clock, log)
-        mempool = Mempool(self.params, chain, clock, workers, log)
         chosen: dict[str, Any] = {"bind": address, "connect": tuple(connect), "discovery": False, "max_outbound": 0}
-        node = Node(
+        parts = assemble(
+            self.params,
             PeerSettings(**(chosen | settings)),
-            params=self.params,
+            database=disk,
+            files=files,
+            network=network or self.network.host(address.host),
             clock=clock,
             rng=random.Random(f"{self.seed} {self._count}"),
-            network=network or HostNetwork(self.network, address.host),
-            chain=chain,
-            mempool=mempool,
-            files=files,
             log=log,
         )
+        node, chain, mempool = parts.node, parts.chain, parts.mempool
         await chain.start()
         await node.start()
         try:
@@ -136,68 +113,17 @@ class World:
                 raise AssertionError(f"the node logged errors: {broken}")
 
 
-class FakePeer:
+class FakePeer(ScriptedPeer):
     """The other end of one link, by hand. It answers pings, and else only what `answers` says."""
 
-    def __init__(self, world: World, *, dialled: bool = True, port: int = 0, height: int = 0, nonce: int = 77) -> None:
-        hello = Hello(1, world.params.genesis_hash, nonce.to_bytes(8, "big"), "fake", port, height)
-        connection = PeerConnection(
-            hello, dialled=dialled, budget=ReceiveBudget(), random_bytes=random.Random(nonce).randbytes
-        )
-        self.link = PeerLink(connection, self._on_event)
-        self.received: list[Message] = []
-        self.closed: ConnectionClosed | None = None
-        self.ready = False
-        self.answers: list[Callable[[Message], None]] = []
-
-    def _on_event(self, link: PeerLink, event: Event) -> None:
-        match event:
-            case HandshakeCompleted():
-                self.ready = True
-            case MessageReceived(message):
-                self.received.append(message)
-                for answer in self.answers:
-                    answer(message)
-            case ConnectionClosed():
-                self.closed = event
-            case _:
-                pass
-
-    def send(self, *messages: Message) -> None:
-        for message in messages:
-            self.link.send(message)
-
-    def got(self, kind: type[_M]) -> list[_M]:
-        return [message for message in self.received if isinstance(message, kind)]
-
-    def serve_headers(self, blocks: Sequence[Block]) -> None:
-        """Answer each GetHeaders with those of these blocks that follow what it names."""
-
-        def answer(message: Message) -> None:
-            if isinstance(message, GetHeaders):
-                hashes: list[bytes] = [block.hash for block in blocks]
-                known = next((hashes.index(h) + 1 for h in message.locator if h in hashes), 0)
-                headers = tuple(block.header.encoded for block in blocks[known : known + 2000])
-                self.send(Headers(headers))
-
-        self.answers.append(answer)
-
-    def serve_blocks(self, raws: Mapping[bytes, bytes]) -> None:
-        """Answer each GetData for a block that is in `raws`; say nothing to others."""
-
-        def answer(message: Message) -> None:
-            if isinstance(message, GetData):
-                for item in message.items:
-                    if item.kind is ItemKind.BLOCK and item.hash in raws:
-                        self.send(BlockMessage(raws[item.hash]))
-
-        self.answers.append(answer)
+    def __init__(self, world: World, **more: Any) -> None:
+        super().__init__(world.params, **more)
 
 
 async def dial(world: World, node: RunningNode, peer: FakePeer | None = None, host: str = "10.9.9.9") -> FakePeer:
     """Have a fake peer dial a node; returns when the handshake is done, or was refused."""
     peer = peer or FakePeer(world)
-    await world.network.connect(node.address, peer.link, host)
+    await world.network.host(host).connect(node.address, peer.link)
     await until(lambda: peer.ready or peer.closed is not None)
     return peer
 

@@ -1,0 +1,376 @@
+"""One node of a simulated network: a machine with a disk and a clock, and the run of the node on it, if any."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from consensus.address import decode_address
+from consensus.errors import NotYet
+from consensus.params import Params
+from consensus.pow import next_bits
+from consensus.types import Amount, BlockHash, LockId
+from node.block_template import BlockTemplates
+from node.chain import ChainClosedError, ChainManager
+from node.mempool import Mempool
+from node.node import Node
+from node.peer_settings import PeerSettings
+from node.storage.chain_store import ChainStore
+from node.storage.errors import StorageError
+from node.storage.schema import TABLES
+from node.wallet_service import WalletService
+from simnet.assembly import Parts, assemble
+from simnet.disk import SimDisk
+from simnet.errors import SimulationError
+from simnet.events import EventLog
+from simnet.loop import LoopClock
+from simnet.network import HostNetwork, SimNetwork
+from wallet.ports import Outside
+from wallet.results import Payment, Sent
+from wallet.store import TABLES as WALLET_TABLES
+from wallet.wallet import Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all nodes of a simulation share."""
+
+    params: Params
+    network: SimNetwork
+    events: EventLog
+    seed: int
+    tasks: dict[asyncio.Task[None], None]
+    """What goes on beside the story."""
+    failures: list[BaseException]
+    """What it broke with."""
+
+    def task_done(self, task: asyncio.Task[None]) -> None:
+        """Take note of the end of such a task."""
+        self.tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failures.append(error)
+
+
+class _Run:
+    """One run of a node's program, from its start to its end or its crash."""
+
+    def __init__(self, network: HostNetwork, parts: Parts, wallet: WalletService | None) -> None:
+        self.network = network
+        self.parts = parts
+        self.wallet = wallet
+        self.watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.parts.chain.start()
+        if self.wallet is not None:
+            await self.wallet.start()
+        await self.parts.node.start()
+
+    async def end(self) -> None:
+        """Stop in the daemon's order. Where the disk is dead the parts can only end."""
+        if self.watch is not None:
+            self.watch.cancel()
+            with suppress(asyncio.CancelledError, StorageError):
+                await self.watch
+        stops = [self.parts.node.stop, self.parts.chain.close]
+        if self.wallet is not None:
+            stops.insert(1, self.wallet.stop)
+        for stop in stops:
+            with suppress(StorageError):
+                await stop()
+
+
+class SimNode:
+    """A machine in a simulated network.
+
+    Attributes:
+        number: 0 and up; `name` is made from it.
+        address: where it listens.
+        disk, clock: its own; they outlive a run of the node. `clock.jump` sets the calendar wrong.
+        crashes, starts: how often that happened.
+        failure: why the last run stopped by itself, if it did.
+    """
+
+    def __init__(self, number: int, world: World, settings: PeerSettings, *, wallet: bool) -> None:
+        if settings.bind is None:
+            raise ValueError("a simulated node listens")
+        self.number = number
+        self.name = f"node{number}"
+        self.address = settings.bind
+        self.settings = settings
+        self.disk = SimDisk(random.Random(f"{world.seed} disk {number}"))
+        self.clock = LoopClock(asyncio.get_running_loop())
+        self.crashes = self.starts = 0
+        self.failure: StorageError | None = None
+        self.on_start: list[Callable[[SimNode], None]] = []
+        """Called once a run has its parts, before any of them runs: listeners may be attached."""
+        self._world = world
+        self._has_wallet = wallet
+        self._run: _Run | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._mining_lock: LockId | None = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the node runs."""
+        return self._run is not None
+
+    async def start(self) -> None:
+        """Start the node on what is on its disk.
+
+        Raises:
+            StorageError: the disk failed, or the machine died on the way. The node is down.
+        """
+        if self._run is not None:
+            raise SimulationError(f"{self.name} runs already")
+        await self._ended()
+        self.failure = None
+        self.starts += 1
+        self._world.network.revive(self.host)
+        self.disk.on_power_lost = self._power_lost
+        network = self._world.network.host(self.host)
+        run: _Run | None = None
+        try:
+            run = self._run = self._make_run(network)
+            for listener in self.on_start:
+                listener(self)
+            await run.start()
+        except StorageError as error:
+            if run is not None and self._run is run:
+                self._run = None
+                await run.end()
+            await self._ended()
+            self._world.events.say(self.name, "not_started", why=type(error).__name__)
+            raise
+        if self._run is run:
+            run.watch = asyncio.create_task(self._watch(run), name=f"watch {self.name}")
+            self._world.events.say(self.name, "started", height=self.height)
+
+    def _make_run(self, network: HostNetwork) -> _Run:
+        world = self._world
+        rng = random.Random(f"{world.seed} node {self.number} {self.starts}")
+        log = world.events.logger(self.name, lambda: network.is_up)
+        parts = assemble(
+            world.params,
+            self.settings,
+            database=self.disk.database("chain", TABLES),
+            files=self.disk.files("node"),
+            network=network,
+            clock=self.clock,
+            rng=rng,
+            log=log,
+        )
+        wallet = self._open_wallet(parts.node, rng, log) if self._has_wallet else None
+        return _Run(network, parts, wallet)
+
+    def _open_wallet(self, node: Node, rng: random.Random, log: FilteringBoundLogger) -> WalletService:
+        files, database = self.disk.files("wallet"), self.disk.database("wallet", WALLET_TABLES)
+        outside = Outside(files, database, rng, self.clock, log)
+        make = Wallet.open if Wallet.exists(files) else Wallet.create
+        return WalletService(make(self._world.params, outside, allow_plain=True), node, log, self._storage_failed)
+
+    async def stop(self) -> None:
+        """Stop in order, as after SIGTERM; without effect if it does not run."""
+        run, self._run = self._run, None
+        if run is not None:
+            await run.end()
+            run.network.is_up = False
+            self._world.events.say(self.name, "stopped")
+        await self._ended()
+
+    def crash(self, *, silent: bool = False) -> None:
+        """End the run at this very moment: nothing more of it reaches the disk or the network.
+
+        Args:
+            silent: as by a power cut: nobody is told until the machine is started again. Else its kernel resets all
+                streams.
+        """
+        run, self._run = self._run, None
+        if run is None:
+            return
+        self.crashes += 1
+        run.network.is_up = False
+        self.disk.power_off()
+        self._world.events.say(self.name, "crashed", silent=silent)
+        self._world.network.kill(self.host, silent=silent)
+        self._end_later(run)
+
+    def _power_lost(self) -> None:
+        """The machine dies within a write: what called it must not get to say anything more."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        self.crashes += 1
+        run.network.is_up = False
+        self._world.network.silence(self.host)
+        self._world.events.say(self.name, "crashed", silent=True, within="a write")
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: self._world.network.kill(self.host, silent=True))
+        self._end_later(run)
+
+    def _storage_failed(self, error: StorageError) -> None:
+        self.failure = self.failure or error
+
+    async def _watch(self, run: _Run) -> None:
+        """Stop the node when its disk fails, as the daemon does."""
+        node, chain = run.parts.node, run.parts.chain
+        waits = [asyncio.create_task(wait) for wait in (node.wait_stopped(), chain.wait_stopped())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            errors = [wait.exception() for wait in waits if wait.done() and not wait.cancelled()]
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        error = next((error for error in errors if error is not None), None)
+        if error is not None and not isinstance(error, StorageError):
+            raise error
+        if self._run is run and isinstance(error, StorageError):
+            self._run = None
+            self.failure = error
+            self._world.events.say(self.name, "failed", why=type(error).__name__)
+            run.watch = None
+            self._end_later(run)
+
+    def _end_later(self, run: _Run) -> None:
+        earlier = self._ending
+
+        async def end() -> None:
+            if earlier is not None:
+                await earlier
+            await run.end()
+            run.network.is_up = False
+
+        self._ending = asyncio.create_task(end(), name=f"end {self.name}")
+
+    async def _ended(self) -> None:
+        """Wait until nothing of an earlier run is left."""
+        while self._ending is not None:
+            ending, self._ending = self._ending, None
+            await ending
+
+    # --- what runs --------------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """Its IP address."""
+        return self.address.host
+
+    @property
+    def _parts(self) -> Parts:
+        if self._run is None:
+            raise SimulationError(f"{self.name} does not run")
+        return self._run.parts
+
+    @property
+    def node(self) -> Node:
+        """The running node. This and the next ones raise `SimulationError` if it does not run."""
+        return self._parts.node
+
+    @property
+    def chain(self) -> ChainManager:
+        """The running node's chain."""
+        return self._parts.chain
+
+    @property
+    def store(self) -> ChainStore:
+        """The running node's records."""
+        return self._parts.store
+
+    @property
+    def mempool(self) -> Mempool:
+        """The running node's mempool."""
+        return self._parts.mempool
+
+    @property
+    def templates(self) -> BlockTemplates:
+        """The running node's candidate blocks."""
+        return self._parts.templates
+
+    @property
+    def wallet(self) -> WalletService:
+        """The running node's wallet."""
+        if self._run is None or self._run.wallet is None:
+            raise SimulationError(f"{self.name} has no running wallet")
+        return self._run.wallet
+
+    @property
+    def tip(self) -> BlockHash:
+        """The id of its best block."""
+        return self.chain.tip.hash
+
+    @property
+    def height(self) -> int:
+        """Of its best block."""
+        return self.chain.tip.height
+
+    @property
+    def peers(self) -> int:
+        """How many peers are ready."""
+        return len(self.node.peers)
+
+    # --- what it does -----------------------------------------------------------------------------------------
+
+    def next_bits(self) -> int:
+        """Return the bits of the block that it would mine now."""
+        if self._run is None:
+            return self._world.params.limit_bits
+        tip = self.chain.tip
+        return next_bits(self._world.params, tip.anchor, tip.height, tip.times[-1])[0]
+
+    async def mine(self, count: int = 1, to: LockId | None = None) -> BlockHash:
+        """Mine blocks with real work on its tip, now; return its tip.
+
+        Raises:
+            NotYet: by its clock, they come too early.
+        """
+        await self._parts.generator.generate(count, to or self.mining_lock())
+        return self.tip
+
+    def mine_later(self) -> None:
+        """Mine a block as its miner would; if the node dies over it, or the block is early, there is none."""
+        if self._run is not None:
+            task = asyncio.create_task(self._mine_one(), name=f"mine {self.name}")
+            self._world.tasks[task] = None
+            task.add_done_callback(self._world.task_done)
+
+    async def _mine_one(self) -> None:
+        with suppress(NotYet, ChainClosedError, StorageError, SimulationError):
+            await self.mine()
+
+    def mining_lock(self) -> LockId:
+        """Return where its rewards go: one address of its wallet; without a wallet, a lock that nobody opens."""
+        if self._mining_lock is None:
+            if self._has_wallet:
+                self._mining_lock = decode_address(self._world.params, self.wallet.wallet.new_address("mining"))
+            else:
+                self._mining_lock = LockId(self.number.to_bytes(32, "big"))
+        return self._mining_lock
+
+    def new_lock(self) -> LockId:
+        """Return a lock of its wallet that was never handed out."""
+        return decode_address(self._world.params, self.wallet.wallet.new_address())
+
+    async def pay(self, payments: Sequence[tuple[LockId, int]]) -> Sent:
+        """Pay out of its wallet; what is returned is acknowledged: durable, and on its way.
+
+        Raises:
+            WalletError: there is not enough that may be spent, say.
+            ConsensusError, NotYet, PolicyError: the node did not take it; the payment is given up.
+            StorageError: the disk failed.
+        """
+        service = self.wallet
+        wallet = await service.current()
+        sent = wallet.send([Payment(lock, Amount(amount)) for lock, amount in payments], service.terms)
+        await service.hand_over(sent)
+        return sent
