@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = ".dure"
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell gives it to any program: 128 + SIGINT."""
+
 FOLDER_HELP = "The network's folder. [default: $DURE_DIR, or .dure]"
 
 
@@ -100,6 +103,9 @@ class Commands(click.Group):
 
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except DevnetError as error:
             click.echo(str(error), err=True)
             raise click.exceptions.Exit(error.status) from error

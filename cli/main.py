@@ -8,7 +8,8 @@ from cli import coins, doctor, faults, lines, logs, network, rpc, snapshots
 from cli.context import FOLDER_HELP, Commands, Context
 
 EPILOG = """
-Exit status: 0 done, 1 refused, 2 usage, 69 something does not answer or is taken, 78 configuration.
+Exit status: 0 done, 1 refused, 2 usage, 69 something does not answer or is taken, 78 configuration,
+130 Ctrl-C.
 """
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.context import Context, common, join, plural
+from cli.context import INTERRUPTED, Context, common, join, plural
 
 if TYPE_CHECKING:
     from devnet.bring_up import Progress
@@ -55,14 +55,18 @@ def up(
     started = time.monotonic()
     plan = Plan(nodes, Topology(topology) if topology else None, miners, hashrate)
     with _every_end_is_ctrl_c():
-        record = bring_up(
-            folder,
-            plan,
-            fresh=fresh,
-            entropy=random.SystemRandom(),
-            now=int(time.time()),
-            progress=show_progress(context),
-        )
+        try:
+            record = bring_up(
+                folder,
+                plan,
+                fresh=fresh,
+                entropy=random.SystemRandom(),
+                now=int(time.time()),
+                progress=show_progress(context),
+            )
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted: the nodes that had been started are stopped again.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
         seconds = time.monotonic() - started
         context.emit(_describe(folder, record), lambda: _show_network(folder, record, seconds))
         if detach:

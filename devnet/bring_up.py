@@ -13,7 +13,15 @@ from devnet.errors import Refused, Unavailable
 from devnet.faults import blocked_peers
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.funding import fund_wallets
-from devnet.launcher import Plan, check_matches, is_alive, new_network, start_nodes, stop_nodes
+from devnet.launcher import (
+    Plan,
+    check_matches,
+    is_alive,
+    new_network,
+    start_nodes,
+    stop_nodes,
+    write_settings,
+)
 from rpc.schema import NetworkInfo
 
 CONNECT_SECONDS = 30.0
@@ -34,6 +42,8 @@ def bring_up(
 ) -> NetworkRecord:
     """Start the network of a folder, or make one and start it. If that fails, nothing runs, and no new network is left.
 
+    A start that was killed before the wallets had coins is taken up again.
+
     Args:
         plan: what to make; what it says about a network that is there must be true of it.
         fresh: delete a network that is there, with all its coins, and make a new one.
@@ -45,13 +55,20 @@ def bring_up(
     """
     with folder.locked(create=True):
         record = folder.load() if folder.exists() else None
-        if record is not None and any(map(is_alive, record.nodes)):
+        if record is not None and record.funded and any(map(is_alive, record.nodes)):
             raise Refused(
                 f"A network is running in {folder.path} already. Look at it: {folder.hint('status')}; "
                 f"end it: {folder.hint('down')}; or use another folder: {folder.program} up --dir OTHER"
             )
         if record is not None and not fresh:
             check_matches(folder, record, plan)
+        if record is not None and any(map(is_alive, record.nodes)):
+            # We hold the lock and the wallets have no coins yet: an earlier `up` was killed half way.
+            progress.step("Ending what an interrupted start has left")
+            record, _ = stop_nodes(folder, record, range(len(record.nodes)))
+        if record is not None and not fresh:
+            if not record.funded:
+                write_settings(folder, record)  # it may have been killed before they were written
             return start_network(folder, record, progress)
         if record is not None:
             folder.remove(record)

@@ -185,10 +185,15 @@ def skew(folder: NetworkFolder, numbers: Sequence[int], seconds: int) -> None:
         bring_faults(folder, record, changed)
 
 
-def bring_faults(folder: NetworkFolder, before: NetworkRecord, after: NetworkRecord) -> None:
+def bring_faults(
+    folder: NetworkFolder, before: NetworkRecord, after: NetworkRecord, *, only_changes: bool = True
+) -> None:
     """Bring all running nodes from the faults of one record to those of another, and remember these.
 
     The caller holds the lock. If one node does not take them, all go back to what was.
+
+    Args:
+        only_changes: leave alone what is the same in both records, whatever the nodes were told by others.
     """
     calls = Calls(folder)
     told: list[int] = []
@@ -198,7 +203,10 @@ def bring_faults(folder: NetworkFolder, before: NetworkRecord, after: NetworkRec
     try:
         for node in running(after):
             told.append(node.id)
-            tell_changes(calls, before, after, node.id)
+            if only_changes:
+                tell_changes(calls, before, after, node.id)
+            else:
+                tell_all(calls, after, node.id)
         folder.save(after)
     except BaseException:
         for number in told:

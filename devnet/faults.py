@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from devnet.errors import Misused
 from devnet.folder import NetworkRecord
@@ -44,6 +44,33 @@ def _parse_group(text: str, size: int) -> list[int]:
         if word:
             group.append(int(word))
     return group
+
+
+def find_groups(record: NetworkRecord, refused: Mapping[int, Collection[str]]) -> tuple[tuple[int, ...], ...]:
+    """Return the groups that a cut leaves, whoever made it, by whom each node refuses: the reverse of `blocked_peers`.
+
+    Two nodes are in one group if there is a way between them on which nobody refuses anybody.
+
+    Args:
+        refused: for each node to be placed the addresses that it refuses.
+    """
+
+    def meet(one: int, other: int) -> bool:
+        return (
+            record.nodes[other].peer_address not in refused[one]
+            and record.nodes[one].peer_address not in refused[other]
+        )
+
+    left = sorted(refused)
+    groups: list[tuple[int, ...]] = []
+    while left:
+        group = [left.pop(0)]
+        for member in group:
+            near = [node for node in left if meet(member, node)]
+            group += near
+            left = [node for node in left if node not in near]
+        groups.append(tuple(sorted(group)))
+    return tuple(groups)
 
 
 def format_groups(groups: Sequence[Sequence[int]]) -> str:

@@ -11,11 +11,13 @@ from consensus.params import LOCAL
 from devnet.calls import Calls
 from devnet.control import bring_faults
 from devnet.errors import Refused
+from devnet.faults import find_groups
 from devnet.folder import NetworkFolder, NetworkRecord
 from devnet.funding import wait_for_one_tip
 from devnet.launcher import is_paused
 from devnet.payments import running
 from devnet.status import require_network_up, require_running
+from devnet.telling import Heard, hear
 from rpc.schema import BlockchainInfo
 
 HEAL_SECONDS = 15.0
@@ -58,6 +60,8 @@ class Healed(msgspec.Struct, frozen=True):
 def heal(folder: NetworkFolder, now: int) -> Healed:
     """Join what was cut, mend all lines, set all clocks right, and wait until all are on the tip with the most work.
 
+    A node that was told of its faults by `dure rpc` is mended as well.
+
     Where several sides have equal work there is nothing to wait for: the next block decides. Nor where the most work
     is dated too far ahead, by a clock that was wrong: time decides.
 
@@ -70,27 +74,29 @@ def heal(folder: NetworkFolder, now: int) -> Healed:
     """
     with folder.locked():
         record = folder.load()
-        if not record.is_disturbed:
-            raise Refused("The network is whole: there is nothing to heal.")
         require_network_up(folder, record)
         calls = Calls(folder)
         for node in record.nodes:
             if is_paused(node):
                 require_running(folder, node)
         nodes = running(record)
+        heard = hear(calls, nodes)
+        if not record.is_disturbed and not heard.is_any:
+            raise Refused("The network is whole: there is nothing to heal.")
         infos = calls.of_each(nodes, lambda node: calls.ask(node, BlockchainInfo, "getblockchaininfo"))
         started = time.monotonic()
         right = tuple(msgspec.structs.replace(node, skew=0) for node in record.nodes)
-        bring_faults(folder, record, msgspec.structs.replace(record, partition=(), lines=(), nodes=right))
-    found = _weigh(record, {node.id: info for node, info in zip(nodes, infos, strict=True)}, now)
+        healed = msgspec.structs.replace(record, partition=(), lines=(), nodes=right)
+        bring_faults(folder, record, healed, only_changes=False)
+    found = _weigh(record, heard, {node.id: info for node, info in zip(nodes, infos, strict=True)}, now)
     patience = 0.0 if found.undecided or found.early else HEAL_SECONDS
     one_tip = wait_for_one_tip(calls, nodes, patience)
     return msgspec.structs.replace(found, one_tip=one_tip, seconds=round(time.monotonic() - started, 3))
 
 
-def _weigh(record: NetworkRecord, chains: Mapping[int, BlockchainInfo], now: int) -> Healed:
+def _weigh(record: NetworkRecord, heard: Heard, chains: Mapping[int, BlockchainInfo], now: int) -> Healed:
     """Return how the sides of a network stood, before anybody has followed anybody."""
-    sides = record.partition or (tuple(node.id for node in record.nodes),)
+    sides = record.partition or find_groups(record, heard.refused)
     groups = tuple(alive for group in sides if (alive := tuple(number for number in group if number in chains)))
     best = [max((chains[number] for number in group), key=_work) for group in groups]
     most = max(map(_work, best))
@@ -102,8 +108,8 @@ def _weigh(record: NetworkRecord, chains: Mapping[int, BlockchainInfo], now: int
         heights=tuple(chain.blocks for chain in best),
         tips=tuple(chain.bestblockhash for chain in best),
         winners=tuple(winners),
-        lines=len(record.lines),
-        clocks=tuple(node.id for node in record.nodes if node.skew),
+        lines=max(len(record.lines), heard.lines),
+        clocks=tuple(node.id for node in record.nodes if node.skew or node.id in heard.clocks),
         early=max(0, best[winners[0]].time - now - (LOCAL.max_future_seconds or 0)),
         one_tip=False,
         seconds=0.0,

@@ -178,10 +178,15 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
 
     Raises:
         Unavailable: a port is taken, or a daemon ended or did not answer in time.
-        Misconfigured: a daemon refused its settings.
+        Misconfigured: a daemon refused its settings, or a node's folder is gone.
     """
     for number in numbers:
         node = record.node(number)
+        if not folder.node_path(number).is_dir():
+            raise Misconfigured(
+                f"{folder.node_path(number)} is gone: the coins of node {number} were in there. Put it back, "
+                f"or delete the network and start anew: {folder.hint('up')} --fresh"
+            )
         for port in taken((node.port, node.rpc_port)):
             raise Unavailable(f"Port {port} of node {number} is taken by another program. Stop that one first.")
     try:

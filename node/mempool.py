@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from consensus.errors import ConsensusError, NotYet, Rule
+from consensus.errors import EARLY_RULES, ConsensusError, NotYet, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
 from consensus.spend_policy import walk
@@ -38,9 +38,6 @@ FLOOR_HALF_LIFE = 20 * 60
 """Seconds after which the fee rate that a full mempool asks for has halved."""
 MAX_REMEMBERED = 10_000
 """Wtxids of invalid transactions that are remembered, and as many of refused ones: a few MiB at most."""
-
-EARLY_RULES = frozenset({Rule.MISSING_COIN, Rule.IMMATURE_SPEND, Rule.AFTER_HEIGHT, Rule.AFTER_TIME, Rule.OLDER})
-"""Rules that a transaction may break today and satisfy later: here they are `NotYet`."""
 
 
 class ChainView(Protocol):

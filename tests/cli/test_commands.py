@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +37,9 @@ def answers(**more: Any) -> dict[str, Any]:
         "getblockcount": 7,
         "getblockchaininfo": chain_info(7, TIP),
         "getbestblockhash": TIP,
+        "getpartition": [],
+        "getlinkconditions": {},
+        "getclockskew": 0,
         "getbalances": lambda node, _params: balances_of(f"{10 * node}", immature="50"),
         "getnewaddress": lambda node, _params: f"address of {node}",
         "sendtoaddress": "ff" * 32,
@@ -288,6 +294,22 @@ def test_partition_tells_each_node_whom_to_refuse_and_heal_takes_it_back(network
     assert dure("heal").exit_code == 1
 
 
+def test_heal_joins_what_was_cut_by_hand(network: FakeNodes) -> None:
+    peer = [node.peer_address for node in network.folder.load().nodes]
+    network.answers["getpartition"] = lambda node, _params: [peer[0]] if node == 2 else []
+    network.answers["getblockchaininfo"] = lambda node, _params: chain_info(
+        9 if node == 0 else 7, "aa" if node == 0 else "bb"
+    )
+    result = dure("heal", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["groups"] == [[0, 1, 2]]  # node 1 stands between those that do not speak
+    network.answers["getpartition"] = lambda node, _params: peer[1:] if node == 0 else []
+    result = dure("heal")
+    assert "node 0 came with height 9" in result.stdout
+    assert "nodes 1 and 2 came with height 7" in result.stdout
+    assert network.calls_of("setpartition") == [(node, [[]]) for node in range(3)] * 2
+
+
 def test_heal_says_who_follows_whom(network: FakeNodes) -> None:
     dure("partition", "0 | 1 2")
     network.answers["getblockchaininfo"] = lambda node, _p: (
@@ -363,6 +385,29 @@ def test_a_second_up_in_the_same_folder_is_refused_and_disturbs_nothing(network:
         assert "is running" in result.stderr
     assert network.folder.record_path.read_bytes() == before
     assert dure("status").stdout.count("running") == 3 + 1
+
+
+def test_a_folder_of_a_node_that_is_gone_is_named_and_nothing_starts(tmp_path: Path) -> None:
+    folder = save_network(tmp_path, record_of(3))
+    shutil.rmtree(folder.node_path(1))
+    for command in ("up", "start 1"):
+        result = dure(*command.split(), "--dir", str(tmp_path))
+        assert result.exit_code == 78
+        assert "node1 is gone" in result.stderr
+        assert "--fresh" in result.stderr
+    assert [node["state"] for node in json.loads(dure("status", "--json", "--dir", str(tmp_path)).stdout)["nodes"]] == [
+        "stopped"
+    ] * 3
+
+
+def test_ctrl_c_ends_a_command_with_one_word_and_status_130(network: FakeNodes) -> None:
+    def press(_node: int, _params: list[Any]) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    network.answers["generatetoaddress"] = press
+    result = dure("mine", "0", "1")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\nInterrupted.\n")
 
 
 def test_a_resumed_network_must_be_the_one_that_was_asked_for(tmp_path: Path) -> None:

@@ -88,10 +88,18 @@ def test_heal_mends_all_that_is_bad_in_one_go(network: FakeNodes) -> None:
     for words in ("whole again", "All lines are good again.", "The clock of node 2 is right again."):
         assert words in told
     assert network.calls_of("setpartition") == [(node, [[]]) for node in range(3)]
-    assert network.calls_of("setlinkconditions") == [(0, [{}]), (1, [{}])]
-    assert network.calls_of("setclockskew") == [(2, [0])]
+    assert network.calls_of("setlinkconditions") == [(node, [{}]) for node in range(3)]
+    assert network.calls_of("setclockskew") == [(node, [0]) for node in range(3)]
     assert not network.folder.load().is_disturbed
     assert dure("heal").exit_code == 1
+
+
+def test_heal_mends_what_was_told_by_hand(network: FakeNodes) -> None:
+    network.answers["getlinkconditions"] = lambda node, _params: {"127.0.0.1:9": {"loss_ppm": 5}} if node == 1 else {}
+    network.answers["getclockskew"] = lambda node, _params: 60 if node == 2 else 0
+    healed = json.loads(dure("heal", "--json").stdout)
+    assert (healed["lines"], healed["clocks"]) == (1, [2])
+    assert network.calls_of("setlinkconditions") == [(node, [{}]) for node in range(3)]
 
 
 def test_heal_says_how_long_blocks_of_a_clock_that_was_ahead_are_held_back(network: FakeNodes) -> None:

@@ -21,7 +21,7 @@ from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import HEADERS, STORAGE_VERSION, TABLES
 from node.storage.store import Change
 from rpc.errors import RpcError
-from tests.support.daemon import Daemon, daemons, environment, run, until
+from tests.support.daemon import Daemon, daemons, environment, obeying_modes, run, until
 
 pytestmark = pytest.mark.e2e
 
@@ -246,13 +246,14 @@ async def test_a_reindex_that_is_interrupted_goes_on_at_the_next_start(daemon: D
         await daemon.stop()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A132."""
     tmp_path.chmod(0o500)
-    refused = run("--network", "regtest", "--datadir", str(tmp_path / "node"))
+    refused = run("--network", "regtest", "--datadir", str(tmp_path / "node"), prefix=obeying_modes())
     assert refused.returncode in {69, 74}
     assert str(tmp_path) in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

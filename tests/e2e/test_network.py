@@ -261,8 +261,10 @@ def test_down_leaves_no_process_and_up_resumes_what_was(dure: Dure) -> None:
     assert dure.wealth(2) == wealth  # node 2 mines not: what it had, it has
 
 
-def up_until(dure: Dure, words: str, *arguments: str) -> tuple[set[int], str, int]:
-    """Start a network without --detach, and press Ctrl-C when `words` appear.
+def up_until(
+    dure: Dure, words: str, *arguments: str, ending: signal.Signals = signal.SIGINT
+) -> tuple[set[int], str, int]:
+    """Start a network without --detach, and press Ctrl-C (or send another signal) when `words` appear.
 
     Returns:
         The processes that ran then, what was said afterwards, and the exit status.
@@ -282,7 +284,7 @@ def up_until(dure: Dure, words: str, *arguments: str) -> tuple[set[int], str, in
                 said.append(line)
             record = NetworkFolder(dure.folder).load()
             pids = family({node.process.pid for node in record.nodes if node.process is not None})
-            up.send_signal(signal.SIGINT)
+            up.send_signal(ending)
             return pids, up.communicate(timeout=PATIENCE)[0], up.wait()
         except BaseException:
             up.kill()
@@ -313,6 +315,26 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> No
     pids, said, status = up_until(dure, "Finding the first blocks", "-n", "3")
     assert len(pids) >= 3
     assert not family(pids)
-    assert status == 1
+    assert status == 130
+    assert "Interrupted: the nodes that had been started are stopped again." in said
     assert "Traceback" not in said
+    assert "Aborted" not in said
     assert [path.name for path in dure.folder.iterdir()] == [".lock"]
+
+
+def test_a_start_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
+    dure = Dure(tmp_path / "net")
+    left, _, status = up_until(dure, "Finding the first blocks", "-n", "2", ending=signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    tag = NetworkFolder(dure.folder).load().tag
+    try:
+        assert family(left)
+        assert "has nodes 2, not 3" in dure.run("up", "--detach", "-n", "3", status=1).stderr
+        assert family(left)
+        assert dure.json("up", "--detach")["tag"] == tag
+        assert not family(left)
+        assert all(node["state"] == "running" for node in dure.nodes())
+        eventually("every wallet can pay", lambda: all((node["balance"] or 0) > 0 for node in dure.nodes()))
+        assert "is running" in dure.run("up", "--detach", status=1).stderr
+    finally:
+        dure.run("down")

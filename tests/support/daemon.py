@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,32 @@ def command(*flags: str) -> list[str]:
     return [sys.executable, "-P", "-m", "node.main", *flags]
 
 
-def run(*flags: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(*flags: str, prefix: Sequence[str] = (), **more: str) -> subprocess.CompletedProcess[str]:
     """Run a daemon that ends by itself, because it was only asked something or cannot start."""
     return subprocess.run(
-        command(*flags), env=environment(**more), capture_output=True, text=True, timeout=PATIENCE, check=False
+        [*prefix, *command(*flags)],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
+
+
+OBEY_MODES = """
+import ctypes, os, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+        raise OSError(ctypes.get_errno(), "root keeps its privileges")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def obeying_modes() -> list[str]:
+    """What to write before a command so that the modes of files hold for it, even where tests run as root (Linux)."""
+    return [sys.executable, "-c", OBEY_MODES] if os.geteuid() == 0 else []
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
