@@ -50,6 +50,7 @@ class AddressGossip:
         self._discovery: Discovery | None = None
         self._seeding: asyncio.Task[None] | None = None
         self._save_timer: asyncio.TimerHandle | None = None
+        self._saving: asyncio.Task[None] | None = None
         self._saved = b""
         self._answered: set[int] = set()  # only asked for membership
         self.on_learned: Callable[[], None] = lambda: None
@@ -98,7 +99,9 @@ class AddressGossip:
             await asyncio.gather(self._seeding, return_exceptions=True)
         if self._discovery is not None:
             await self._discovery.stop()
-        self._save()
+        if self._saving is not None:
+            await self._saving
+        await self._save()
 
     def lonely(self) -> None:
         """The node lacks peers: look harder."""
@@ -172,20 +175,20 @@ class AddressGossip:
                 self._log.warning("addresses_unreadable", file=FILE, why=str(error))
         return AddressManager(self._rng.randbytes(32), self._rng, private_allowed=private)
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
         """Write the table, if it has changed. A node can do without it."""
         raw = self.table.dump()
         if raw == self._saved:
             return
         try:
-            self._files.write(FILE, raw)
+            await self._files.save(FILE, raw)
         except StorageError as error:
             self._log.warning("addresses_not_saved", why=str(error))
         else:
             self._saved = raw
 
     def _save_again(self) -> None:
-        self._save()
+        self._saving = self._loop.create_task(self._save(), name="save addresses")
         self._save_timer = self._loop.call_later(limits.SAVE_ADDRESSES_SECONDS, self._save_again)
 
     def _sample_addresses(self, count: int) -> list[Address]:

@@ -2,8 +2,9 @@
 
 Headers are taken at once (`accept_header`). Blocks queue up and are taken in turn by one task: as many as
 wait are checked, stored and connected in one write, and those who handed them in hear of it once that
-write is on disk. What a step changes is gathered in memory first, while the store shows the old tip. A
-rule that breaks on the way drops it: that is the rollback, and there is no other.
+write is on disk. What a step changes is gathered in memory first, while the store shows the old tip; so it
+does until the write has ended, during which everybody else runs on. A rule that breaks on the way drops
+the step: that is the rollback, and there is no other.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class ChainManager:
         )
 
     def _stored(self, entry: BlockEntry) -> Block:
-        return self._store.read_block(entry.height, entry.hash)
+        return self._writer.fresh.get(entry.hash) or self._store.read_block(entry.height, entry.hash)
 
     # Headers
 
@@ -176,6 +177,8 @@ class ChainManager:
             ConsensusError: one of them breaks a rule, or descends from a block that does: blame the sender.
         """
         result = self._headers.accept(headers, wanted=wanted)
+        if self._headers.overdue:
+            self._wake.set()
         self._schedule_early()
         return result
 
@@ -269,7 +272,7 @@ class ChainManager:
         self._room.set()
         if self._task is not None:
             await self._task
-        self._headers.flush()
+        await self._headers.flush()
 
     async def _run(self) -> None:
         batch: list[_Request] = []
@@ -277,7 +280,7 @@ class ChainManager:
             while not self._closing:
                 await self._wake.wait()
                 self._wake.clear()
-                while (self._queue or self._pauses) and not self._closing:
+                while (self._queue or self._pauses or self._headers.overdue) and not self._closing:
                     await self._stand_still()
                     batch = self._next_batch()
                     results = await self._writer.take([request.offer for request in batch])

@@ -178,10 +178,10 @@ class ChainWriter:
                     self._reorg = None
                 continue
             advance.add_to(step)
-            self._write(step)
+            await self._write(step)
             step = Step()
             self._commit(advance, started)
-        self._write(step)
+        await self._write(step)
 
     def _begin_reorg(self, target: BlockEntry, started: float) -> None:
         tip = self._index.tip
@@ -192,16 +192,19 @@ class ChainWriter:
                 self._reorg.take_over(earlier)
             self._log.reorg_started(self._reorg)
 
-    def _write(self, step: Step) -> None:
-        """Make a step durable, with all headers that came meanwhile."""
+    async def _write(self, step: Step) -> None:
+        """Make a step durable, with all headers that came so far.
+
+        Meanwhile the rest of the node runs, and sees the old tip with its coins; the bodies of the step in `fresh`.
+        """
         self._headers.add_to(step)
         if step.changes:
-            self._store.write(step)
+            await self._store.commit(step)
         self._headers.written()
         self.fresh.clear()
 
     def _commit(self, advance: Advance, started: float) -> None:
-        """Show the new tip, which is on disk, to everybody."""
+        """Show the new tip, which is on disk, to everybody. Nobody ran since the write ended."""
         old = self.tip
         self._index.tip = advance.new
         self.tip = self._headers.state_of(advance.new)

@@ -12,13 +12,14 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from consensus.address import AddressError, decode_address, encode_address
+from consensus.address import AddressError, decode_address
 from consensus.params import NETWORKS, Params, local_params
 from consensus.types import LockId
 from node.api.catalogue import ALL
@@ -39,6 +40,7 @@ from node.peer_settings import PeerSettings
 from node.skewed_clock import SkewedClock
 from node.storage.chain_store import ChainStore
 from node.storage.errors import StorageError
+from node.storage.executor import disk_thread
 from node.storage.files import DirectoryFiles
 from node.storage.folder import FolderLock
 from node.storage.lmdb_store import LmdbDatabase
@@ -94,7 +96,7 @@ class Daemon:
         lock = FolderLock(folder)
         self._undo.append(lock.release)
         self._logs, self.log = self._open_log(folder)
-        self.files = DirectoryFiles(folder)
+        self.files = DirectoryFiles(folder, self._disk_thread("files-disk"))
         self.clock = SkewedClock(SystemClock(), self.files)
         self.entropy = random.SystemRandom()
         self._started = self.clock.monotonic()
@@ -104,7 +106,13 @@ class Daemon:
         rpc_port = self.params.rpc_port if config.rpc_port is None else config.rpc_port
         self._socket = _bind(config.rpc_bind, rpc_port)
         self._undo.append(self._socket.close)
-        database = LmdbDatabase(folder / "chain", TABLES, version=STORAGE_VERSION, identity=self.params.genesis_hash)
+        database = LmdbDatabase(
+            folder / "chain",
+            TABLES,
+            version=STORAGE_VERSION,
+            identity=self.params.genesis_hash,
+            executor=self._disk_thread("chain-disk"),
+        )
         self._undo.append(database.close)
         self.store = ChainStore(database, self.params, reindex=config.reindex)
         self.workers = ProcessWorkers(self._logs.logger("node.workers"))
@@ -161,7 +169,7 @@ class Daemon:
             templates=templates,
             generator=Generator(templates, self.chain, self.workers, self.entropy),
             wallet=None,
-            backups=DirectoryFiles(self.config.folder / "backups"),
+            backups=DirectoryFiles(self.config.folder / "backups", self._disk_thread("backups-disk")),
             fail=self.fail,
             stop=self._ask_to_stop,
             started=self._started,
@@ -175,11 +183,17 @@ class Daemon:
         return services
 
     def _open_wallet(self) -> None:
-        log = self._logs.logger("wallet")
-        wallet, database = open_wallet(self.config, self.params, self.entropy, self.clock, log)
+        log, executor = self._logs.logger("wallet"), self._disk_thread("wallet-disk")
+        wallet, database = open_wallet(self.config, self.params, self.entropy, self.clock, log, executor)
         self._undo.append(database.close)
         if wallet is not None:
-            self.services.wallet = WalletService(wallet, self.node, log, self.fail)
+            self.services.wallet = WalletService(wallet, database, self.node, log, self.fail, executor)
+
+    def _disk_thread(self, name: str) -> Executor:
+        """Return a thread of its own for what waits for a disk; it ends after those who use it."""
+        executor = disk_thread(name)
+        self._undo.append(executor.shutdown)
+        return executor
 
     # Life
 
@@ -294,7 +308,7 @@ class Daemon:
         except AddressError as error:
             raise ConfigError(f"mine_address: {error}") from None
 
-    def _mining_lock(self) -> LockId:
+    async def _mining_lock(self) -> LockId:
         """Return where rewards go that nobody named an address for: one address of the wallet, kept over restarts.
 
         Raises:
@@ -304,17 +318,18 @@ class Daemon:
             return decode_address(self.params, self.config.mine_address)
         if self.services.wallet is None:
             raise RpcError(ErrorCode.WALLET_NOT_FOUND, "This node has no wallet: say which address to mine for")
-        wallet = self.services.wallet.wallet
+        service = self.services.wallet
         try:
             lock = decode_address(self.params, (self.files.read(MINING_ADDRESS_FILE) or b"").decode("ascii", "replace"))
         except AddressError:
             lock = None
-        if lock is None or not wallet.is_mine(lock):
+        if lock is None or not service.wallet.is_mine(lock):
             try:
-                lock = decode_address(self.params, wallet.new_address("mining"))
+                address = await service.ask(lambda wallet: wallet.new_address("mining"))
             except WalletError as error:
                 raise RpcError(ErrorCode.WALLET_ERROR, str(error)) from None
-            self.files.write(MINING_ADDRESS_FILE, encode_address(self.params, lock).encode("ascii"))
+            lock = decode_address(self.params, address)
+            await self.files.save(MINING_ADDRESS_FILE, address.encode("ascii"))
         return lock
 
 

@@ -24,7 +24,7 @@ class HeaderChain:
     """All known headers, in memory and on disk.
 
     New headers are written with the next block, or by `flush`: a header that a crash loses is asked
-    for again.
+    for again. Headers come and go while a step is being written: they are of the next one.
     """
 
     def __init__(self, params: Params, store: ChainStore, clock: Clock) -> None:
@@ -42,6 +42,8 @@ class HeaderChain:
         """Why a block is marked invalid; for the first bad one of a branch. Each has cost its miner real work."""
         self._states: OrderedDict[BlockHash, ChainState] = OrderedDict()
         self._unwritten: dict[BlockHash, Header] = {}
+        self._in_flight: dict[BlockHash, Header] = {}
+        """Headers that are being written."""
         self._new_bodies: dict[BlockHash, Header] = {}
         """Headers whose bodies are on their way to the disk: with the next step, and not before it."""
         self._dropped: dict[BlockHash, int] = {}
@@ -105,26 +107,34 @@ class HeaderChain:
                 # A record must not speak of a body that is not on disk yet.
                 arrival = NEVER if block_hash in self._new_bodies else entry.arrival
                 step.put_header(StoredHeader(entry.height, header, arrival, entry.anchor))
+        self._dropped = {}
+        self._in_flight, self._unwritten = self._unwritten, {}
 
     def written(self) -> None:
         """Note that the step is on disk."""
-        self._unwritten.clear()
+        self._in_flight.clear()
         self._new_bodies.clear()
-        self._dropped.clear()
 
-    def flush(self) -> None:
-        """Write all new headers now, but no word of bodies that wait for their step."""
-        if self._unwritten or self._dropped:
-            step = Step()
-            self._add_headers(step)
-            self._store.write(step)
-            self._unwritten.clear()
-            self._dropped.clear()
+    @property
+    def overdue(self) -> bool:
+        """Whether so many headers wait for a step, after a long run of them, that they should be written now."""
+        return len(self._unwritten) > 4 * LOW_WORK_MARGIN
+
+    async def flush(self) -> None:
+        """Write all new headers now, but no word of bodies that wait for their step. For the writer, between steps."""
+        step = Step()
+        self._add_headers(step)
+        if step.changes:
+            await self._store.commit(step)
+        self._in_flight.clear()
 
     def read(self, entry: BlockEntry) -> Header:
         """Return the 80 bytes of an entry."""
-        header = self._unwritten.get(entry.hash) or self._new_bodies.get(entry.hash)
-        return header or self._store.read_header(entry.height, entry.hash)
+        for waiting in (self._unwritten, self._in_flight, self._new_bodies):
+            header = waiting.get(entry.hash)
+            if header is not None:
+                return header
+        return self._store.read_header(entry.height, entry.hash)
 
     # States
 
@@ -209,8 +219,6 @@ class HeaderChain:
         if early is not None:
             self.early.keep(EarlyBlock(early, None, wanted))
             return HeaderResult(HeaderStatus.EARLY, parent, len(states))
-        if len(self._unwritten) > 4 * LOW_WORK_MARGIN and not backed:
-            self.flush()  # a long run: written now, so that what is unwritten stays small
         return HeaderResult(HeaderStatus.ADDED, parent, len(states))
 
     def _check(
@@ -246,6 +254,6 @@ class HeaderChain:
         return len(forgotten)
 
     def _drop(self, entry: BlockEntry) -> None:
-        if self._unwritten.pop(entry.hash, None) is None:
+        if self._unwritten.pop(entry.hash, None) is None or entry.hash in self._in_flight:
             self._dropped[entry.hash] = entry.height
         self._states.pop(entry.hash, None)

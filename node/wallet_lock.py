@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from wallet.wallet import Wallet
 
-Elsewhere = Callable[[Callable[[], None]], Awaitable[None]]
-"""Calls a function in another thread: `asyncio.to_thread`, or in a simulation at once."""
+_T = TypeVar("_T")
+
+
+class Elsewhere(Protocol):
+    """Calls a function in another thread, while nobody else has the wallet; in a simulation at once."""
+
+    async def __call__(self, work: Callable[[], _T], /) -> _T:
+        """Return what `work` returns, once all that it changed is durable."""
+        ...
 
 
 class WalletLock:
     """The passphrase of one wallet, and how long it stays unlocked."""
 
-    def __init__(self, wallet: Wallet, elsewhere: Elsewhere = asyncio.to_thread) -> None:
+    def __init__(self, wallet: Wallet, elsewhere: Elsewhere) -> None:
         self._wallet = wallet
         self._elsewhere = elsewhere
         self._gate = asyncio.Lock()
@@ -88,7 +96,7 @@ class WalletLock:
             WalletError, StorageError: as there.
         """
         async with self._gate:
-            return self._wallet.import_key(pem, label)
+            return await self._elsewhere(lambda: self._wallet.import_key(pem, label))
 
     async def close(self) -> None:
         """Wait for what is under way, and lock."""

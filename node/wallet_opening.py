@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -11,6 +12,7 @@ from node.clock import Clock
 from node.config import ConfigError, NodeConfig
 from node.storage.files import DirectoryFiles
 from node.storage.lmdb_store import LmdbDatabase
+from node.storage.staged import StagedDatabase
 from wallet.errors import WalletError, WrongPassphraseError
 from wallet.ports import Entropy, Outside
 from wallet.store import STORE_VERSION, TABLES
@@ -21,11 +23,14 @@ MAX_SECRET_FILE = 64 * 1024 * 1024
 
 
 def open_wallet(
-    config: NodeConfig, params: Params, entropy: Entropy, clock: Clock, log: FilteringBoundLogger
-) -> tuple[Wallet | None, LmdbDatabase]:
+    config: NodeConfig, params: Params, entropy: Entropy, clock: Clock, log: FilteringBoundLogger, executor: Executor
+) -> tuple[Wallet | None, StagedDatabase]:
     """Return the wallet, opened or made, and its database; None where there is none and none may be made.
 
     On local and regtest a new wallet needs no passphrase; elsewhere `passphrase_file` must give one.
+
+    Args:
+        executor: where the database writes.
 
     Raises:
         ConfigError: a file that the settings name cannot be used, or the passphrase is wrong.
@@ -33,7 +38,9 @@ def open_wallet(
         StorageError: the disk failed, or the database is another network's.
     """
     folder = config.folder / "wallet"
-    database = LmdbDatabase(folder, TABLES, version=STORE_VERSION, identity=params.genesis_hash)
+    database = StagedDatabase(
+        LmdbDatabase(folder, TABLES, version=STORE_VERSION, identity=params.genesis_hash, executor=executor)
+    )
     outside = Outside(DirectoryFiles(folder), database, entropy, clock, log)
     try:
         return _open(config, params, outside), database

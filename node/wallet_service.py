@@ -2,12 +2,18 @@
 
 The wallet pulls from its own cursor, so whatever is missed here (a crash, a slow disk) is made up for by the next
 pull. Calls that show or spend coins ask for `current` first, so that they never see less than the chain's tip.
+
+The wallet's methods run on the loop, each whole; the disk is waited for off it. From a change to its end on the disk
+the wallet is closed to everybody else: so nothing is shown that a power cut could take back, and what is answered is
+durable. Who only reads does so right after `current`, with no `await` between.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import TypeVar
 
@@ -21,6 +27,8 @@ from node.chain_events import TipChanged, UnknownCursorError
 from node.node import Node
 from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError, Refusal
 from node.storage.errors import StorageError
+from node.storage.executor import INLINE, run_whole
+from node.storage.staged import StagedDatabase
 from node.wallet_lock import WalletLock
 from rpc.follower import follow_step
 from wallet.results import RelayTerms, Sent, State
@@ -30,6 +38,9 @@ REBROADCAST_SECONDS = 15 * 60
 """How often payments of ours that wait for a block are offered and told again."""
 MAX_FOREIGN = 1_000
 """Payments of others to us whose leaving the mempool is watched for; their confirmation is seen in any case."""
+MAX_SEEN = 10_000
+"""Transactions of the mempool that wait for the wallet to look at them, while its disk is slow; of more the oldest
+are passed over, and seen when they are in a block."""
 
 _T = TypeVar("_T")
 _ALREADY_HERE = frozenset({Refusal.ALREADY_KNOWN, Refusal.ALREADY_CONFIRMED, Refusal.SAME_TXID})
@@ -38,12 +49,27 @@ _ALREADY_HERE = frozenset({Refusal.ALREADY_KNOWN, Refusal.ALREADY_CONFIRMED, Ref
 class WalletService:
     """One wallet, kept in step with one node."""
 
-    def __init__(self, wallet: Wallet, node: Node, log: FilteringBoundLogger, fail: Callable[[StorageError], None]):
+    def __init__(
+        self,
+        wallet: Wallet,
+        database: StagedDatabase,
+        node: Node,
+        log: FilteringBoundLogger,
+        fail: Callable[[StorageError], None],
+        executor: Executor = INLINE,
+    ):
         """
         Args:
+            database: the wallet's.
             fail: told if the wallet's disk fails: the node must stop.
+            executor: where calls run that take long: deriving keys from a passphrase, writing the keystore.
         """
         self.wallet = wallet
+        """To be read, right after `current`. What changes it goes through `ask`."""
+        self._database = database
+        self._executor = executor
+        self._turn = asyncio.Lock()
+        self._seen: deque[Transaction] = deque(maxlen=MAX_SEEN)
         self._node = node
         self._chain: ChainManager = node.chain
         self._log = log
@@ -52,7 +78,7 @@ class WalletService:
         self._task: asyncio.Task[None] | None = None
         self._ends: list[Callable[[], None]] = []
         self._foreign: dict[TxId, None] = {}
-        self.keys = WalletLock(wallet)
+        self.keys = WalletLock(wallet, self._ask_slowly)
 
     @property
     def position(self) -> BlockHash:
@@ -81,7 +107,7 @@ class WalletService:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        self.wallet.close()
+        await self.ask(Wallet.close)
 
     async def _run(self) -> None:
         try:
@@ -91,7 +117,7 @@ class WalletService:
                         await self._wake.wait()
                 self._wake.clear()
                 await self.current()
-                self._drop_foreign()
+                await self.ask(self._drop_foreign)
                 await self._offer_own()
         except StorageError as error:
             self._fail(error)
@@ -100,24 +126,52 @@ class WalletService:
         self._wake.set()
 
     def _transaction_seen(self, tx: Transaction) -> None:
-        if self.wallet.add_pending(tx) and len(self._foreign) < MAX_FOREIGN:
-            self._foreign[tx.txid] = None
+        self._seen.append(tx)
+        self._wake.set()
 
     # Asking
 
     async def ask(self, work: Callable[[Wallet], _T]) -> _T:
-        """Return `work(wallet)` once whatever it changed is durable: the way in for all that changes the wallet."""
-        return work(self.wallet)
+        """Return `work(wallet)` once whatever it changed is durable: the way in for all that changes the wallet.
+
+        Nobody else has the wallet meanwhile.
+
+        Raises:
+            StorageError: the disk failed: the node must stop, and the wallet be opened anew.
+        """
+        async with self._turn:
+            try:
+                with self._database.gathering():
+                    return work(self.wallet)
+            finally:
+                await self._database.settle()
+
+    async def _ask_slowly(self, work: Callable[[], _T]) -> _T:
+        """As `ask`, but off the loop: for what derives a key from a passphrase, or writes the keystore."""
+        async with self._turn:
+            try:
+                with self._database.gathering():
+                    return await run_whole(self._executor, work)
+            finally:
+                await self._database.settle()
 
     # Following
 
     async def current(self) -> Wallet:
-        """Return the wallet once it stands on the tip."""
-        while self.position != self._chain.tip.hash:
-            if not self.follow_step():
-                break
+        """Return the wallet once it stands on the tip, and knows what the mempool took; all of that is durable."""
+        while await self.ask(self._catch_up):  # noqa: ASYNC110 - others get a turn between two steps
             await asyncio.sleep(0)
         return self.wallet
+
+    def _catch_up(self, wallet: Wallet) -> bool:
+        """Go one step towards the tip, then look at what the mempool took; tell whether there are more steps."""
+        if self.position != self._chain.tip.hash and self.follow_step():
+            return True
+        while self._seen:
+            tx = self._seen.popleft()
+            if wallet.add_pending(tx) and len(self._foreign) < MAX_FOREIGN:
+                self._foreign[tx.txid] = None
+        return False
 
     def follow_step(self) -> bool:
         """Take one batch of blocks; tell whether there are more. A wallet that knows a foreign chain starts anew."""
@@ -130,11 +184,11 @@ class WalletService:
             self.wallet.rescan(1, genesis, target=self._chain.tip.height)
             return True
 
-    def _drop_foreign(self) -> None:
+    def _drop_foreign(self, wallet: Wallet) -> None:
         """Tell the wallet of payments to us that the mempool gave up."""
         for txid in [txid for txid in self._foreign if txid not in self._node.mempool]:
             del self._foreign[txid]
-            self.wallet.drop_pending(txid)
+            wallet.drop_pending(txid)
 
     # Paying
 

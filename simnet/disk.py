@@ -15,6 +15,7 @@ old or new, never half; and what was acknowledged is there.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,6 +52,7 @@ class SimDisk:
 
     Attributes:
         capacity: bytes that it holds; None is without bound.
+        sync_seconds: how long a commit takes; 0 is at once.
         calls: writes that were asked of it, refused ones included.
         torn: how often a crash left only a part of a write.
         on_power_lost: called when a crash that was ordered happens, before anybody sees an error.
@@ -64,6 +66,7 @@ class SimDisk:
         self._fail_at: int | None = None
         self._crash_at: int | None = None
         self.capacity: int | None = None
+        self.sync_seconds = 0.0
         self.used = 0
         self.calls = 0
         self.torn = 0
@@ -178,6 +181,19 @@ class SimDatabase:
             self._platter.write(changes, clear=clear)
         raise self._disk.die()
 
+    async def commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
+        """See `Database.commit`: takes the time of a sync, in which the machine may die."""
+        changes = list(changes)
+        cancelled: asyncio.CancelledError | None = None
+        if self._disk.sync_seconds:
+            try:
+                await asyncio.sleep(self._disk.sync_seconds)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        self.write(changes)
+        if cancelled is not None:
+            raise cancelled
+
     def close(self) -> None:
         """See `Database.close`."""
 
@@ -210,3 +226,7 @@ class SimFiles:
             self._folder[name] = bytes(data)
         if left is not None:
             raise self._disk.die()
+
+    async def save(self, name: str, data: bytes) -> None:
+        """See `Files.save`."""
+        self.write(name, data)

@@ -23,6 +23,7 @@ from node.peer_settings import PeerSettings
 from node.storage.chain_store import ChainStore
 from node.storage.errors import StorageError
 from node.storage.schema import TABLES
+from node.storage.staged import StagedDatabase
 from node.wallet_service import WalletService
 from simnet.assembly import Parts, assemble
 from simnet.disk import SimDisk
@@ -174,10 +175,11 @@ class SimNode:
         return _Run(network, parts, wallet)
 
     def _open_wallet(self, node: Node, rng: random.Random, log: FilteringBoundLogger) -> WalletService:
-        files, database = self.disk.files("wallet"), self.disk.database("wallet", WALLET_TABLES)
+        files, database = self.disk.files("wallet"), StagedDatabase(self.disk.database("wallet", WALLET_TABLES))
         outside = Outside(files, database, rng, self.clock, log)
         make = Wallet.open if Wallet.exists(files) else Wallet.create
-        return WalletService(make(self._world.params, outside, allow_plain=True), node, log, self._storage_failed)
+        wallet = make(self._world.params, outside, allow_plain=True)
+        return WalletService(wallet, database, node, log, self._storage_failed)
 
     async def stop(self) -> None:
         """Stop in order, as after SIGTERM; without effect if it does not run."""

@@ -2,7 +2,7 @@
 
 One thread, one caller at a time: every method but `unlock`, `encrypt` and `change_passphrase`
 takes milliseconds, and what it changed is durable when it returns. Those three derive a key from
-a passphrase, which takes about a quarter of a second: a daemon calls them by `asyncio.to_thread`.
+a passphrase, which takes about a quarter of a second: a daemon calls them in another thread.
 
 If the database or the disk fails under a call, what is stored is whole but what is held in memory
 may be ahead of it: the error goes up, and the node must stop and open the wallet anew.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +61,7 @@ class Services:
     """What peers are told that this program is."""
     disk_size: Callable[[], int]
     """Bytes that the chain takes on disk."""
-    mining_lock: Callable[[], LockId]
+    mining_lock: Callable[[], Awaitable[LockId]]
     """Returns where rewards go that nobody named an address for: the same all the time."""
     starting: str | None = None
     """Why most calls are refused yet; None once the node runs."""

@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class Step:
-    """Changes on their way to one write. Nothing of it is seen by anybody before `ChainStore.write`."""
+    """Changes on their way to one write. Nothing of it is seen by anybody before it is written."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
@@ -123,12 +123,20 @@ class ChainStore:
         self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, INVALID, META))
 
     def write(self, step: Step) -> None:
-        """Make all changes of a step, or none; durable once this returns.
+        """Make all changes of a step, or none; durable once this returns. At a start, before anything runs.
 
         Raises:
             StorageError: nothing was written.
         """
         self._database.write(step.changes)
+
+    async def commit(self, step: Step) -> None:
+        """Make all changes of a step, or none; durable, and seen by reads, once this returns. See `Database.commit`.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        await self._database.commit(step.changes)
 
     # Headers
 

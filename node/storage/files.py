@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Protocol
 
 from node.storage.errors import DiskFullError, StorageError
+from node.storage.executor import INLINE, run_whole
 
 
 class Files(Protocol):
@@ -26,12 +28,18 @@ class Files(Protocol):
         """
         ...
 
+    async def save(self, name: str, data: bytes) -> None:
+        """As `write`, while the loop goes on. Of two for the same file the later call wins."""
+        ...
+
 
 class DirectoryFiles:
     """Satisfies `Files` with a folder: temporary file, fsync, rename, fsync of the folder; mode 0600."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, executor: Executor = INLINE) -> None:
+        """Take a folder, which is made when it is needed, and where `save` runs: one call at a time."""
         self._folder = folder
+        self._executor = executor
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, or None if there is none."""
@@ -63,6 +71,10 @@ class DirectoryFiles:
             kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
             raise kind(f"cannot write {path}: {error.strerror or error}") from error
 
+    async def save(self, name: str, data: bytes) -> None:
+        """As `write`, while the loop goes on."""
+        await run_whole(self._executor, lambda: self.write(name, data))
+
     def _path(self, name: str) -> Path:
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise ValueError(f"not the name of a file of ours: {name!r}")
@@ -89,3 +101,7 @@ class MemoryFiles:
     def write(self, name: str, data: bytes) -> None:
         """Replace a file's content, or make it."""
         self._contents[name] = bytes(data)
+
+    async def save(self, name: str, data: bytes) -> None:
+        """As `write`: this disk takes no time."""
+        self.write(name, data)

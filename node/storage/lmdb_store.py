@@ -2,19 +2,26 @@
 
 LMDB runs with its safe defaults: no NOSYNC, NOMETASYNC, MAPASYNC or WRITEMAP (A123). A read transaction
 lives only inside one call, so none is ever left open to make the file grow, none stands in the way when the
-map is made larger, and none is used after a fork (A130).
+map is made larger, and none is used after a fork (A130). The one exception is the view that all reads share while
+a commit is on its way: LMDB shows what is written a moment before the loop hears of it.
+
+All writes run on one executor. The changes are made while the loop waits, for they are made in memory, and a thread
+that competes with a busy loop for Python's lock takes a hundred times as long over them; what waits for the disk,
+the commit, runs beside the loop.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
 
 from node.storage.errors import DamagedError, DiskFullError, NewerStorageError, OtherNetworkError, StorageError
+from node.storage.executor import INLINE, run_whole
 from node.storage.folder import FolderLock
 
 INITIAL_MAP_SIZE = 16 * 1024 * 1024
@@ -31,7 +38,9 @@ _DATA_FILE = "data.mdb"
 class LmdbDatabase:
     """Satisfies `Database` with a folder that nobody else may hold meanwhile."""
 
-    def __init__(self, folder: Path, tables: Sequence[str], *, version: int, identity: bytes) -> None:
+    def __init__(
+        self, folder: Path, tables: Sequence[str], *, version: int, identity: bytes, executor: Executor = INLINE
+    ) -> None:
         """Open the database in `folder`, or make it.
 
         Args:
@@ -39,12 +48,19 @@ class LmdbDatabase:
             tables: all that are used; missing ones are made.
             version: of the layout of the records. A folder with a higher one is refused.
             identity: what the content belongs to, such as a genesis id; fixed when the folder is made.
+            executor: where writes run, one at a time, this database's and nobody else's.
 
         Raises:
             FolderInUseError, NewerStorageError, OtherNetworkError: nothing was written.
             DamagedError: what stands there is no database.
             StorageError: any other fault of the disk.
         """
+        self._executor = executor
+        self._view: lmdb.Transaction[bytes] | None = None
+        """What all reads see while a commit is on its way."""
+        self._changes: lmdb.Transaction[bytes] | None = None
+        """Made, and not committed yet. Touched by the executor only."""
+        self._failed = False
         self._lock = FolderLock(folder)
         self._env: lmdb.Environment | None = None
         try:
@@ -96,13 +112,22 @@ class LmdbDatabase:
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return the value of a key, or None."""
-        with _faults("read"), self._environment.begin(self._tables[table]) as txn:
-            return txn.get(key)
+        with _faults("read"), self._reading() as txn:
+            return txn.get(key, db=self._tables[table])
 
     def get_many(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of many keys, in their order; cheapest where `keys` are sorted."""
-        with _faults("read"), self._environment.begin(self._tables[table]) as txn:
-            return [txn.get(key) for key in keys]
+        with _faults("read"), self._reading() as txn:
+            handle = self._tables[table]
+            return [txn.get(key, db=handle) for key in keys]
+
+    @contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction[bytes]]:
+        if self._view is not None:
+            yield self._view
+            return
+        with self._environment.begin() as txn:
+            yield txn
 
     def scan(
         self, table: str, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
@@ -120,7 +145,7 @@ class LmdbDatabase:
 
     def _forward(self, table: str, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
         piece: list[tuple[bytes, bytes]] = []
-        with _faults("read"), self._environment.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with _faults("read"), self._reading() as txn, txn.cursor(self._tables[table]) as cursor:
             found = cursor.set_range(start) if start else cursor.first()
             if not found:
                 return piece
@@ -132,7 +157,7 @@ class LmdbDatabase:
 
     def _backward(self, table: str, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
         piece: list[tuple[bytes, bytes]] = []
-        with _faults("read"), self._environment.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with _faults("read"), self._reading() as txn, txn.cursor(self._tables[table]) as cursor:
             # One before the first key that is too high; where there is none, the last of all.
             found = cursor.prev() if stop is not None and stop and cursor.set_range(stop) else cursor.last()
             if not found or stop == b"":
@@ -146,18 +171,62 @@ class LmdbDatabase:
     def write(self, changes: Iterable[tuple[str, bytes, bytes | None]], *, clear: Sequence[str] = ()) -> None:
         """Empty the tables in `clear`, then make all changes, the later ones winning: all, or none, and synced."""
         changes = list(changes)
-        with _faults("write"):
+        with self._writing():
             while True:
                 try:
-                    self._write_once(changes, clear)
+                    self._executor.submit(self._change, changes, clear).result()
+                    self._executor.submit(self._commit).result()
                     return
                 except lmdb.MapFullError:
-                    # Nothing was written. No transaction is open, as this must be.
-                    self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+                    self._grow()
 
-    def _write_once(self, changes: list[tuple[str, bytes, bytes | None]], clear: Sequence[str]) -> None:
+    async def commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
+        """Make all changes, the later ones winning: all, or none, and synced; the loop goes on meanwhile."""
+        changes = list(changes)
+        with self._writing():
+            while True:
+                try:
+                    with self._one_view():
+                        self._executor.submit(self._change, changes, ()).result()
+                        await run_whole(self._executor, self._commit)
+                        return
+                except lmdb.MapFullError:
+                    self._grow()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One write: none beside another, and none after one that failed.
+
+        Where a sync failed, nobody knows what is on the disk; the same again may "succeed" without it (A127).
+        """
+        if self._view is not None:
+            raise RuntimeError("a database has one writer")
+        if self._failed:
+            raise StorageError("cannot write: an earlier write failed, and what is on the disk is not known")
+        try:
+            with _faults("write"):
+                yield
+        except StorageError:
+            self._failed = True
+            raise
+
+    @contextmanager
+    def _one_view(self) -> Iterator[None]:
+        with self._environment.begin() as view:
+            self._view = view
+            try:
+                yield
+            finally:
+                self._view = None
+
+    def _grow(self) -> None:
+        # Nothing was written. No transaction is open, as this must be.
+        self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+
+    def _change(self, changes: list[tuple[str, bytes, bytes | None]], clear: Sequence[str]) -> None:
         tables = self._tables
-        with self._environment.begin(write=True) as txn:
+        txn = self._environment.begin(write=True)
+        try:
             for table in clear:
                 txn.drop(tables[table], delete=False)
             for table, key, value in changes:
@@ -165,11 +234,20 @@ class LmdbDatabase:
                     txn.delete(key, db=tables[table])
                 else:
                     txn.put(key, value, db=tables[table])
+        except BaseException:
+            txn.abort()
+            raise
+        self._changes = txn
+
+    def _commit(self) -> None:
+        txn, self._changes = self._changes, None
+        if txn is not None:
+            txn.commit()
 
     def close(self) -> None:
-        """Give the folder back; a second close does nothing."""
+        """Give the folder back, once what is being written is; a second close does nothing."""
         if self._env is not None:
-            self._env.close()
+            self._executor.submit(self._env.close).result()
             self._env = None
         self._lock.release()
 

@@ -54,5 +54,9 @@ class MemoryDatabase:
             values[key] = value
         self.writes += 1
 
+    async def commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
+        """Make all changes, at once: this disk takes no time."""
+        self.write(changes)
+
     def close(self) -> None:
         """Do nothing: another opening finds everything again."""

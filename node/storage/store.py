@@ -15,7 +15,7 @@ class Change(NamedTuple):
 
 
 class Database(Protocol):
-    """What the node asks of a disk. One owner at a time; all calls come from one thread.
+    """What the node asks of a disk. One owner at a time; all calls come from one thread, and one writer.
 
     Keys have 1 to 511 bytes and are ordered as bytes. A table that was not named when the database
     was opened does not exist (`KeyError`).
@@ -42,10 +42,23 @@ class Database(Protocol):
     def write(self, changes: Iterable[tuple[str, bytes, bytes | None]], *, clear: Sequence[str] = ()) -> None:
         """Empty the tables in `clear`, then make all changes (see `Change`), the later ones winning: all, or none.
 
-        What was written survives a crash and a power cut once this returns.
+        What was written survives a crash and a power cut once this returns. Waits for the disk: for a start, before
+        anybody else runs on the loop.
 
         Raises:
-            StorageError: nothing was written.
+            StorageError: nothing was written, and nothing will be any more: a failed write is never tried again.
+        """
+        ...
+
+    async def commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
+        """Make all changes, as `write`, while the loop goes on; one `commit` at a time, and no `write` meanwhile.
+
+        Until this returns, all reads give what was there before; from then on, what was written. Between its
+        return and what its caller does next nobody else runs. A caller that is cancelled meanwhile gets
+        `CancelledError` once everything is written.
+
+        Raises:
+            StorageError: as `write`.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import pytest
 
@@ -18,6 +19,7 @@ from wallet.ports import Outside
 from wallet.wallet import Wallet
 
 CHEAP = KdfCost(14, 1)
+_T = TypeVar("_T")
 PEM = new_wallet(mnemonic=OTHER_WORDS).export_key(new_wallet(mnemonic=OTHER_WORDS).new_address())
 
 
@@ -29,13 +31,14 @@ class Elsewhere:
         self.running = 0
         self.most = 0
 
-    async def __call__(self, work: Callable[[], None]) -> None:
+    async def __call__(self, work: Callable[[], _T], /) -> _T:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
             await asyncio.sleep(self.seconds / 2)
-            work()
+            result = work()
             await asyncio.sleep(self.seconds / 2)
+            return result
         finally:
             self.running -= 1
 

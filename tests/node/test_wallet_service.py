@@ -11,6 +11,8 @@ import pytest
 from consensus.types import Amount, LockId
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
+from node.storage.memory_store import MemoryDatabase
+from node.storage.staged import StagedDatabase
 from node.wallet_service import REBROADCAST_SECONDS, WalletService
 from simnet.loop import run_virtual
 from tests.support.chain import recorder
@@ -18,6 +20,7 @@ from tests.support.nodes import RunningNode, World, until
 from tests.support.rules import lock
 from tests.support.wallets import DURE, OTHER_WORDS, PARAMS, WORDS, Chain, lock_of, new_wallet, outside, payment
 from wallet.results import Payment, State
+from wallet.store import TABLES
 
 TO_HIM = Payment(lock(9), Amount(DURE))
 
@@ -29,7 +32,10 @@ def _fail(error: StorageError) -> None:
 @asynccontextmanager
 async def service(running: RunningNode, words: str = WORDS) -> AsyncIterator[WalletService]:
     log, _ = recorder()
-    made = WalletService(new_wallet(outside(), mnemonic=words), running.node, log, _fail)
+    world = outside()
+    database = StagedDatabase(MemoryDatabase(TABLES))
+    wallet = new_wallet(world._replace(database=database), mnemonic=words)
+    made = WalletService(wallet, database, running.node, log, _fail)
     await made.start()
     try:
         yield made

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consensus.params import REGTEST, Params
+from consensus.types import LockId
 from node.api.access import Access, Login, Role
 from node.api.catalogue import ALL
 from node.api.jsonrpc import RpcServer
@@ -30,6 +31,7 @@ from node.storage.chain_store import ChainStore
 from node.storage.files import MemoryFiles
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
+from node.storage.staged import StagedDatabase
 from node.wallet_service import WalletService
 from node.workers import InlineWorkers
 from p2p.transport import Address
@@ -119,6 +121,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def _mining_lock() -> LockId:
+    return LockId(REGTEST.genesis_hash)
+
+
 @asynccontextmanager
 async def running_api(
     params: Params = REGTEST, *, wallet: bool = True, seed: int = 1, **settings: Any
@@ -165,14 +171,15 @@ async def running_api(
         version="1.2.3",
         agent="/test:1.2.3/",
         disk_size=lambda: 0,
-        mining_lock=lambda: params.genesis_hash,  # type: ignore[arg-type, return-value]
+        mining_lock=_mining_lock,
     )
     services.methods = by_name(ALL, services)
     await chain.start()
     await node.start()
     if wallet:
-        outside = Outside(MemoryFiles(), MemoryDatabase(WALLET_TABLES), rng, clock, log)
-        services.wallet = WalletService(Wallet.create(params, outside, allow_plain=True), node, log, failures.append)
+        database = StagedDatabase(MemoryDatabase(WALLET_TABLES))
+        made = Wallet.create(params, Outside(MemoryFiles(), database, rng, clock, log), allow_plain=True)
+        services.wallet = WalletService(made, database, node, log, failures.append)
         await services.wallet.start()
     access = Access([Login(*OWNER, Role.OWNER), Login(*READER, Role.READER)], hosts=["node.example"])
     server = RpcServer(services, services.methods, access, log)

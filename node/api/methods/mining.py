@@ -66,7 +66,7 @@ async def getblocktemplate(services: Services, template_request: TemplateRequest
     if template_request.address is not None:
         lock = read_address(services.params, template_request.address)
     else:
-        lock = services.mining_lock()
+        lock = await services.mining_lock()
     if template_request.longpollid is not None:
         await services.templates.wait_for_news(template_request.longpollid, LONG_POLL_SECONDS)
     return _template(services.templates.create(lock))

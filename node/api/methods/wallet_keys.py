@@ -104,7 +104,7 @@ async def backupwallet(services: Services, destination: FileName) -> str:
     if services.backups.read(destination) is not None:
         raise RpcError(ErrorCode.WALLET_ERROR, "Error: there is a backup of that name already")
     try:
-        services.backups.write(destination, wallet.backup())
+        await services.backups.save(destination, wallet.backup())
     except StorageError as error:
         services.log.warning("backup_failed", why=str(error))
         raise RpcError(ErrorCode.WALLET_ERROR, "Error: Wallet backup failed! The log says why.") from None

@@ -1,0 +1,57 @@
+"""Where calls run that wait for the disk: handed in, so that a slow disk holds up nobody but who asked it (A128).
+
+The daemon has one thread for each database, hence one writer, whose calls run in the order in which they came.
+Tests, tools and simulated nodes run them in line; a simulated disk takes virtual time in `Database.commit` itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+class InlineExecutor(Executor):
+    """Runs each call at once, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        """Run a call; return its outcome."""
+        future: Future[_T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+            future.set_exception(error)
+        return future
+
+
+INLINE = InlineExecutor()
+
+
+def disk_thread(name: str) -> ThreadPoolExecutor:
+    """Return one thread for one disk's calls. It starts with the first of them."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+
+async def run_whole(executor: Executor, work: Callable[[], _T]) -> _T:
+    """Run `work` and return what it returns. It always ends before this does.
+
+    A commit cannot be stopped half way. So a task that is cancelled meanwhile waits for the end, and is cancelled
+    then; unless `work` failed, which is raised in any case.
+    """
+    future = executor.submit(work)
+    if future.done():
+        return future.result()
+    waiting = asyncio.wrap_future(future)
+    cancelled: asyncio.CancelledError | None = None
+    while not waiting.done():
+        try:
+            await asyncio.wait((waiting,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = waiting.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
