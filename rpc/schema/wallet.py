@@ -120,6 +120,9 @@ class WalletTransaction(Result, frozen=True, kw_only=True):
     txid: str
     wtxid: str
     walletconflicts: list[str]
+    replaced_by_txid: str | UnsetType = UNSET
+    """The wallet's own payment that was made in its place, with a higher fee."""
+    replaces_txid: str | UnsetType = UNSET
     time: int
     timereceived: int
     state: str

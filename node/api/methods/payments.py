@@ -210,7 +210,7 @@ async def abandontransaction(services: Services, txid: HashHex) -> None:
     await current_wallet(services)
     try:
         if TxId(txid) in services.mempool:
-            raise UnknownTransactionError("Transaction not eligible for abandonment")
+            raise UnknownTransactionError("Transaction not eligible for abandonment: it is in the mempool")
         await service_of(services).ask(lambda wallet: wallet.abandon(TxId(txid)))
     except WalletError as error:
         refuse_wallet(error)

@@ -213,6 +213,8 @@ async def gettransaction(
         txid=display_hash(tx.txid),
         wtxid=display_hash(tx.wtxid),
         walletconflicts=[display_hash(conflict) for conflict in detail.conflicts],
+        replaced_by_txid=UNSET if detail.replaced_by is None else display_hash(detail.replaced_by),
+        replaces_txid=UNSET if detail.replaces is None else display_hash(detail.replaces),
         time=detail.time,
         timereceived=detail.time,
         state=detail.state.value,

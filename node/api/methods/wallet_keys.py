@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Annotated
 
 from msgspec import Meta
@@ -112,6 +113,15 @@ async def backupwallet(services: Services, destination: FileName) -> str:
 
 
 @method(Area.WALLET, needs_wallet=True)
+async def getwalletbackup(services: Services) -> str:
+    """Return a backup of the wallet as base64: what backupwallet writes to a file beside the node.
+
+    Its keys are as protected as the wallet's: without a passphrase, whoever reads it has the coins.
+    """
+    return b64encode((await current_wallet(services)).backup()).decode("ascii")
+
+
+@method(Area.WALLET, needs_wallet=True)
 async def getmnemonic(services: Services) -> str:
     """Return the words from which the wallet's keys follow, but for imported ones. Whoever has them has the coins."""
     try:
@@ -197,6 +207,7 @@ METHODS = (
     walletpassphrasechange,
     encryptwallet,
     backupwallet,
+    getwalletbackup,
     getmnemonic,
     exportkey,
     importkey,
