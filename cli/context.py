@@ -19,7 +19,7 @@ DEFAULT_FOLDER = ".dure"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell gives it to any program: 128 + SIGINT."""
 
-FOLDER_HELP = "The network's folder. [default: $DURE_DIR, or .dure]"
+FOLDER_HELP = "The network's folder. [default: the nodes in $DURE_NODE; else $DURE_DIR, or .dure]"
 
 
 class Context:
@@ -37,15 +37,19 @@ class Context:
 
     @property
     def folder(self) -> NetworkFolder:
-        """The network's folder."""
+        """The network: that of a folder, or the nodes elsewhere that $DURE_NODE names; --dir goes before both."""
         from devnet.folder import NetworkFolder
 
+        if self.given_folder is None and (nodes := os.environ.get("DURE_NODE")):
+            from devnet.remote import RemoteNetwork
+
+            return RemoteNetwork(nodes, os.environ.get("DURE_RPC_PASSWORD"), self.program)
         path = self.given_folder or os.environ.get("DURE_DIR") or DEFAULT_FOLDER
         return NetworkFolder(Path(path).expanduser(), self.program, self.given_folder)
 
     @property
     def calls(self) -> Calls:
-        """JSON-RPC to the nodes in that folder."""
+        """JSON-RPC to the nodes of that network."""
         from devnet.calls import Calls
 
         return Calls(self.folder)

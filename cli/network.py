@@ -211,11 +211,11 @@ def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeS
     def cell(value: object) -> str:
         return "-" if value is None else str(value)
 
-    styles = {"running": "green", "paused": "yellow", "starting": "yellow", "crashed": "red", "stopped": "dim"}
+    styles = {"running": "green", "paused": "yellow", "starting": "yellow", "stopped": "dim"}
     rows = [
         [
             str(node.id),
-            f"[{styles[node.state]}]{node.state}",
+            f"[{styles.get(node.state, 'red')}]{node.state}",
             cell(node.height),
             cell(node.tip and f"{node.tip[:12]}…"),
             cell(node.peers),
@@ -238,6 +238,8 @@ def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeS
         click.echo("All running nodes are on one tip.")
     elif tips:
         click.echo(f"The running nodes are on {len(tips)} different tips.")
+    elif folder.is_remote:
+        click.echo("None of the nodes that $DURE_NODE names answers.")
     elif not any(node.pid for node in nodes):
         click.echo(f"The network is stopped. Resume it: {folder.hint('up')}")
 

@@ -10,12 +10,13 @@ import base64
 import http.client
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import msgspec
 
 from devnet.errors import Refused, Unavailable
-from devnet.folder import HOST, NetworkFolder, NodeRecord
+from devnet.folder import NetworkFolder, NodeRecord
 from rpc.encoding import decode, decode_any
 
 CALL_SECONDS = 30.0
@@ -55,12 +56,26 @@ class CallRefused(Refused):
         self.message = message
 
 
+def headers(credentials: bytes) -> dict[str, str]:
+    """Return the headers of a request.
+
+    Args:
+        credentials: `user:password`.
+    """
+    return {"Authorization": "Basic " + base64.b64encode(credentials).decode(), "Content-Type": "application/json"}
+
+
+def status_sentence(status: int) -> str:
+    """Return what an answer that is no JSON-RPC means."""
+    return "it refuses the user name or the password" if status == HTTPStatus.UNAUTHORIZED else f"HTTP status {status}"
+
+
 class Calls:
     """JSON-RPC to the nodes of one network."""
 
     def __init__(self, folder: NetworkFolder) -> None:
         """Args:
-        folder: whose nodes; their cookies are in their data directories.
+        folder: whose nodes; the cookies of those on this machine are in their data directories.
         """
         self.folder = folder
 
@@ -96,14 +111,9 @@ class Calls:
             Unavailable: it does not answer.
         """
         request = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
-        connection = http.client.HTTPConnection(HOST, node.rpc_port, timeout=timeout)
+        connection = http.client.HTTPConnection(node.host, node.rpc_port, timeout=timeout)
         try:
-            cookie = (self.folder.node_path(node.id) / ".cookie").read_bytes().strip()
-            headers = {
-                "Authorization": "Basic " + base64.b64encode(cookie).decode(),
-                "Content-Type": "application/json",
-            }
-            connection.request("POST", "/", request, headers)
+            connection.request("POST", "/", request, headers(node.credentials(self.folder)))
             answer = connection.getresponse()
             raw = answer.read()
         except FileNotFoundError:
@@ -117,7 +127,7 @@ class Calls:
         try:
             said = msgspec.json.decode(raw, type=_Answer)
         except msgspec.MsgspecError:
-            raise self._down(node, f"HTTP status {answer.status}") from None
+            raise self._down(node, status_sentence(answer.status)) from None
         if said.error is not None:
             raise CallRefused(node.id, said.error.code, said.error.message)
         return said.result

@@ -63,7 +63,8 @@ def examine(folder: NetworkFolder, now: float) -> Iterator[Check]:
     yield _check_python()
     yield from _check_packages()
     yield _check_daemon()
-    yield _check_disk(folder)
+    if not folder.is_remote:
+        yield _check_disk(folder)
     yield _check_clock(now)
     if not folder.exists():
         yield Check("network", Verdict.NOTICE, f"none in {folder.path}", f"Start one: {folder.hint('up')}")
@@ -73,8 +74,9 @@ def examine(folder: NetworkFolder, now: float) -> Iterator[Check]:
     except DevnetError as error:
         yield Check("network", Verdict.PROBLEM, str(error), "See above.")
         return
-    yield from _check_processes(folder, record)
-    yield _check_ports(record)
+    if not folder.is_remote:
+        yield from _check_processes(folder, record)
+        yield _check_ports(record)
     yield from _check_health(folder, record, now)
 
 
@@ -181,8 +183,10 @@ def _check_health(folder: NetworkFolder, record: NetworkRecord, now: float) -> I
     for node in nodes:
         answer = answers[node.id]
         if isinstance(answer, str):
-            log = folder.node_path(node.id) / "debug.log"
-            advice = f"Read {log}; then {folder.hint(f'kill {node.id}')} and start it again."
+            datadir = folder.datadir(node.id)
+            advice = "Look at it where it runs."
+            if datadir is not None:
+                advice = f"Read {datadir}/debug.log; then {folder.hint(f'kill {node.id}')} and start it again."
             yield Check(f"node {node.id}", Verdict.PROBLEM, answer, advice)
         elif not answer.peers and expected_peers(record, node):
             yield Check(f"node {node.id}", Verdict.NOTICE, "it has no peers", "Is anyone it knows running?")

@@ -62,9 +62,27 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{HOST}:{self.port}"
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it runs out of sight, so that only asking it tells whether it runs (devnet/remote.py)."""
+        return False
+
+    @property
+    def host(self) -> str:
+        """Where it is called."""
+        return HOST
+
+    @property
     def rpc_url(self) -> str:
         """Where its JSON-RPC answers."""
-        return f"http://{HOST}:{self.rpc_port}/"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.rpc_port}/"
+
+    def credentials(self, folder: NetworkFolder) -> bytes:
+        """Return the `user:password` that its JSON-RPC wants to see: the cookie of its data directory in `folder`.
+
+        Raises:
+            OSError: there is none (yet), or it cannot be read.
+        """
+        return (folder.node_path(self.id) / ".cookie").read_bytes().strip()
 
 
 class LineRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +100,7 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     version: int
     tag: str
-    """16 random bytes in hex: they are in the genesis block, so that no two networks ever merge."""
+    """16 random bytes in hex: they are in the genesis block, so that no two networks ever merge. Empty if not known."""
     topology: Topology
     hashrate: int
     """Hashes per second of each miner."""
@@ -132,6 +150,11 @@ class NetworkFolder:
         self._given = given
 
     @property
+    def is_remote(self) -> bool:
+        """Whether this stands for nodes elsewhere, of which no process and no data directory is here."""
+        return False
+
+    @property
     def record_path(self) -> Path:
         """Where the record is."""
         return self.path / "network.json"
@@ -139,6 +162,10 @@ class NetworkFolder:
     def node_path(self, number: int) -> Path:
         """Return the data directory of node `number`."""
         return self.path / f"node{number}"
+
+    def datadir(self, number: int) -> str | None:
+        """Return the data directory of node `number` for people and programs; None if it is not on this machine."""
+        return str(self.node_path(number).absolute())
 
     def hint(self, command: str) -> str:
         """Return `command` of dure as the user has to type it to mean this network."""

@@ -161,8 +161,8 @@ def check_matches(folder: NetworkFolder, record: NetworkRecord, plan: Plan) -> N
 
 
 def is_alive(node: NodeRecord) -> bool:
-    """Tell whether the node's daemon runs, paused or not."""
-    return node.process is not None and sight(node.process) is not None
+    """Tell whether the node's daemon runs, paused or not; one that is out of sight is taken to run."""
+    return node.elsewhere or (node.process is not None and sight(node.process) is not None)
 
 
 def is_paused(node: NodeRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from consensus.address import AddressError, decode_address
-from consensus.params import local_params
+from consensus.params import LOCAL, local_params
 from devnet.calls import Calls
 from devnet.errors import Refused
 from devnet.folder import NetworkRecord, NodeRecord
@@ -50,6 +50,8 @@ def resolve_recipient(calls: Calls, record: NetworkRecord, to: str) -> str:
         node = record.node(int(to))
         require_running(calls.folder, node)
         return str(calls.call(node, "getnewaddress"))
+    if not record.tag:
+        return to  # which network's address it must be only the node knows, and it refuses any other
     try:
         decode_address(local_params(bytes.fromhex(record.tag)), to)
     except AddressError as error:
@@ -89,7 +91,7 @@ def fund(calls: Calls, record: NetworkRecord, number: int, amount: Dure) -> Paym
         raise Refused(
             f"No other wallet can spend {amount} DURE now (the fullest has {most}). "
             f"Let the node earn them: {calls.folder.hint(f'mine {number} 1')}; a reward can be spent "
-            f"{local_params(bytes.fromhex(record.tag)).coinbase_maturity} blocks later."
+            f"{LOCAL.coinbase_maturity} blocks later."
         )
     return send(calls, record, richest.id, str(number), amount)
 
@@ -114,6 +116,8 @@ def balances(record: NetworkRecord, calls: Calls, numbers: list[int]) -> list[Ba
 
 
 def is_mined(record: NetworkRecord, number: int) -> bool:
-    """Tell whether a miner runs that node `number` can reach."""
+    """Tell whether a miner runs that node `number` can reach; of nodes elsewhere it is taken to be so."""
+    if record.node(number).elsewhere:
+        return True
     group = next((group for group in record.partition if number in group), tuple(range(len(record.nodes))))
     return any(node.mines and node.id in group for node in running(record))

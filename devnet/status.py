@@ -28,6 +28,8 @@ class NodeState(StrEnum):
     """It was stopped by a command, or never started."""
     CRASHED = "crashed"
     """It should run and does not: it was killed, or ended by itself."""
+    UNREACHABLE = "unreachable"
+    """It runs elsewhere, if at all, and does not answer."""
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
@@ -44,7 +46,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     balance: Dure | None
     """DURE that its wallet can spend now."""
     rpc_url: str
-    datadir: str
+    datadir: str | None
+    """None for a node that runs elsewhere."""
     pid: int | None
 
 
@@ -73,7 +76,8 @@ def _ask(folder: NetworkFolder, node: NodeRecord, calls: Calls) -> NodeStatus:
             balance = spendable(calls, node)
             state = NodeState.RUNNING
         except (Unavailable, CallRefused):
-            chain, state = None, node_state(node)  # it may have ended meanwhile
+            # it may have ended meanwhile
+            chain, state = None, NodeState.UNREACHABLE if node.elsewhere else node_state(node)
     return NodeStatus(
         id=node.id,
         state=state,
@@ -83,7 +87,7 @@ def _ask(folder: NetworkFolder, node: NodeRecord, calls: Calls) -> NodeStatus:
         mempool=mempool if chain else None,
         balance=balance if chain else None,
         rpc_url=node.rpc_url,
-        datadir=str(folder.node_path(node.id).absolute()),
+        datadir=folder.datadir(node.id),
         pid=node.process.pid if node.process is not None and is_alive(node) else None,
     )
 

@@ -40,7 +40,7 @@ class Network:
     def __init__(self, folder: Path) -> None:
         self.folder = NetworkFolder(folder)
         self.calls = Calls(self.folder)
-        self._environment = os.environ | {"DURE_DIR": str(folder)}
+        self._environment = os.environ | {"DURE_DIR": str(folder), "DURE_NODE": ""}
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a `dure` command."""

@@ -60,6 +60,7 @@ class Network:
         self._environment = os.environ | {
             "COLUMNS": str(COLUMNS),
             "DURE_DIR": str(folder),
+            "DURE_NODE": "",
             "DURE_PROGRAM": "scripts/dure",
             "FORCE_COLOR": "1",
             "TTY_COMPATIBLE": "1",

@@ -11,6 +11,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support.require import require
+
 # No test fails by the speed of a machine: hypothesis would otherwise give each example 200 ms.
 hypothesis.settings.register_profile("dure", deadline=None)
 hypothesis.settings.load_profile("dure")
@@ -46,19 +48,12 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect)
 
 
-def _missing(what: str, reason: str) -> None:
-    """Skip a test for want of `what`, or fail it where the environment says that it must be there."""
-    if what in os.environ.get("DURE_REQUIRE", "").split(","):
-        pytest.fail(f"{reason} (DURE_REQUIRE names {what})")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def vectors() -> Path:
     """The folder of published test vectors, from $DURE_VECTORS; without it the test is skipped."""
     folder = os.environ.get("DURE_VECTORS", "")
     if not folder:
-        _missing("vectors", "DURE_VECTORS is not set: no published vectors here")
+        require("vectors", "DURE_VECTORS is not set: no published vectors here")
     if not Path(folder).is_dir():
-        _missing("vectors", "DURE_VECTORS names no folder: no published vectors here")
+        require("vectors", "DURE_VECTORS names no folder: no published vectors here")
     return Path(folder)

@@ -56,6 +56,12 @@ def test_the_lists_of_packages_in_pyproject_agree() -> None:
     assert {name for layer in layers for name in re.findall(r"\w+", layer)} == set(PACKAGES)
 
 
+def test_an_image_holds_every_package_and_the_libraries_by_hash() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {*PACKAGES, "pyproject.toml", "requirements.lock"} <= let_in
+    assert "--require-hashes" in (ROOT / "Dockerfile").read_text()
+
+
 def test_everything_that_pyproject_asks_for_is_pinned_once_and_hashed() -> None:
     run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert not run.keys() & dev.keys()

@@ -58,6 +58,7 @@ def answers(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNodes]:
+    monkeypatch.delenv("DURE_NODE", raising=False)
     monkeypatch.setenv("DURE_DIR", str(tmp_path / "net"))
     monkeypatch.setenv("DURE_PROGRAM", "scripts/dure")
     with fake_network(tmp_path / "net", 3, **answers()) as nodes:
