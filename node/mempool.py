@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from consensus.errors import EARLY_RULES, ConsensusError, NotYet, Rule
+from consensus.codec import display_hash
+from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
-from consensus.spend_policy import walk
-from consensus.state import ChainState, SpendContext
-from consensus.types import AfterHeight, AfterTime, Amount, Coin, Older, OutPoint, Transaction, TxId, WTxId
-from consensus.validation import check_spends, check_transaction, count_signatures, transaction_fee
+from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
+from node.admission import ChainView, Examination, Proposal
 from node.chain_events import TipChanged
 from node.clock import Clock
-from node.mempool_graph import Entry, MempoolGraph
-from node.package_selection import select_packages, worst_packages
+from node.mempool_graph import Entry, MempoolGraph, score
+from node.package_selection import select_packages
+from node.packages import Refused, check_sorted
 from node.pool_change import Branches, Dropped, DropReason, PoolChange
-from node.relay_policy import (
-    MAX_CHAIN,
-    MAX_RETURNED_CHAIN,
-    MIN_FEE_RATE,
-    PolicyError,
-    Refusal,
-    check_relay_policy,
-    required_fee,
-    virtual_size,
-)
+from node.relay_policy import MIN_FEE_RATE, TOO_LITTLE, PolicyError, Refusal
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """Memory that all entries may take together: some 30,000 payments, nearly two full blocks of them."""
@@ -40,19 +31,6 @@ MAX_REMEMBERED = 10_000
 """Wtxids of invalid transactions that are remembered, and as many of refused ones: a few MiB at most."""
 
 
-class ChainView(Protocol):
-    """What the mempool asks of the chain manager."""
-
-    @property
-    def tip(self) -> ChainState:
-        """The block that the next one builds on."""
-        ...
-
-    def get_coins(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
-        """Return those of the outpoints that are unspent at the tip."""
-        ...
-
-
 class Verifier(Protocol):
     """What the mempool asks of the workers."""
 
@@ -61,21 +39,26 @@ class Verifier(Protocol):
         ...
 
 
-class Candidate(NamedTuple):
-    """A transaction that may be added if its signatures hold."""
+class Taken(NamedTuple):
+    """Transactions that entered together."""
 
-    tx: Transaction
-    fee: Amount
-    """In grain."""
-    virtual_size: int
-    signatures: int
-    """How many count against a block's bound."""
-    checks: list[SignatureCheck]
-    """Still to be verified."""
-    watched: bool
-    """Whether a reorg could make it early again."""
-    generation: int
-    """Of the mempool when it was checked."""
+    entries: tuple[Entry, ...]
+    """Parents before children."""
+    replaced: tuple[Entry, ...]
+    """What left for them."""
+
+
+class PoolListener(Protocol):
+    """Who wants to know what comes and goes. Called at once; it neither blocks, raises nor changes the mempool."""
+
+    def entered(self, entry: Entry) -> None:
+        """A transaction waits for a block now."""
+
+    def confirmed(self, entry: Entry, height: int) -> None:
+        """A transaction that waited is in the block of `height`."""
+
+    def dropped(self, entry: Entry, reason: DropReason) -> None:
+        """A transaction waits no more, and is in no block."""
 
 
 _Key = TypeVar("_Key")
@@ -86,7 +69,11 @@ class Mempool:
     """All transactions that the next block could hold, in at most `max_bytes` of memory.
 
     Each is valid on the tip together with its unconfirmed ancestors. Of two that conflict the first
-    seen stays. Only `accept_transaction` awaits, and it holds nothing meanwhile.
+    seen stays, unless the other pays more by the rules of `replacement`. Only the methods `accept_...`
+    await, and they hold nothing meanwhile.
+
+    Attributes:
+        listeners: told of what comes and goes; append to it.
     """
 
     def __init__(
@@ -106,10 +93,13 @@ class Mempool:
         self._log = log
         self._graph = MempoolGraph()
         self._invalid: dict[WTxId, ConsensusError] = {}
-        self._refused: dict[WTxId, None] = {}
+        self._refused: dict[WTxId, Refusal] = {}
+        self._bereft: dict[TxId, object] = {}
+        """Parents of what has left since `_drop_unpaid` last looked at them."""
         self._floor = 0
         self._floor_set_at = 0.0
         self.max_bytes = max_bytes
+        self.listeners: list[PoolListener] = []
         self.generation = 0
         """Rises with every change of the mempool or of the tip: what was made before is stale."""
 
@@ -159,6 +149,10 @@ class Mempool:
         """Tell whether to ask a peer for a transaction: it is not here, not invalid, not refused on this tip."""
         return self._graph.by_wtxid(wtxid) is None and wtxid not in self._invalid and wtxid not in self._refused
 
+    def lacks_a_sponsor(self, wtxid: WTxId) -> bool:
+        """Tell whether a transaction was refused on this tip for its fee alone: a child may pay for it."""
+        return self._refused.get(wtxid) in TOO_LITTLE
+
     @property
     def memory(self) -> int:
         """About how many bytes of memory the entries take; `max_bytes` bounds it."""
@@ -184,134 +178,144 @@ class Mempool:
         """Return what pays best within a block's bounds, each transaction after its parents."""
         return select_packages(self._graph, max_bytes, max_signatures)
 
+    def next_blocks_rate(self, blocks: int, block_size: int) -> int:
+        """Return the fee rate, in grain per 1,000 virtual bytes, of the last that the next blocks have room for.
+
+        0 if they have room for all that waits. What hangs together is counted once, by its best.
+        """
+        room = blocks * block_size
+        for rank, _, entry in self._graph.block_order:
+            room -= entry.virtual_size
+            if room < 0:
+                return -rank * 1_000 >> 32
+        return 0
+
     # Taking
 
-    async def accept_transaction(self, tx: Transaction) -> Entry:
+    async def accept_transaction(self, tx: Transaction, *, time: int | None = None) -> Entry:
         """Take a transaction: check it, verify its signatures, add it.
+
+        Args:
+            time: when it first came, UNIX seconds, if that is not now.
 
         Raises:
             ConsensusError: invalid for ever; its sender is to blame, and its wtxid is remembered.
             NotYet: a coin is missing (`facts["missing"]` holds the outpoints), immature or time-locked.
             PolicyError: not taken by this node.
         """
-        candidate = self.check(tx)
-        failed = await self._workers.verify(candidate.checks)
-        if failed is not None:
-            error = ConsensusError(Rule.BAD_SIGNATURE, txid=tx.txid[::-1], place=failed)
-            _remember(self._invalid, tx.wtxid, error)
-            raise error
-        return self.add(candidate)
+        return (await self.accept_together((tx,), time=time)).entries[0]
 
-    def check(self, tx: Transaction) -> Candidate:
+    async def accept_together(self, txs: Sequence[Transaction], *, time: int | None = None) -> Taken:
+        """Take several transactions or none: what they pay together counts, see `packages.accept_package`.
+
+        Args:
+            txs: each after its parents.
+            time: as in `accept_transaction`.
+
+        Raises:
+            ConsensusError, NotYet, PolicyError: as in `accept_transaction`.
+        """
+        proposal = self._propose(txs)
+        await self._verify(proposal)
+        return self._add(proposal, time)
+
+    def check(self, tx: Transaction) -> Proposal:
         """Check all of a transaction but its signatures, on the tip and the mempool as they are.
 
         Raises:
             ConsensusError, NotYet, PolicyError: as in `accept_transaction`.
         """
-        known = self._invalid.get(tx.wtxid)
-        if known is not None:
-            raise ConsensusError(known.rule, **known.facts)
+        return self._propose((tx,))
+
+    async def preview(self, txs: Sequence[Transaction]) -> tuple[list[Proposal], Refused | None]:
+        """Tell what would become of transactions that were handed in now, one after the other; change nothing.
+
+        Returns:
+            For each that would be taken what it is worth; then why the next would not be, if there is one.
+
+        Raises:
+            PolicyError: `BAD_PACKAGE`: they cannot follow each other.
+        """
+        check_sorted(txs)
+        found: list[Proposal] = []
+        for count in range(1, len(txs) + 1):
+            try:
+                examination = Examination(self._params, self._chain, self._graph, txs[:count], self.generation)
+                proposal = examination.of_arrivals(self.min_fee_rate)
+                await self._verify(proposal)
+            except (ConsensusError, NotYet, PolicyError) as error:
+                return found, error
+            found.append(proposal._replace(candidates=proposal.candidates[-1:]))
+        return found, None
+
+    def _propose(self, txs: Sequence[Transaction]) -> Proposal:
+        """Examine transactions that were handed in, and remember what is refused."""
+        for tx in txs:
+            known = self._invalid.get(tx.wtxid)
+            if known is not None:
+                raise ConsensusError(known.rule, **known.facts)
+        examination = Examination(self._params, self._chain, self._graph, txs, self.generation)
         try:
-            return self._check_arrival(tx)
+            return examination.of_arrivals(self.min_fee_rate)
         except ConsensusError as error:
-            _remember(self._invalid, tx.wtxid, ConsensusError(error.rule, **error.facts))
+            _remember(self._invalid, examination.tx.wtxid, ConsensusError(error.rule, **error.facts))
             raise
-        except PolicyError:
-            _remember(self._refused, tx.wtxid, None)
+        except PolicyError as error:
+            _remember(self._refused, txs[-1].wtxid, error.reason)
             raise
 
-    def add(self, candidate: Candidate) -> Entry:
+    async def _verify(self, proposal: Proposal) -> None:
+        failed = await self._workers.verify(proposal.checks)
+        if failed is None:
+            return
+        place = failed
+        for candidate in proposal.candidates:
+            if place < len(candidate.checks):
+                error = ConsensusError(Rule.BAD_SIGNATURE, txid=candidate.tx.txid[::-1], place=place)
+                _remember(self._invalid, candidate.tx.wtxid, ConsensusError(error.rule, **error.facts))
+                raise error
+            place -= len(candidate.checks)
+
+    def add(self, proposal: Proposal) -> Entry:
         """Add a transaction whose signatures were verified.
 
         Raises:
             ConsensusError, NotYet, PolicyError: what came in the meantime keeps it out.
         """
-        if candidate.generation != self.generation:
-            candidate = self.check(candidate.tx)
-        entry = self._insert(candidate)
+        return self._add(proposal, None).entries[0]
+
+    def _add(self, proposal: Proposal, time: int | None) -> Taken:
+        if proposal.generation != self.generation:
+            proposal = self._propose([candidate.tx for candidate in proposal.candidates])
+        self._leave(proposal.replaces, DropReason.REPLACED)
+        entries = self._insert(proposal, time)
+        if proposal.replaces:
+            self._log.debug(
+                "transactions_replaced",
+                by=display_hash(entries[-1].tx.txid),
+                replaced=[display_hash(entry.tx.txid) for entry in proposal.replaces],
+            )
+        self._drop_unpaid()
         self._trim()
-        if candidate.tx.txid not in self:
-            _remember(self._refused, candidate.tx.wtxid, None)
-            raise PolicyError(Refusal.POOL_FULL, required_rate=self.min_fee_rate)
-        return entry
+        for entry in entries:
+            if entry.tx.txid not in self:
+                _remember(self._refused, entry.tx.wtxid, Refusal.POOL_FULL)
+                raise PolicyError(Refusal.POOL_FULL, required_rate=self.min_fee_rate)
+        return Taken(entries, proposal.replaces)
 
-    def _check_arrival(self, tx: Transaction) -> Candidate:
-        """Check a transaction from a peer or a user."""
-        held = self._graph.get(tx.txid)
-        if held is not None:
-            raise PolicyError(Refusal.ALREADY_KNOWN if held.tx.wtxid == tx.wtxid else Refusal.SAME_TXID)
-        if tx.is_coinbase:
-            raise ConsensusError(Rule.COINBASE_FIRST)
-        check_transaction(self._params, tx)
-        check_relay_policy(tx)
-        candidate = self._check_on_tip(tx, MAX_CHAIN, self.min_fee_rate)
-        for ancestor in self._ancestors_of(tx):
-            if self._graph.has_family_of(ancestor, MAX_CHAIN):
-                raise PolicyError(Refusal.CHAIN_TOO_LONG, ancestor=ancestor.tx.txid[::-1], limit=MAX_CHAIN)
-        return candidate
-
-    def _check_on_tip(self, tx: Transaction, max_chain: int, min_fee_rate: int) -> Candidate:
-        """Check what depends on the tip and on the mempool, the cheapest first.
-
-        Args:
-            tx: has passed `check_transaction`.
-            max_chain: how many a transaction and its unconfirmed ancestors may be, see `MAX_CHAIN`.
-            min_fee_rate: grain per 1,000 virtual bytes.
-        """
-        for outpoint in tx.core.inputs:
-            rival = self._graph.spender(outpoint)
-            if rival is not None:
-                raise PolicyError(Refusal.CONFLICT, txid=rival.tx.txid[::-1])
-        tip = self._chain.tip
-        context = SpendContext(tip.height + 1, tip.median_time)
-        signatures = count_signatures(tx)
-        size = virtual_size(len(tx.encoded), signatures)
-        coins = self._find_coins(tx, context.height)
-        try:
-            fee = transaction_fee(self._params, context.height, tx, coins)
-            if fee < required_fee(min_fee_rate, size):
-                raise PolicyError(Refusal.LOW_FEE, fee=fee, required=required_fee(min_fee_rate, size))
-            if len(self._ancestors_of(tx)) >= max_chain:
-                raise PolicyError(Refusal.CHAIN_TOO_LONG, limit=max_chain)
-            checks = check_spends(self._params, context, tx, coins)
-        except ConsensusError as error:
-            if error.rule in EARLY_RULES:
-                raise NotYet(error.rule, **error.facts) from None
-            raise
-        return Candidate(tx, fee, size, signatures, checks, _may_be_early_again(tx, coins), self.generation)
-
-    def _find_coins(self, tx: Transaction, height: int) -> dict[OutPoint, Coin]:
-        """Return the coins that `tx` spends: of the chain, or of the mempool as if born in a block of `height`."""
-        coins: dict[OutPoint, Coin] = {}
-        confirmed: list[OutPoint] = []
-        for outpoint in tx.core.inputs:
-            parent = self._graph.get(outpoint.txid)
-            if parent is None:
-                confirmed.append(outpoint)
-            elif outpoint.index < len(parent.tx.core.outputs):
-                coins[outpoint] = Coin(parent.tx.core.outputs[outpoint.index], height, False)
-            else:
-                # The parent is here: this output will never be.
-                raise ConsensusError(Rule.MISSING_COIN, txid=outpoint.txid[::-1], index=outpoint.index)
-        coins.update(self._chain.get_coins(confirmed))
-        missing = tuple(outpoint for outpoint in confirmed if outpoint not in coins)
-        if missing:
-            own = [OutPoint(tx.txid, index) for index in range(len(tx.core.outputs))]
-            if self._chain.get_coins(own):
-                raise PolicyError(Refusal.ALREADY_CONFIRMED)
-            raise NotYet(Rule.MISSING_COIN, missing=missing)
-        return coins
-
-    def _ancestors_of(self, tx: Transaction) -> Collection[Entry]:
-        parents = (self._graph.get(outpoint.txid) for outpoint in tx.core.inputs)
-        return self._graph.ancestors(parent for parent in parents if parent).values()
-
-    def _insert(self, candidate: Candidate) -> Entry:
-        tx, fee, size, signatures, _, watched, _ = candidate
-        entry = Entry(tx, fee, size, signatures, self._clock.time(), watched)
-        self._graph.add(entry)
-        self.generation += 1
-        return entry
+    def _insert(self, proposal: Proposal, time: int | None = None) -> tuple[Entry, ...]:
+        height = self._chain.tip.height
+        entries: list[Entry] = []
+        for candidate in proposal.candidates:
+            tx, fee, size, signatures, _, watched = candidate
+            came = self._clock.time() if time is None else time
+            entry = Entry(tx, fee, size, signatures, came, watched, candidate.sponsored, height)
+            self._graph.add(entry)
+            self.generation += 1
+            entries.append(entry)
+            for listener in self.listeners:
+                listener.entered(entry)
+        return tuple(entries)
 
     # Leaving
 
@@ -330,8 +334,9 @@ class Mempool:
             branches = Branches(change)
             reverted = branches.reverted
             dropped += self._readmit(branches)
-        dropped += (Dropped(txid, DropReason.EXPIRED) for txid in self._expire())
-        dropped += (Dropped(txid, DropReason.TOO_MANY) for txid in self._trim())
+        dropped += self._expire()
+        dropped += self._drop_unpaid()
+        dropped += self._trim()
         returned = tuple(tx.txid for tx in reverted if tx.txid in self)
         return PoolChange(confirmed, returned, tuple(dropped))
 
@@ -339,18 +344,22 @@ class Mempool:
         """Remove what the new blocks hold, and what spends the same coins (with all that descends from it)."""
         confirmed = 0
         dropped: list[Dropped] = []
+        height = change.fork_height
         for block in change.connected if self._graph else ():
-            for tx in block.transactions[1:]:
-                entry = self._graph.get(tx.txid)
-                if entry is not None:
-                    self._graph.remove(entry)
-                    confirmed += 1
+            height += 1
+            held = [entry for tx in block.transactions[1:] if (entry := self._graph.get(tx.txid)) is not None]
+            self._graph.remove_all(held)
+            confirmed += len(held)
+            for entry in held:
+                for listener in self.listeners:
+                    listener.confirmed(entry, height)
+            for tx in block.transactions[1:] if self._graph else ():
                 for outpoint in tx.core.inputs:
                     rival = self._graph.spender(outpoint)
                     if rival is not None:
-                        first, *others = self._graph.remove_with_descendants(rival)
-                        dropped.append(Dropped(first.tx.txid, DropReason.CONFLICT))
-                        dropped += (Dropped(other.tx.txid, DropReason.LOST_PARENT) for other in others)
+                        first, *others = self._graph.family((rival,))
+                        lost = self._leave(others, DropReason.LOST_PARENT)
+                        dropped += [*self._leave((first,), DropReason.CONFLICT), *lost]
         return confirmed, dropped
 
     def _readmit(self, branches: Branches) -> list[Dropped]:
@@ -358,47 +367,66 @@ class Mempool:
         roots = [entry for entry in self._graph if entry.watched]
         roots += (spender for spender in map(self._graph.spender, branches.gone) if spender)
         doubtful = self._graph.family(roots)
-        for entry in reversed(doubtful):
-            self._graph.remove(entry)
+        times = {entry.tx.wtxid: entry.time for entry in doubtful}
+        self._leave(doubtful, DropReason.REORG)
         dropped = [Dropped(tx.txid, DropReason.TOO_MANY) for tx in branches.too_many]
         for tx in (*branches.reverted, *(entry.tx for entry in doubtful)):
+            examination = Examination(self._params, self._chain, self._graph, (tx,), self.generation)
             try:
                 # Its signatures were verified when it first came, and hold on every branch.
-                self._insert(self._check_on_tip(tx, MAX_RETURNED_CHAIN, 0))
+                self._insert(examination.of_returned(), times.get(tx.wtxid))
             except (ConsensusError, NotYet, PolicyError) as error:
                 dropped.append(branches.dropped(tx, error))
         return dropped
 
-    def _expire(self) -> list[TxId]:
-        """Remove what came too long ago; return the txids."""
+    def _leave(self, entries: Sequence[Entry], reason: DropReason) -> list[Dropped]:
+        """Remove entries, which stand parents before children and with all that descends from them."""
+        for entry in reversed(entries):
+            self._bereft.update(entry.parents)
+            self._graph.remove(entry)
+            self.generation += 1
+            for listener in self.listeners:
+                listener.dropped(entry, reason)
+        return [Dropped(entry.tx.txid, reason) for entry in entries]
+
+    def _drop_unpaid(self) -> list[Dropped]:
+        """Remove what is here only because a descendant paid for it, where that has left."""
+        dropped: list[Dropped] = []
+        while self._bereft:
+            txid, _ = self._bereft.popitem()
+            entry = self._graph.get(txid)
+            if entry is not None and entry.sponsored and entry.worth < score(MIN_FEE_RATE, 1_000):
+                dropped += self._leave(self._graph.family((entry,)), DropReason.UNPAID)
+        return dropped
+
+    def _expire(self) -> list[Dropped]:
+        """Remove what came too long ago."""
         oldest = self._clock.time() - EXPIRY_SECONDS
-        expired: list[TxId] = []
-        while (entry := next(iter(self._graph), None)) is not None and entry.time < oldest:
-            expired += (member.tx.txid for member in self._graph.remove_with_descendants(entry))
-        return expired
+        dropped: list[Dropped] = []
+        for entry in [entry for entry in self._graph if entry.time < oldest]:
+            if self._graph.get(entry.tx.txid) is entry:
+                dropped += self._leave(self._graph.family((entry,)), DropReason.EXPIRED)
+        return dropped
 
-    def _trim(self) -> list[TxId]:
-        """Evict what pays worst while the mempool takes too much memory; return the txids.
+    def _trim(self) -> list[Dropped]:
+        """Evict what pays worst while the mempool takes too much memory.
 
-        A sixteenth more than necessary goes, so that a flood does not sort the mempool for every
-        transaction. From then on only better pay is taken, until the floor has sunk again.
+        From then on only better pay is taken, until the floor has sunk again.
         """
-        if self._graph.memory <= self.max_bytes:
-            return []
-        evicted: list[TxId] = []
+        dropped: list[Dropped] = []
         floor = 0
-        for package, worth in worst_packages(self._graph):
-            for entry in reversed(package):
-                self._graph.remove(entry)
-                evicted.append(entry.tx.txid)
+        was_full = self.min_fee_rate > MIN_FEE_RATE
+        while self._graph.memory > self.max_bytes and (worst := self._graph.leaving_order.first()) is not None:
+            worth, _, entry = worst
+            dropped += self._leave(self._graph.family((entry,)), DropReason.TOO_MANY)
+            dropped += self._drop_unpaid()
             floor = max(floor, worth * 1_000 >> 32)
-            if self._graph.memory <= self.max_bytes - self.max_bytes // 16:
-                break
-        self.generation += 1
-        self._floor = max(self.min_fee_rate, floor + MIN_FEE_RATE)
-        self._floor_set_at = self._clock.monotonic()
-        self._log.info("mempool_trimmed", evicted=len(evicted), left=len(self), min_fee_rate=self._floor)
-        return evicted
+        if dropped:
+            self._floor = max(self.min_fee_rate, floor + MIN_FEE_RATE)
+            self._floor_set_at = self._clock.monotonic()
+            tell = self._log.debug if was_full else self._log.info
+            tell("mempool_full", evicted=len(dropped), left=len(self), min_fee_rate=self._floor)
+        return dropped
 
     def check_invariants(self) -> None:
         """Check that all indexes agree and that the size cap holds. For tests: it reads everything.
@@ -409,15 +437,6 @@ class Mempool:
         self._graph.check()
         if self._graph.memory > self.max_bytes:
             raise ValueError("the mempool takes more memory than it may")
-
-
-def _may_be_early_again(tx: Transaction, coins: Mapping[OutPoint, Coin]) -> bool:
-    """Tell whether `tx` asks for a height, a time or an age, which a reorg may take back."""
-    if any(coin.coinbase for coin in coins.values()):
-        return True
-    return any(
-        isinstance(node, AfterHeight | AfterTime | Older) for witness in tx.witnesses for node in walk(witness.policy)
-    )
 
 
 def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:

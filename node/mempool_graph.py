@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
+from node.score_order import Ranked, ScoreOrder
 
 ENTRY_OVERHEAD = 1_000
 """Bytes of memory that an entry takes, with its places in the indexes (measured, CPython 3.11)."""
 MEMORY_PER_BYTE = 5
 """Bytes of memory for each encoded byte of a transaction, its encoding included: small objects are dear
 (measured: a payment of 233 bytes takes 2,010 in all, one of 973 bytes with twenty outputs 5,420)."""
+MANY = 1_000
+"""Removals at once from which on an order is filled anew: that costs as much as so many single ones."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A transaction in the mempool, and its neighbours there."""
+    """A transaction in the mempool, and its neighbours there.
+
+    The sums over ancestors and descendants include the entry itself, as in Bitcoin Core. The graph keeps
+    them: whoever asks for them walks nowhere.
+    """
 
     tx: Transaction
     fee: Amount
@@ -28,6 +35,10 @@ class Entry:
     """When it came, UNIX seconds."""
     watched: bool
     """Whether a reorg could make it early again: it spends a coinbase or names a height, time or age."""
+    sponsored: bool = False
+    """Whether it is here only because a descendant pays for it: by itself it is below the lowest fee rate."""
+    height: int = 0
+    """Of the tip when it came."""
     sequence: int = 0
     """Order of coming: a parent's is always below its children's."""
     parents: dict[TxId, Entry] = field(default_factory=dict)
@@ -36,24 +47,70 @@ class Entry:
 
     size: int = field(init=False)
     """Encoded bytes."""
+    ancestor_count: int = field(init=False, default=1)
+    ancestor_size: int = field(init=False)
+    """Virtual bytes."""
+    ancestor_fee: int = field(init=False)
+    descendant_count: int = field(init=False, default=1)
+    descendant_size: int = field(init=False)
+    """Virtual bytes."""
+    descendant_fee: int = field(init=False)
+    rank: int = field(init=False, default=0)
+    """Its score in the order in which a block takes entries: the lowest first."""
+    worth: int = field(init=False, default=0)
+    """Its score in the order in which a full mempool gives entries up: the lowest first."""
 
     def __post_init__(self) -> None:
         self.size = len(self.tx.encoded)
+        self.ancestor_size = self.descendant_size = self.virtual_size
+        self.ancestor_fee = self.descendant_fee = int(self.fee)
 
     @property
     def memory(self) -> int:
         """About how many bytes of memory it takes, which is what the mempool's limit counts."""
         return ENTRY_OVERHEAD + MEMORY_PER_BYTE * self.size
 
+    @property
+    def in_block_order(self) -> Ranked:
+        """Its place among what a block takes: by fee rate with its ancestors; of equals the first seen."""
+        return self.rank, self.sequence, self
+
+    @property
+    def in_leaving_order(self) -> Ranked:
+        """Its place among what a full mempool gives up.
+
+        It counts by its own fee rate or that with its descendants, whichever is higher, so that no parent
+        of a well-paying child goes before what pays worse. Of equals the last seen goes first.
+        """
+        return self.worth, -self.sequence, self
+
+    def rank_now(self) -> int:
+        """Return what `rank` is by the sums as they are."""
+        return -score(self.ancestor_fee, self.ancestor_size)
+
+    def worth_now(self) -> int:
+        """Return what `worth` is by the sums as they are."""
+        own = score(self.fee, self.virtual_size)
+        return own if self.descendant_count == 1 else max(own, score(self.descendant_fee, self.descendant_size))
+
+
+def score(fee: int, size: int) -> int:
+    """Return a fee rate in 2^-32 grain per byte, rounded down: exact enough to sort by."""
+    return (fee << 32) // size
+
 
 class MempoolGraph:
-    """Transactions by txid, wtxid and spent outpoint, each linked with its parents and children."""
+    """Transactions by txid, wtxid, spent outpoint and score, each linked with its parents and children."""
 
     def __init__(self) -> None:
         self._entries: dict[TxId, Entry] = {}
         self._wtxids: dict[WTxId, Entry] = {}
         self._spends: dict[OutPoint, Entry] = {}
         self._sequence = 0
+        self.block_order = ScoreOrder()
+        """See `Entry.in_block_order`."""
+        self.leaving_order = ScoreOrder()
+        """See `Entry.in_leaving_order`."""
         self.memory = 0
         """About how many bytes all entries take together."""
         self.size = 0
@@ -93,13 +150,48 @@ class MempoolGraph:
             if parent is not None:
                 entry.parents[outpoint.txid] = parent
                 parent.children[tx.txid] = entry
+        for ancestor in self.ancestors(entry.parents.values()).values() if entry.parents else ():
+            entry.ancestor_count += 1
+            entry.ancestor_size += ancestor.virtual_size
+            entry.ancestor_fee += ancestor.fee
+            self._count_descendant(ancestor, entry, 1)
+        entry.rank, entry.worth = entry.rank_now(), entry.worth_now()
+        self.block_order.add(entry.in_block_order)
+        self.leaving_order.add(entry.in_leaving_order)
         self.memory += entry.memory
         self.size += entry.size
         self.fees += entry.fee
 
     def remove(self, entry: Entry) -> None:
-        """Remove one entry, whose children stay: it was confirmed, or they are removed as well."""
+        """Remove an entry that has no parents here, because it was confirmed, or no children: the last of a line.
+
+        Raises:
+            ValueError: it has both, and nothing was changed.
+        """
+        self._unlink(entry)
+        self.block_order.remove(entry.in_block_order)
+        self.leaving_order.remove(entry.in_leaving_order)
+
+    def remove_all(self, entries: Collection[Entry]) -> None:
+        """Remove entries, each of which can be removed once those before it are."""
+        if len(entries) < MANY:
+            for entry in entries:
+                self.remove(entry)
+            return
+        for entry in entries:
+            self._unlink(entry)
+        for order in (self.block_order, self.leaving_order):
+            order.refill(item for item in order if item[2].tx.txid in self._entries)
+
+    def _unlink(self, entry: Entry) -> None:
+        """Take an entry out of all but the two orders."""
+        if entry.parents and entry.children:
+            raise ValueError("an entry between others cannot be removed alone")
         tx = entry.tx
+        for ancestor in self.ancestors(entry.parents.values()).values() if entry.parents else ():
+            self._count_descendant(ancestor, entry, -1)
+        for heir in self.family(entry.children.values()) if entry.children else ():
+            self._lose_ancestor(heir, entry)
         del self._entries[tx.txid]
         del self._wtxids[tx.wtxid]
         for outpoint in tx.core.inputs:
@@ -113,6 +205,26 @@ class MempoolGraph:
         self.memory -= entry.memory
         self.size -= entry.size
         self.fees -= entry.fee
+
+    def _count_descendant(self, ancestor: Entry, heir: Entry, sign: int) -> None:
+        ancestor.descendant_count += sign
+        ancestor.descendant_size += sign * heir.virtual_size
+        ancestor.descendant_fee += sign * heir.fee
+        worth = ancestor.worth_now()
+        if worth != ancestor.worth:
+            self.leaving_order.remove(ancestor.in_leaving_order)
+            ancestor.worth = worth
+            self.leaving_order.add(ancestor.in_leaving_order)
+
+    def _lose_ancestor(self, heir: Entry, ancestor: Entry) -> None:
+        heir.ancestor_count -= 1
+        heir.ancestor_size -= ancestor.virtual_size
+        heir.ancestor_fee -= ancestor.fee
+        rank = heir.rank_now()
+        if rank != heir.rank:
+            self.block_order.remove(heir.in_block_order)
+            heir.rank = rank
+            self.block_order.add(heir.in_block_order)
 
     def remove_with_descendants(self, entry: Entry) -> list[Entry]:
         """Remove an entry and all that descends from it; return them, parents before children."""
@@ -143,17 +255,6 @@ class MempoolGraph:
                 pending.extend(entry.children.values())
         return sorted(found.values(), key=lambda entry: entry.sequence)
 
-    def has_family_of(self, entry: Entry, count: int) -> bool:
-        """Tell whether an entry and all that descends from it are at least `count`; looks at no more."""
-        found = {entry.tx.txid}
-        pending = [entry]
-        while pending and len(found) < count:
-            for txid, child in pending.pop().children.items():
-                if txid not in found:
-                    found.add(txid)
-                    pending.append(child)
-        return len(found) >= count
-
     def check(self) -> None:
         """Check that the indexes, links and sums agree with the transactions. For tests: it reads everything.
 
@@ -178,11 +279,30 @@ class MempoolGraph:
             for child in entry.children.values():
                 _require(child.parents.get(txid) is entry, "a child lacks its parent")
                 _require(self._entries.get(child.tx.txid) is child, "a child is not in the mempool")
+            self._check_sums(entry)
         _require(self._spends == spends, "the index of spent outpoints differs")
         _require(len(self._wtxids) == len(self._entries), "the index of wtxids differs")
         _require(self.memory == sum(entry.memory for entry in self), "the sum of memory differs")
         _require(self.size == sum(entry.size for entry in self), "the sum of sizes differs")
         _require(self.fees == sum(entry.fee for entry in self), "the sum of fees differs")
+        in_blocks, leaving = list(self.block_order), list(self.leaving_order)
+        _require(in_blocks == sorted(entry.in_block_order for entry in self), "the order for blocks differs")
+        _require(leaving == sorted(entry.in_leaving_order for entry in self), "the order of leaving differs")
+
+    def _check_sums(self, entry: Entry) -> None:
+        ancestors = list(self.ancestors((entry,)).values())
+        descendants = self.family((entry,))
+        for what, members, kept in (
+            ("ancestors", ancestors, (entry.ancestor_count, entry.ancestor_size, entry.ancestor_fee)),
+            ("descendants", descendants, (entry.descendant_count, entry.descendant_size, entry.descendant_fee)),
+        ):
+            summed = (
+                len(members),
+                sum(member.virtual_size for member in members),
+                sum(member.fee for member in members),
+            )
+            _require(kept == summed, f"the sums over an entry's {what} differ")
+        _require(entry.rank == entry.rank_now() and entry.worth == entry.worth_now(), "an entry has an old score")
 
 
 def _require(truth: bool, otherwise: str) -> None:

@@ -1,80 +1,49 @@
-"""Which transactions of the mempool go into a block, and which leave a mempool that is too large."""
+"""Which transactions of the mempool go into a block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
 
 from consensus.types import TxId
-from node.mempool_graph import Entry, MempoolGraph
+from node.mempool_graph import Entry, MempoolGraph, score
+from node.score_order import Ranked
 
 MAX_MISSES = 1_000
 """Packages in a row that no longer fit, before a block counts as full (Bitcoin Core: MAX_CONSECUTIVE_FAILURES)."""
 
-_Ranked = tuple[int, int, Entry]
-"""A score, negative where the best comes first; then the order of coming. No two entries have the same."""
 _Sum = tuple[int, int]
-"""Fee, in grain, and virtual size of several transactions together."""
-
-
-def _score(total: _Sum) -> int:
-    """Return the fee rate in 2^-32 grain per byte, rounded down: exact enough to sort by."""
-    return (total[0] << 32) // total[1]
-
-
-def _add_up(entries: Iterable[Entry]) -> _Sum:
-    fee = size = 0
-    for entry in entries:
-        fee += entry.fee
-        size += entry.virtual_size
-    return fee, size
-
-
-def _sums_with(
-    entries: Iterable[Entry],
-    relatives: Callable[[Entry], Mapping[TxId, Entry]],
-    all_of: Callable[[Entry], Iterable[Entry]],
-) -> dict[TxId, _Sum]:
-    """Return the sum of each entry and all its ancestors, or all its descendants.
-
-    Args:
-        entries: each after its relatives.
-        relatives: its parents, or its children.
-        all_of: itself, and relatives of every degree.
-    """
-    sums: dict[TxId, _Sum] = {}
-    for entry in entries:
-        near = relatives(entry)
-        fee, size = int(entry.fee), entry.virtual_size
-        if len(near) == 1:
-            (nearest,) = near
-            fee, size = fee + sums[nearest][0], size + sums[nearest][1]
-        elif near:
-            # Two relatives may have ancestors in common: those count once.
-            fee, size = _add_up(all_of(entry))
-        sums[entry.tx.txid] = fee, size
-    return sums
+"""Fee, in grain, and virtual size of an entry with those ancestors that are not chosen."""
 
 
 def select_packages(graph: MempoolGraph, max_bytes: int, max_signatures: int) -> list[Entry]:
     """Return what pays a miner best within both bounds, each transaction after its parents.
 
     A transaction is judged together with those ancestors that are not chosen yet, so that a child
-    can pay for its parent (Bitcoin Core: addPackageTxs). Among equals the first seen goes first.
+    can pay for its parent (Bitcoin Core: addPackageTxs). Among equals the first seen goes first. The
+    mempool keeps the order in which nothing is chosen yet; a heap beside it holds those whose score
+    has changed because an ancestor was chosen. So the cost goes with what is chosen, not with what waits.
     """
-    sums = _sums_with(graph, lambda entry: entry.parents, lambda entry: graph.ancestors((entry,)).values())
-    # All start in one sorted list, taken from its end: cheaper than a heap, which only those need
-    # whose score has changed because an ancestor was chosen.
-    order = [(-_score(sums[entry.tx.txid]), entry.sequence, entry) for entry in graph]
-    order.sort(reverse=True)
-    again: list[_Ranked] = []
     chosen: dict[TxId, Entry] = {}
+    sums: dict[TxId, _Sum] = {}
+    again: list[Ranked] = []
+    order = iter(graph.block_order)
+    following = next(order, None)
     misses = 0
-    while (order or again) and misses < MAX_MISSES:
-        key, _, entry = heappop(again) if again and (not order or again[0] < order[-1]) else order.pop()
-        txid = entry.tx.txid
-        if txid in chosen or key != -_score(sums[txid]):
-            continue  # Chosen with a child, or ranked again since.
+    while misses < MAX_MISSES:
+        if again and (following is None or again[0] < following):
+            rank, _, entry = heappop(again)
+            if entry.tx.txid in chosen or rank != -score(*sums[entry.tx.txid]):
+                continue  # Chosen with a child, or ranked again since.
+        elif following is not None:
+            entry = following[2]
+            following = next(order, None)
+            if entry.parents and (entry.tx.txid in chosen or entry.tx.txid in sums):
+                continue  # Its score has changed: it stands in the heap.
+            if entry.children and entry.tx.txid in chosen:
+                continue
+        else:
+            break
         package, size, signatures = [entry], entry.size, entry.signatures
         if entry.parents:
             package = _missing_ancestors(entry, chosen)
@@ -90,7 +59,7 @@ def select_packages(graph: MempoolGraph, max_bytes: int, max_signatures: int) ->
             chosen[member.tx.txid] = member
         # A lone transaction, as nearly all are, has no heirs.
         for heir in _relieve_descendants(graph, package, chosen, sums) if entry.children or entry.parents else ():
-            heappush(again, (-_score(sums[heir.tx.txid]), heir.sequence, heir))
+            heappush(again, (-score(*sums[heir.tx.txid]), heir.sequence, heir))
     return list(chosen.values())
 
 
@@ -112,37 +81,10 @@ def _relieve_descendants(
     """Take the chosen ones out of the sums of what descends from them; return whose sums have changed."""
     changed: dict[TxId, Entry] = {}
     for member in package:
-        for heir in graph.family((member,)) if member.children else ():
+        for heir in graph.family(member.children.values()) if member.children else ():
             txid = heir.tx.txid
             if txid not in chosen:
-                fee, size = sums[txid]
+                fee, size = sums.get(txid) or (heir.ancestor_fee, heir.ancestor_size)
                 sums[txid] = fee - member.fee, size - member.virtual_size
                 changed[txid] = heir
     return list(changed.values())
-
-
-def worst_packages(graph: MempoolGraph) -> Iterator[tuple[list[Entry], int]]:
-    """Yield what to evict next: an entry with all its descendants, and their fee rate (2^-32 grain per byte).
-
-    The caller removes each package before it asks for the next. An entry counts by its own fee
-    rate or that with its descendants, whichever is higher, so that no parent of a well-paying child
-    goes before what pays worse. Among equals the last seen goes first.
-    """
-    sums = _sums_with(reversed(list(graph)), lambda entry: entry.children, lambda entry: graph.family((entry,)))
-    heap: list[_Ranked] = [(_worth(entry, sums[entry.tx.txid]), -entry.sequence, entry) for entry in graph]
-    heapify(heap)
-    while heap:
-        key, _, entry = heappop(heap)
-        if graph.get(entry.tx.txid) is not entry:
-            continue
-        package = graph.family((entry,))
-        worth = _worth(entry, _add_up(package))
-        if worth > key:
-            # A badly paying descendant has left since.
-            heappush(heap, (worth, -entry.sequence, entry))
-            continue
-        yield package, worth
-
-
-def _worth(entry: Entry, with_descendants: _Sum) -> int:
-    return max(_score((entry.fee, entry.virtual_size)), _score(with_descendants))

@@ -18,7 +18,7 @@ MAX_LOGGED = 10
 
 
 class DropReason(StrEnum):
-    """Why a new tip drops a transaction, where the name of a rule says too little."""
+    """Why the mempool drops a transaction, where the name of a rule says too little."""
 
     CONFLICT = "conflict"
     """A transaction of the new chain spends the same coin."""
@@ -28,6 +28,12 @@ class DropReason(StrEnum):
     """It descends from another that was dropped."""
     EXPIRED = "expired"
     """No block took it in a long time."""
+    REPLACED = "replaced"
+    """Another that spends the same coin pays more."""
+    UNPAID = "unpaid"
+    """It pays too little by itself, and whoever paid for it has left."""
+    REORG = "reorg"
+    """It hung on a branch that was left; if it is still good it comes back at once."""
     TOO_MANY = "too-many"
     """Beyond `MAX_RETURNED_BYTES`, or the mempool is full and all else pays better."""
 

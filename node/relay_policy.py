@@ -22,6 +22,11 @@ SIGNATURE_BYTES = -(-MAX_BLOCK_SIZE // MAX_BLOCK_SIGNATURES)
 MAX_CHAIN = 25
 """A transaction may have 24 unconfirmed ancestors and 24 unconfirmed descendants (Bitcoin Core:
 limitancestorcount, limitdescendantcount). Bounds the work of adding, removing and selecting."""
+MAX_CHAIN_SIZE = SIGNATURE_BYTES * 1_000 + 1_000
+"""Virtual bytes of a transaction with its unconfirmed ancestors, and with its descendants: the largest that is
+relayed, and a child that pays for it (Bitcoin Core: limitancestorsize, 101,000 for the same reason)."""
+MAX_PACKAGE = MAX_CHAIN
+"""Transactions of one package (Bitcoin Core: MAX_PACKAGE_COUNT): together they must be a chain that is taken."""
 MAX_RETURNED_CHAIN = 250
 """Ancestors and itself, where a reorg gives transactions back: they had been mined over many blocks."""
 
@@ -36,7 +41,7 @@ class Refusal(StrEnum):
     SAME_TXID = "same-txid"
     """The mempool holds it with other witnesses; the first is kept."""
     CONFLICT = "conflict"
-    """An input is spent by a transaction that was seen first."""
+    """An input is spent by a transaction that cannot be replaced: a mined one that a reorg gave back."""
     TOO_LARGE = "too-large"
     """More than `MAX_RELAY_SIZE` bytes."""
     DUST = "dust"
@@ -49,6 +54,22 @@ class Refusal(StrEnum):
     """Too many unconfirmed ancestors, or an ancestor with too many descendants."""
     POOL_FULL = "mempool-full"
     """It was evicted at once: all that the mempool holds pays better."""
+    REPLACEMENT_RATE = "replacement-low-rate"
+    """It conflicts with a transaction that pays at least as much for each byte."""
+    REPLACEMENT_FEE = "replacement-low-fee"
+    """It pays less than all that it would replace, with the price of its own relay on top."""
+    REPLACES_TOO_MANY = "replaces-too-many"
+    """It would put out more than `replacement.MAX_REPLACED` transactions."""
+    SPENDS_REPLACED = "spends-replaced"
+    """It descends from a transaction that it conflicts with."""
+    NEW_UNCONFIRMED = "new-unconfirmed-input"
+    """A replacement that spends an unconfirmed output which what it replaces did not."""
+    BAD_PACKAGE = "bad-package"
+    """The transactions are no package: see docs/mempool.md."""
+
+
+TOO_LITTLE = frozenset({Refusal.LOW_FEE, Refusal.REPLACEMENT_RATE, Refusal.REPLACEMENT_FEE})
+"""Reasons that a child may remove, by paying for its parent."""
 
 
 class PolicyError(Exception):

@@ -26,6 +26,7 @@ from devnet.calls import CallRefused, Calls
 from devnet.errors import Unavailable
 from devnet.folder import NetworkFolder, NodeRecord
 from rpc.schema import BlockchainInfo, NetworkInfo
+from scripts.bench_pool import measure_mempool, measure_template
 
 DURE = Path(sys.executable).parent / "dure"
 PATIENCE = 120.0
@@ -170,6 +171,8 @@ MEASURES = {
     "memory": Measure(measure_memory, "MiB", 72.0, 4),
     "payment": Measure(measure_payment, "s", 0.5, 20),
     "heal": Measure(measure_heal, "s", 3.0, 20),
+    "template": Measure(measure_template, "ms", 100.0, 20),
+    "mempool": Measure(measure_mempool, "times", 1.5, 3),
 }
 
 

@@ -201,13 +201,16 @@ async def test_an_input_named_twice_is_refused(pool: Pool) -> None:
     assert await refused(pool, twice) is Rule.DUPLICATE_INPUT
 
 
-async def test_of_two_spends_of_one_coin_the_first_seen_stays(pool: Pool) -> None:
-    """A009: whatever the second one pays."""
+async def test_of_two_spends_of_one_coin_the_first_seen_stays_unless_the_other_pays_more(pool: Pool) -> None:
+    """A009: by how much more, `test_replacement` says."""
     first = forward(pool.reward(1))
     await accepted(pool, first)
-    assert await refused(pool, forward(pool.reward(1), fee=100 * FEE)) is Refusal.CONFLICT
-    assert await refused(pool, forward(pool.reward(1) | pool.reward(2))) is Refusal.CONFLICT
+    assert await refused(pool, forward(pool.reward(1), memo=b"as much")) is Refusal.REPLACEMENT_RATE
+    assert await refused(pool, forward(pool.reward(1) | pool.reward(2))) is Refusal.REPLACEMENT_RATE
     assert next(iter(pool.mempool)).tx is first
+    second = forward(pool.reward(1), fee=2 * FEE)
+    await accepted(pool, second)
+    assert [entry.tx for entry in pool.mempool] == [second]
 
 
 async def test_a_child_waits_for_its_parent(pool: Pool) -> None:
@@ -440,7 +443,7 @@ async def test_of_two_conflicting_transactions_verified_at_once_one_enters(pool:
         tasks = [group.create_task(_outcome(pool, tx)) for tx in rivals]
         await asyncio.sleep(0)
         gate.open.set()
-    assert [task.result() for task in tasks] == [None, Refusal.CONFLICT]
+    assert [task.result() for task in tasks] == [None, Refusal.REPLACEMENT_FEE]
 
 
 async def test_a_block_that_comes_during_verification_keeps_its_rivals_out(pool: Pool) -> None:

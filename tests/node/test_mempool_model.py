@@ -22,23 +22,51 @@ class Model:
     def __init__(self, pool: Pool) -> None:
         self.ledger = pool.ledger
         self.waiting: list[Transaction] = []
+        self.fees: dict[bytes, int] = {}
+        """Of all that was ever seen."""
 
     def takes(self, tx: Transaction, *, bounded: bool) -> bool:
         """Whether `tx` may join the list."""
+        rivals = self.rivals(tx)
+        if rivals and (not bounded or not self._may_replace(tx, rivals)):
+            return False
         height = self.ledger.tip.height + 1
-        spent = {outpoint for other in self.waiting for outpoint in other.core.inputs}
         made = {OutPoint(other.txid, i) for other in self.waiting for i in range(len(other.core.outputs))}
         for outpoint in tx.core.inputs:
             coin = self.ledger.coins.get(outpoint)
-            if outpoint in spent or (coin is None and outpoint not in made):
+            if coin is None and outpoint not in made:
                 return False
             if coin is not None and coin.coinbase and height < coin.height + MATURITY:
                 return False
         return not bounded or self._fits(tx)
 
+    def rivals(self, tx: Transaction) -> list[Transaction]:
+        """Return what spends the same coins."""
+        return [other for other in self.waiting if set(other.core.inputs) & set(tx.core.inputs)]
+
+    def would_leave(self, tx: Transaction) -> set[bytes]:
+        """Return the txids of what goes if `tx` comes."""
+        rivals = {other.txid for other in self.rivals(tx)}
+        return {other.txid for other in self.waiting if other.txid in rivals or rivals & self._ancestors(other)}
+
+    def _may_replace(self, tx: Transaction, rivals: list[Transaction]) -> bool:
+        """Whether `tx` pays enough to put out its rivals, and hangs on nothing that they did not hang on."""
+        fee, size = self.fees[tx.txid], len(tx.encoded)
+        waiting = {other.txid for other in self.waiting}
+        theirs = {outpoint.txid for rival in rivals for outpoint in rival.core.inputs}
+        leaving = self.would_leave(tx)
+        return (
+            all(fee * len(rival.encoded) > self.fees[rival.txid] * size for rival in rivals)
+            and fee >= sum(self.fees[txid] for txid in leaving) + size
+            and not self._ancestors(tx) & {rival.txid for rival in rivals}
+            and {outpoint.txid for outpoint in tx.core.inputs} & waiting <= theirs
+        )
+
     def _fits(self, tx: Transaction) -> bool:
         ancestors = self._ancestors(tx)
-        families = [[other for other in self.waiting if a in self._ancestors(other)] for a in ancestors]
+        leaving = self.would_leave(tx)
+        staying = [other for other in self.waiting if other.txid not in leaving]
+        families = [[other for other in staying if a in self._ancestors(other)] for a in ancestors]
         return len(ancestors) < MAX_CHAIN and all(1 + len(family) < MAX_CHAIN for family in families)
 
     def _ancestors(self, tx: Transaction) -> set[bytes]:
@@ -77,13 +105,17 @@ class MempoolMachine(RuleBasedStateMachine):
             coins += ((OutPoint(tx.txid, i), Coin(output, 0, False)) for i, output in enumerate(tx.core.outputs))
         return coins
 
-    @rule(data=st.data(), parts=st.integers(1, 3), count=st.integers(1, 2), salt=st.binary(max_size=1))
-    def pay(self, data: st.DataObject, parts: int, count: int, salt: bytes) -> None:
+    @rule(
+        data=st.data(), parts=st.integers(1, 3), count=st.integers(1, 2), fee=st.sampled_from([FEE, FEE + 300, 9 * FEE])
+    )
+    def pay(self, data: st.DataObject, parts: int, count: int, fee: int) -> None:
         offered = self._coins()
         chosen = data.draw(st.lists(st.integers(0, len(offered) - 1), min_size=count, max_size=count, unique=True))
         coins = dict(offered[place] for place in chosen)
-        if sum(coin.output.value for coin in coins.values()) > 10 * FEE:
-            self._offer(forward(coins, parts=parts, memo=salt))
+        if sum(coin.output.value for coin in coins.values()) > 20 * FEE:
+            tx = forward(coins, fee=fee, parts=parts)
+            self.model.fees[tx.txid] = fee
+            self._offer(tx)
 
     @precondition(lambda self: self.seen)
     @rule(data=st.data())
@@ -92,13 +124,16 @@ class MempoolMachine(RuleBasedStateMachine):
 
     def _offer(self, tx: Transaction) -> None:
         confirmed = any(OutPoint(tx.txid, i) in self.pool.ledger.coins for i in range(len(tx.core.outputs)))
-        expected = not confirmed and self.model.takes(tx, bounded=True)
+        known = tx in self.model.waiting
+        expected = not confirmed and not known and self.model.takes(tx, bounded=True)
+        leaving = self.model.would_leave(tx)
         try:
             self.pool.mempool.add(self.pool.mempool.check(tx))
         except (NotYet, PolicyError) as error:
             assert not expected, f"refused: {error}"
         else:
             assert expected, "taken"
+            self.model.waiting = [other for other in self.model.waiting if other.txid not in leaving]
             self.model.waiting.append(tx)
         if tx not in self.seen:
             self.seen.append(tx)

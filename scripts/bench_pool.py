@@ -1,0 +1,156 @@
+"""Measures of the mempool: what a template costs, and what a payment costs, as the mempool fills up.
+
+The parts are those of the daemon: the rules, the coins in LMDB, the signatures. Payments are real ones, each of a
+coin of its own, with fee rates as chance has them; every tenth spends an output of an earlier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from consensus.codec import lock_digest, spend_message
+from consensus.params import REGTEST
+from consensus.signatures import public_key, sign
+from consensus.spend_policy import policy_id, satisfy
+from consensus.types import Amount, Coin, Core, Key, LockId, OutPoint, Output, Transaction, TxId
+from node.block_template import BlockTemplates
+from node.chain import ChainManager
+from node.clock import SystemClock
+from node.mempool import Mempool
+from node.relay_policy import MIN_FEE_RATE
+from node.storage.chain_store import ChainStore, Step
+from node.storage.lmdb_store import LmdbDatabase
+from node.storage.schema import STORAGE_VERSION, TABLES
+from node.workers import InlineWorkers
+
+SECRET = (7).to_bytes(32, "big")
+POLICY = Key(public_key(SECRET))
+LOCK: LockId = policy_id(POLICY)
+VALUE = 10_000_000
+POOL_BYTES = 300_000_000
+"""Of memory, as the mempool counts it and as `mempool_mb` bounds it: Bitcoin Core's maxmempool."""
+COINS_AT_ONCE = 20_000
+PROBE = 1_000
+"""Payments that one figure of the cost of acceptance is the median of."""
+
+
+def silent_log() -> Any:
+    """A log that nobody reads."""
+    return structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("CRITICAL"))
+
+
+class Payer:
+    """Makes payments, in an order that is the same on every run."""
+
+    def __init__(self, store: ChainStore) -> None:
+        self._store = store
+        self._chance = random.Random(1)
+        self._next = 0
+        self._free: list[tuple[OutPoint, Output]] = []
+        self._change: list[tuple[OutPoint, Output]] = []
+
+    def payment(self) -> Transaction:
+        """A payment with two outputs, the usual form: 1 to 100 grain a byte."""
+        if self._change and self._chance.random() < 0.1:
+            outpoint, output = self._change.pop(self._chance.randrange(len(self._change)))
+        else:
+            if not self._free:
+                self._make_coins()
+            outpoint, output = self._free.pop()
+        fee = int(MIN_FEE_RATE * 10 ** self._chance.uniform(0, 2)) * 300 // 1_000
+        rest = output.value - fee
+        outputs = (Output(Amount(rest // 3), LOCK, None), Output(Amount(rest - rest // 3), LOCK, None))
+        core = Core(1, (outpoint,), outputs, (), (), b"")
+        message = spend_message(REGTEST.genesis_hash, core, [output])
+        tx = Transaction(core, (satisfy(POLICY, lambda _key: sign(SECRET, lock_digest(message, LOCK)), {}),))
+        if outpoint.index == 0:
+            self._change.append((OutPoint(tx.txid, 1), outputs[1]))
+        return tx
+
+    def _make_coins(self) -> None:
+        output = Output(Amount(VALUE), LOCK, None)
+        places = [OutPoint(TxId((self._next + n).to_bytes(32, "big")), 0) for n in range(1, COINS_AT_ONCE + 1)]
+        self._next += COINS_AT_ONCE
+        step = Step()
+        step.put_coins({place: Coin(output, 0, False) for place in places})
+        self._store.write(step)
+        self._free = [(place, output) for place in places]
+
+
+@asynccontextmanager
+async def pool() -> AsyncIterator[tuple[Mempool, BlockTemplates, Payer]]:
+    """A mempool on a chain on disk, empty."""
+    with tempfile.TemporaryDirectory(prefix="dure-bench-") as folder:
+        database = LmdbDatabase(Path(folder) / "chain", TABLES, version=STORAGE_VERSION, identity=REGTEST.genesis_hash)
+        store = ChainStore(database, REGTEST)
+        workers, clock = InlineWorkers(), SystemClock()
+        chain = ChainManager(REGTEST, store, workers, clock, silent_log())
+        mempool = Mempool(REGTEST, chain, clock, workers, silent_log(), max_bytes=POOL_BYTES)
+        try:
+            yield mempool, BlockTemplates(REGTEST, chain, mempool, clock), Payer(store)
+        finally:
+            store.close()
+
+
+async def _filled(mempool: Mempool, payer: Payer, memory: float) -> None:
+    while mempool.memory < memory:
+        await mempool.accept_transaction(payer.payment())
+
+
+async def _times(mempool: Mempool, payer: Payer, count: int) -> list[float]:
+    """Seconds that each of so many more payments takes."""
+    taken: list[float] = []
+    for _ in range(count):
+        tx = payer.payment()
+        began = time.perf_counter()
+        await mempool.accept_transaction(tx)
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def measure_mempool(runs: int) -> Iterator[float]:
+    """What a payment costs a full mempool of 300 MB, as a multiple of what it costs one of 3 MB."""
+    for _ in range(runs):
+        yield asyncio.run(_growth())
+
+
+async def _growth() -> float:
+    async with pool() as (mempool, _, payer):
+        await _filled(mempool, payer, POOL_BYTES / 100)
+        small = statistics.median(await _times(mempool, payer, PROBE))
+        await _filled(mempool, payer, POOL_BYTES * 0.99)
+        large = statistics.median(await _times(mempool, payer, PROBE))
+        print(
+            f"\n  {len(mempool)} payments, {mempool.size / 1e6:.0f} MB: {small * 1e6:.0f} and {large * 1e6:.0f} µs each"
+        )
+        return large / small
+
+
+def measure_template(runs: int) -> Iterator[float]:
+    """Milliseconds for a template of 4 MiB from a mempool of 300 MB in which a payment has just come."""
+    yield from asyncio.run(_templates(runs))
+
+
+async def _templates(runs: int) -> list[float]:
+    taken: list[float] = []
+    async with pool() as (mempool, templates, payer):
+        await _filled(mempool, payer, POOL_BYTES * 0.99)
+        for _ in range(runs):
+            await mempool.accept_transaction(payer.payment())
+            began = time.perf_counter()
+            templates.create(LOCK)
+            taken.append((time.perf_counter() - began) * 1000)
+        template = templates.create(LOCK)
+        size = sum(entry.size for entry in template.entries)
+        print(f"\n  {len(template.entries)} of {len(mempool)} payments, {size / 2**20:.2f} MiB")
+    return taken
