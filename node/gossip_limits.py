@@ -120,6 +120,10 @@ MAX_TX_IN_WORK_PER_PEER: Final = 200
 MAX_RECENTLY_EARLY: Final = 10_000
 """Wtxids of transactions that came early on this tip and are not kept: not asked for again until the tip moves."""
 
+MAX_SPONSORS_TRIED: Final = 4
+"""Children that are tried, newest first, when their parent pays too little by itself: most fail on their fee, which
+costs little, and an honest sender has one (Bitcoin Core tries one of its sender)."""
+
 # --- serving ------------------------------------------------------------------------------------------------------
 
 MAX_WANTED_BY_PEER: Final = 2_000

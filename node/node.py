@@ -29,6 +29,7 @@ from node.clock import Clock
 from node.link_faults import LinkFaults
 from node.mempool import Mempool
 from node.mempool_graph import Entry
+from node.packages import PackageOutcome, accept_package
 from node.partition import Partition
 from node.peer import Peer
 from node.peer_manager import PeerManager
@@ -200,6 +201,18 @@ class Node:
         self.relay.transaction_entered(entry)
         self._transaction_entered(tx)
         return entry
+
+    async def submit_package(self, txs: Sequence[Transaction]) -> PackageOutcome:
+        """Take a child with its parents, of a user, and tell peers of those that are new.
+
+        Raises:
+            PolicyError: as `packages.accept_package`.
+        """
+        outcome = await accept_package(self.mempool, txs)
+        for entry in outcome.new:
+            self.relay.transaction_entered(entry)
+            self._transaction_entered(entry.tx)
+        return outcome
 
     def announce_again(self, tx: Transaction) -> None:
         """Tell peers once more of a transaction of the mempool, such as a payment of ours that waits for long."""

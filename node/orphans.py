@@ -95,6 +95,11 @@ class OrphanPool:
                 ready.append((orphan.tx, orphan.peer))
         return ready
 
+    def lacking_only(self, txid: TxId, peer: int) -> list[Transaction]:
+        """Return what a peer sent that waits for `txid` and nothing else, newest first; it stays here."""
+        waiting = (self._orphans[wtxid] for wtxid in self._waiting.get(txid, ()))
+        return [orphan.tx for orphan in waiting if orphan.peer == peer and len(orphan.missing) == 1][::-1]
+
     def block_connected(self, block: Block) -> list[tuple[Transaction, int]]:
         """Drop what the block holds or conflicts with; return what waited for its transactions only."""
         for tx in block.transactions[1:]:

@@ -24,7 +24,7 @@ from node.mempool import Mempool
 from node.mempool_graph import Entry
 from node.orphans import OrphanPool
 from node.peer import Peer
-from node.relay_policy import PolicyError
+from node.relay_policy import TOO_LITTLE, PolicyError
 from node.tx_requests import TxRequests
 from p2p.limits import MAX_INVENTORY
 from p2p.messages import GetData, Inv, Item, ItemKind, TxMessage
@@ -226,12 +226,19 @@ class Relay:
         listener.note(tx.wtxid)
         listener.parents_asked.pop(tx.txid, None)
         self._requests.settled(tx.wtxid)
-        if self._wants(tx.wtxid):
+        if self._wants(tx.wtxid) or self._may_be_paid_for(listener, tx):
             self._queue(listener, tx)
         self._ask(listener)
 
     def _wants(self, wtxid: WTxId) -> bool:
         return self._mempool.wants(wtxid) and wtxid not in self._orphans and wtxid not in self._early
+
+    def _may_be_paid_for(self, listener: _Listener, tx: Transaction) -> bool:
+        """Whether a transaction that paid too little comes again for a child that waits for it."""
+        return self._mempool.lacks_a_sponsor(tx.wtxid) and bool(self._sponsors(listener, tx))
+
+    def _sponsors(self, listener: _Listener, tx: Transaction) -> list[Transaction]:
+        return self._orphans.lacking_only(tx.txid, listener.peer.number)[: limits.MAX_SPONSORS_TRIED]
 
     def _ask(self, listener: _Listener) -> None:
         if self._stopped or len(listener.arrived) >= limits.MAX_TX_IN_WORK_PER_PEER:
@@ -290,20 +297,48 @@ class Relay:
             self._ask(listener)
 
     async def _check(self, listener: _Listener, tx: Transaction) -> None:
-        peer = listener.peer
         if self._mempool.by_wtxid(tx.wtxid) is not None:
             return
         try:
-            entry = await self._mempool.accept_transaction(tx)
+            await self._take(listener, tx)
         except PolicyError as error:
-            self._log.debug("transaction_refused", peer=peer.number, txid=display_hash(tx.txid), reason=str(error))
-        except ConsensusError as error:
-            self._control.punish(peer, 100, f"an invalid transaction: {error}")
+            if error.reason in TOO_LITTLE:
+                await self._check_with_sponsor(listener, tx)
+            self._refused(listener, tx, error)
         except NotYet as error:
             self._came_early(listener, tx, error)
-        else:
-            peer.last_transaction = self._loop.time()
+
+    async def _take(self, listener: _Listener, *txs: Transaction) -> None:
+        """Put transactions of one peer, judged together, into the mempool; punish him for an invalid one.
+
+        Raises:
+            NotYet, PolicyError: none of them is taken now.
+        """
+        try:
+            taken = await self._mempool.accept_together(txs)
+        except ConsensusError as error:
+            self._control.punish(listener.peer, 100, f"an invalid transaction: {error}")
+            return
+        listener.peer.last_transaction = self._loop.time()
+        for tx in txs:
+            self._orphans.remove(tx.wtxid)
+        for entry in taken.entries:
             self._entered(entry)
+
+    async def _check_with_sponsor(self, listener: _Listener, parent: Transaction) -> None:
+        """Try a transaction that pays too little with a child of it that the same peer sent before."""
+        for child in self._sponsors(listener, parent):
+            try:
+                await self._take(listener, parent, child)
+            except (NotYet, PolicyError) as error:
+                self._refused(listener, child, error)
+            else:
+                return
+
+    def _refused(self, listener: _Listener, tx: Transaction, error: NotYet | PolicyError) -> None:
+        if tx.txid not in self._mempool:
+            number = listener.peer.number
+            self._log.debug("transaction_refused", peer=number, txid=display_hash(tx.txid), reason=str(error))
 
     def _came_early(self, listener: _Listener, tx: Transaction, error: NotYet) -> None:
         """Keep a transaction whose parents are missing, and ask for them; forget one that is early otherwise."""

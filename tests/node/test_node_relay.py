@@ -6,11 +6,12 @@ import asyncio
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from consensus.params import REGTEST
 from consensus.types import Block, Coin, OutPoint, Transaction, Witness
-from node.gossip_limits import MAX_TX_ANNOUNCED_PER_PEER, TX_REQUEST_SECONDS
+from node.gossip_limits import MAX_SPONSORS_TRIED, MAX_TX_ANNOUNCED_PER_PEER, TX_REQUEST_SECONDS
 from node.orphans import MAX_ORPHANS, MAX_ORPHANS_PER_PEER
 from p2p.messages import GetData, Inv, Item, ItemKind, NotFound, TxMessage
 from simnet.loop import run_virtual
@@ -358,6 +359,102 @@ def test_orphans_of_one_peer_and_of_all_are_bounded() -> None:
             peer.link.close()
             await until(lambda: node.peers == 0)
             assert node.node.relay.orphans == 0
+
+    run_virtual(story)
+
+
+# --- a child that pays for its parent -----------------------------------------------------------------------------
+
+
+def unpaid(chain: ChainBuilder, tip: Block, coin: OutPoint) -> Transaction:
+    """A payment without a fee."""
+    return chain.spend(tip, [coin], [pay(2, chain.coins(tip)[coin].output.value)])
+
+
+@pytest.mark.parametrize("child_first", [True, False])
+def test_a_parent_below_the_floor_enters_with_a_child_that_pays_whichever_comes_first(child_first: bool) -> None:
+    chain, blocks, coins = funded()
+    parent = unpaid(chain, blocks[-1], coins[0])
+    child = child_of(parent)
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed(blocks)
+            peer = await dial(world, node, serving(world, parent, child))
+            for tx in (child, parent) if child_first else (parent, child):
+                peer.send(TxMessage(tx.encoded))
+                await asyncio.sleep(0.1)
+            await until(lambda: {parent.txid, child.txid} <= {entry.tx.txid for entry in node.mempool})
+            assert node.node.relay.orphans == 0
+            # Whoever hears of it from us gets both.
+            async with world.node([node.address]) as other:
+                await until(lambda: other.height == node.height and child.txid in other.mempool)
+
+    run_virtual(story)
+
+
+def test_a_child_that_pays_too_little_for_both_brings_nothing_in_and_another_may() -> None:
+    """A198: what is tried for one message is bounded."""
+    chain, blocks, coins = funded()
+    parent = unpaid(chain, blocks[-1], coins[0])
+    poor = [child_of(parent, fee=fee) for fee in range(10)]
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed(blocks)
+            peer = await dial(world, node)
+            peer.send(*(TxMessage(tx.encoded) for tx in poor))
+            await until(lambda: node.node.relay.orphans == len(poor))
+            peer.send(TxMessage(parent.encoded))
+            await asyncio.sleep(1)
+            assert len(node.mempool) == 0
+            assert len(node.logged("transaction_refused")) == 1 + MAX_SPONSORS_TRIED
+            peer.send(TxMessage((rich := child_of(parent)).encoded), TxMessage(parent.encoded))
+            await until(lambda: rich.txid in node.mempool)
+
+    run_virtual(story)
+
+
+def test_an_invalid_parent_costs_its_sender_though_a_child_would_pay() -> None:
+    """A096, A103: and its honest twin enters afterwards."""
+    chain, blocks, coins = funded()
+    parent = unpaid(chain, blocks[-1], coins[0])
+    child = child_of(parent)
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed(blocks)
+            liar = await dial(world, node, FakePeer(world, nonce=1), host="10.6.6.6")
+            liar.send(TxMessage(child.encoded))
+            await until(lambda: node.node.relay.orphans == 1)
+            liar.send(TxMessage(damaged(parent).encoded))
+            await until(lambda: liar.closed is not None)
+            assert len(node.mempool) == 0
+            good = await dial(world, node, serving(world, parent, child, nonce=2))
+            announce(good, parent, child)
+            await until(lambda: len(node.mempool) == 2)
+
+    run_virtual(story)
+
+
+def test_a_payment_and_the_one_that_replaces_it_reach_all_nodes() -> None:
+    chain, blocks, coins = funded()
+    first = payment(chain, blocks[-1], coins[0])
+    second = chain.spend(blocks[-1], [coins[0]], [pay(3, chain.coins(blocks[-1])[coins[0]].output.value - 3 * FEE)])
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as a, world.node([a.address]) as b, world.node([b.address]) as c:
+            await a.feed(blocks)
+            await until(lambda: c.height == len(blocks))
+            await a.node.submit_transaction(first)
+            await until(lambda: first.txid in c.mempool)
+            await a.node.submit_transaction(second)
+            await until(lambda: second.txid in c.mempool)
+            assert all(first.txid not in node.mempool for node in (a, b, c))
 
     run_virtual(story)
 
