@@ -327,6 +327,12 @@ class ChainManager:
         delay = min(max(first - latest, 1), EARLY_LOOK_SECONDS)
         self._early_timer = asyncio.get_running_loop().call_later(delay, self._retry_early)
 
+    def look_again(self) -> None:
+        """The clock was set: what came too early may be due now."""
+        if self._early_timer is not None:
+            self._early_timer.cancel()
+        self._retry_early()
+
     def _retry_early(self) -> None:
         self._early_timer = None
         latest = self._headers.latest_time()

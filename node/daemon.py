@@ -28,6 +28,7 @@ from node.api.listening import Cookie, access_for, bind
 from node.api.method import by_name
 from node.api.services import Services
 from node.block_template import BlockTemplates
+from node.branch_mining import BranchMiner
 from node.chain import ChainManager
 from node.clock import SystemClock
 from node.config import ConfigError, NodeConfig
@@ -168,6 +169,7 @@ class Daemon:
             node=self.node,
             templates=templates,
             generator=Generator(templates, self.chain, self.workers, self.entropy),
+            branches=BranchMiner(self.params, self.chain, self.workers, self.clock, self.entropy),
             wallet=None,
             backups=DirectoryFiles(self.config.folder / "backups", self._disk_thread("backups-disk")),
             fail=self.fail,

@@ -247,6 +247,12 @@ class Node:
         """
         self.peer_manager.set_partition(addresses)
 
+    def clock_was_set(self) -> None:
+        """The clock of this node has jumped: what came too early may be due now, and what followed it was not taken."""
+        self.chain.look_again()
+        if self._running:
+            self.sync.ask_all_for_headers()
+
     # --- events of peers --------------------------------------------------------------------------------------
 
     def peer_ready(self, peer: Peer) -> None:

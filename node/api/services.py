@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consensus.types import LockId
     from node.api.method import Method
     from node.block_template import BlockTemplates
+    from node.branch_mining import BranchMiner
     from node.chain import ChainManager
     from node.config import NodeConfig
     from node.mempool import Mempool
@@ -47,6 +48,7 @@ class Services:
     node: Node
     templates: BlockTemplates
     generator: Generator
+    branches: BranchMiner
     wallet: WalletService | None
     backups: Files
     """The folder that backups of the wallet are written into."""

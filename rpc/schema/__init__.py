@@ -23,7 +23,7 @@ from rpc.schema.chain import (
 )
 from rpc.schema.control import ActiveCommand, RpcInfo
 from rpc.schema.mempool import MempoolEntry, MempoolFees, MempoolInfo
-from rpc.schema.mining import BlockTemplate, CoinbaseTransaction, MiningInfo, TemplateTransaction
+from rpc.schema.mining import BlockTemplate, CoinbaseTransaction, GeneratedBlock, MiningInfo, TemplateTransaction
 from rpc.schema.network import AddedNode, LocalAddress, NetworkInfo, PeerInfo
 from rpc.schema.wallet import (
     AddressInfo,
@@ -59,6 +59,7 @@ __all__ = [
     "ChainTip",
     "CoinName",
     "CoinbaseTransaction",
+    "GeneratedBlock",
     "LastProcessedBlock",
     "LocalAddress",
     "MempoolEntry",

@@ -53,6 +53,15 @@ class BlockTemplate(Result, frozen=True, kw_only=True):
     height: int
 
 
+class GeneratedBlock(Result, frozen=True, kw_only=True):
+    """generateblock."""
+
+    hash: str
+    height: int
+    connected: bool
+    """Whether it is the tip now; else it is stored on a branch with no more work."""
+
+
 class MiningInfo(Result, frozen=True, kw_only=True):
     """getmininginfo."""
 

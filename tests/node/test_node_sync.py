@@ -13,8 +13,10 @@ from consensus.types import Block
 from node import header_chain, header_sync, serving
 from node.gossip_limits import BODY_STALL_SECONDS, SECOND_SOURCE_SECONDS
 from node.presync import Presync
+from node.skewed_clock import SkewedClock
+from node.storage.files import MemoryFiles
 from p2p.messages import BlockMessage, GetData, GetHeaders, Headers, Item, ItemKind, NotFound
-from simnet.loop import run_virtual
+from simnet.loop import LoopClock, run_virtual
 from tests.support.chain import ChainBuilder, ManualClock
 from tests.support.nodes import (
     FakePeer,
@@ -699,5 +701,29 @@ def test_a_clock_that_stands_still_does_not_keep_a_node_from_syncing() -> None:
         async with world.node(clock=ManualClock()) as node:
             await dial(world, node, honest(world, blocks))
             await until(lambda: node.height == 5)
+
+    run_virtual(story)
+
+
+def test_a_clock_that_is_set_right_takes_at_once_what_came_too_early() -> None:
+    """A191: the blocks after the first early one too, of which nobody tells again."""
+
+    async def story() -> None:
+        world = World(params=HARD)
+        right = LoopClock(asyncio.get_running_loop())
+        late = SkewedClock(right, MemoryFiles())
+        late.set_skew(-3_600)
+        chain = ChainBuilder(HARD)
+        blocks: list[Block] = []
+        for step in range(5):
+            blocks.append(chain.mine(blocks[-1] if blocks else None, time=right.time() + step))
+        async with world.node() as a, world.node([a.address], clock=late) as b:
+            await until(lambda: b.peers == 1)
+            await a.feed(blocks)
+            await asyncio.sleep(30)
+            assert (a.height, b.height) == (5, 0)
+            late.set_skew(0)
+            b.node.clock_was_set()
+            assert await until(lambda: b.height == 5) < 2
 
     run_virtual(story)

@@ -19,6 +19,7 @@ from node.api.listening import bind
 from node.api.method import by_name
 from node.api.services import Services
 from node.block_template import BlockTemplates
+from node.branch_mining import BranchMiner
 from node.chain import ChainManager
 from node.clock import SystemClock
 from node.config import NodeConfig
@@ -163,6 +164,7 @@ async def running_api(
         node=node,
         templates=templates,
         generator=Generator(templates, chain, workers, rng),
+        branches=BranchMiner(params, chain, workers, clock, rng),
         wallet=None,
         backups=MemoryFiles(),
         fail=failures.append,

@@ -1,6 +1,6 @@
-"""Trouble on purpose: cutting a node off from others, bad lines, a wrong clock.
+"""Trouble on purpose: cutting a node off from others, bad lines, a wrong clock, branches.
 
-On local and regtest only, where networks are one's own. All of it is kept over restarts.
+On local and regtest only, where networks are one's own. All but branches is kept over restarts.
 """
 
 from __future__ import annotations
@@ -9,15 +9,29 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from consensus.codec import MAX_BLOCK_SIZE, display_hash
+from consensus.errors import NotYet
+from consensus.types import Transaction, TxId
 from node.api.method import Area, method
+from node.api.methods.chain import find_entry
 from node.api.methods.network import read_host_port
-from node.api.parameters import HostPort
+from node.api.methods.transactions import read_address, read_transaction
+from node.api.parameters import AddressText, HashHex, Hex, HostPort, read_parameter
 from node.api.services import Services
+from node.chain_events import BlockStatus
 from node.link_faults import MAX_LINKS, LinkFaultError
 from node.partition import MAX_BLOCKED, PartitionError
 from node.skewed_clock import MAX_SKEW, SkewError
 from p2p.link_conditions import LinkConditions
+from rpc import schema
 from rpc.errors import ErrorCode, RpcError
+
+MAX_NAMED = 10_000
+"""Transactions of one block that are named: more than fit into 4 MiB of the smallest."""
+TXID_DIGITS = 64
+"""No transaction has 32 bytes, so that so many hex digits are an id."""
+
+TransactionText = Annotated[str, Meta(min_length=1, max_length=2 * MAX_BLOCK_SIZE)]
 
 
 @method(Area.FAULTS, private=True)
@@ -86,6 +100,7 @@ async def setclockskew(services: Services, seconds: Annotated[int, Meta(ge=-MAX_
     except SkewError as error:
         raise RpcError(ErrorCode.INVALID_PARAMETER, str(error)) from None
     services.log.info("clock_skewed", seconds=seconds)
+    services.node.clock_was_set()
     return services.clock.skew
 
 
@@ -95,4 +110,50 @@ async def getclockskew(services: Services) -> int:
     return services.clock.skew
 
 
-METHODS = (setpartition, getpartition, setlinkconditions, getlinkconditions, setclockskew, getclockskew)
+@method(Area.FAULTS, private=True, waits=True)
+async def generateblock(
+    services: Services,
+    output: AddressText,
+    transactions: Annotated[list[TransactionText], Meta(max_length=MAX_NAMED)],
+    parent: HashHex | None = None,
+) -> schema.GeneratedBlock:
+    """Mine one block with exactly the transactions that are named, on any block: how a branch is made on purpose.
+
+    The work is real. On a branch with less work than the best chain the block is only stored, and its transactions are
+    not judged before it has more. Fees are lost: the coinbase takes the subsidy alone.
+
+    Args:
+        output: address that the subsidy goes to.
+        transactions: after the coinbase, in this order: each its encoding in hex, or the txid of one in the mempool.
+        parent: the block to build on; by default the tip.
+    """
+    lock = read_address(services.params, output)
+    chosen = [_named(services, text) for text in transactions]
+    entry = services.chain.index.tip if parent is None else find_entry(services, parent)
+    try:
+        result = await services.branches.mine_on(entry, lock, chosen)
+    except NotYet as error:
+        raise RpcError(
+            ErrorCode.MISC_ERROR, f"Its time would run ahead of the clock: wait a little ({error})"
+        ) from None
+    if result.error is not None or result.entry is None:
+        raise RpcError(ErrorCode.VERIFY_ERROR, f"The block is not valid: {result.error or result.status}")
+    return schema.GeneratedBlock(
+        hash=display_hash(result.entry.hash),
+        height=result.entry.height,
+        connected=result.status is BlockStatus.CONNECTED,
+    )
+
+
+def _named(services: Services, text: str) -> Transaction:
+    """Return the transaction that a text gives, or names."""
+    raw = read_parameter("transactions", HashHex if len(text) == TXID_DIGITS else Hex, text)
+    if not isinstance(raw, HashHex):
+        return read_transaction(raw)
+    entry = services.mempool.entry(TxId(raw))
+    if entry is None:
+        raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, f"Transaction {text} is not in the mempool")
+    return entry.tx
+
+
+METHODS = (setpartition, getpartition, setlinkconditions, getlinkconditions, setclockskew, getclockskew, generateblock)

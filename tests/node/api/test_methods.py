@@ -204,6 +204,38 @@ async def test_lines_and_clocks_can_be_made_bad_on_networks_of_ones_own_only() -
             assert name not in await api.client.call("help")
 
 
+async def test_a_branch_can_be_mined_on_any_block_with_exactly_what_is_named() -> None:
+    """A062: on main there is no such method."""
+    async with running_api() as api:
+        address = await api.client.call("getnewaddress")
+        last = (await api.mine(103))[-1]
+        txid = await api.client.call("sendtoaddress", address, "1")
+        raw = await api.client.call("getrawtransaction", txid)
+        block = await api.client.call("generateblock", address, [])
+        assert block["connected"]
+        assert (await api.client.call("getblock", block["hash"]))["previousblockhash"] == last
+        assert len((await api.client.call("getblock", block["hash"]))["tx"]) == 1
+        assert await api.client.call("getrawmempool") == [txid]
+
+        beside = await api.client.call("generateblock", address, [raw], last)
+        assert (beside["connected"], beside["height"]) == (False, 104)
+        assert await api.client.call("getbestblockhash") == block["hash"]
+        longer = await api.client.call("generateblock", address, [], beside["hash"])
+        assert longer["connected"]
+        assert await api.client.call("getbestblockhash") == longer["hash"]
+        assert (await api.client.call("getblock", beside["hash"]))["tx"][1:] == [txid]
+        assert await api.client.call("getrawmempool") == []
+
+        await refused(api.client, "generateblock", address, [txid], code=ErrorCode.INVALID_ADDRESS_OR_KEY)
+        await refused(api.client, "generateblock", address, ["00"], code=ErrorCode.DESERIALIZATION_ERROR)
+        await refused(api.client, "generateblock", address, [raw], code=ErrorCode.VERIFY_ERROR)  # spent already
+        await refused(api.client, "generateblock", "nobody", [], code=ErrorCode.INVALID_ADDRESS_OR_KEY)
+        await refused(api.client, "generateblock", address, [], "11" * 32, code=ErrorCode.INVALID_ADDRESS_OR_KEY)
+        assert await api.client.call("getbestblockhash") == longer["hash"]
+    async with running_api(MAIN, wallet=False) as api:
+        await refused(api.client, "generateblock", code=ErrorCode.METHOD_NOT_FOUND)
+
+
 async def test_a_node_without_a_wallet_says_so() -> None:
     async with running_api(wallet=False) as api:
         for name in ("getnewaddress", "getbalances", "getwalletinfo"):

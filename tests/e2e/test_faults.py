@@ -1,0 +1,187 @@
+"""Trouble by command on a network of three real daemons: bad lines, wrong clocks, reorganizations, snapshots.
+
+The tests share the network and follow one another; each leaves it whole. No node mines by itself. What takes long is
+only ever bounded from below: a slow machine fails nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devnet.archive import Archive
+from devnet.folder import NetworkFolder, wait_until
+from tests.e2e.test_network import PATIENCE, Dure, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def dure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dure]:
+    command = Dure(tmp_path_factory.mktemp("faults") / "net")
+    try:
+        command.run("up", "-n", "3", "--miners", "0", "--detach")
+        yield command
+    finally:
+        if (command.folder / "network.json").exists():
+            command.run("down")
+
+
+def on_one_tip(dure: Dure) -> list[dict[str, Any]]:
+    def ask() -> list[dict[str, Any]] | None:
+        nodes = dure.nodes()
+        running = all(node["state"] == "running" for node in nodes)
+        return nodes if running and len({node["tip"] for node in nodes}) == 1 else None
+
+    return eventually("one tip", ask)
+
+
+def height(dure: Dure, node: int) -> int:
+    return int(dure.ask("rpc", str(node), "getblockcount"))
+
+
+def test_a_block_takes_at_least_as_long_as_the_lines_make_it_and_a_killed_node_comes_back_behind_them(
+    dure: Dure,
+) -> None:
+    on_one_tip(dure)
+    dure.run("delay", "0", "all", "1s", "--jitter", "100ms")
+    dure.run("kill", "1")
+    dure.run("start", "1")
+    peer = f"127.0.0.1:{NetworkFolder(dure.folder).load().nodes[0].port}"
+    assert dure.ask("rpc", "1", "getlinkconditions") == {peer: {"delay_ms": 1_000, "jitter_ms": 100}}
+    eventually("node 1 is connected again", lambda: dure.nodes()[1]["peers"] == 2)
+    before = height(dure, 1)
+    began = time.monotonic()
+    dure.run("mine", "0", "1")
+    eventually("it is there", lambda: height(dure, 1) > before)
+    assert time.monotonic() - began >= 2.7  # header, request, body
+    assert [line["from"] for line in dure.json("status")["faults"]["lines"]] == [0, 0, 1, 2]
+    assert dure.json("heal")["lines"] == 4
+
+
+def test_a_network_of_lossy_and_thin_lines_agrees_in_the_end(dure: Dure) -> None:
+    dure.run("loss", "all", "all", "10%")
+    dure.run("bandwidth", "all", "all", "1mbit")
+    dure.run("mine", "2", "2")
+    on_one_tip(dure)
+    dure.run("heal")
+
+
+def test_a_clock_that_is_behind_takes_no_new_block_until_it_is_right_again(dure: Dure) -> None:
+    dure.run("skew", "2", "-10m")
+    before = height(dure, 2)
+    dure.run("mine", "0", "3")
+    eventually("node 1 has them", lambda: height(dure, 1) == before + 3)
+    assert height(dure, 2) == before
+    dure.run("heal")
+    on_one_tip(dure)
+    assert height(dure, 2) == before + 3
+
+
+def test_a_reorganization_brings_payments_back_and_keeps_one_out_for_good(dure: Dure) -> None:
+    start = on_one_tip(dure)[0]["height"]
+    wealth = dure.wealth(1)
+    kept = dure.json("send", "0", "1", "2")["txid"]
+    eventually("node 2 has heard of it", lambda: kept in dure.ask("rpc", "2", "getrawmempool"))
+    dropped = dure.json("send", "2", "1", "3")["txid"]
+    eventually("node 1 has both", lambda: len(dure.ask("rpc", "1", "getrawmempool")) == 2)
+    dure.run("mine", "1", "1")
+    on_one_tip(dure)
+    assert "1 to 1000 blocks" in dure.run("reorg", "--depth", "5000", status=2).stderr
+    assert "deep at most" in dure.run("reorg", "--depth", str(start + 1), status=1).stderr
+    assert "No wallet" in dure.run("reorg", "--depth", "1", "--drop", "00" * 32, status=1).stderr
+
+    told = dure.json("reorg", "--depth", "1", "--drop", dropped)
+    assert (told["node"], told["fork_height"], len(told["undone"])) == (2, start, 1)
+    assert told["payments"] == {"waiting": [kept], "confirmed": [], "gone": []}
+    assert told["double_spend"]["dropped"] == dropped
+    nodes = on_one_tip(dure)
+    assert nodes[0]["height"] == start + len(told["branch"])
+    for node in range(3):
+        assert dure.ask("rpc", str(node), "getblockhash", str(start + 1)) == told["branch"][0]
+    dure.run("mine", "0", "1")
+    on_one_tip(dure)
+
+    def settled() -> bool:
+        return float(dure.wealth(1)) == wealth + 2  # the reward of the undone block is gone, and so is what was dropped
+
+    eventually("the kept payment has arrived and the dropped one has not", settled)
+    found = dure.ask("rpc", "2", "gettransaction", dropped)
+    assert found["state"] == "conflicted"
+    assert found["walletconflicts"] == [told["double_spend"]["txid"]]
+    assert dure.ask("rpc", "0", "gettransaction", kept)["confirmations"] == 1
+
+
+def test_a_deeper_one_says_in_sentences_what_happened(dure: Dure) -> None:
+    on_one_tip(dure)
+    said = dure.run("reorg", "--depth", "3", "--node", "1").stdout
+    assert said.startswith("Node 1 was cut off, and built ")
+    assert "Undone, 3 blocks deep:" in said
+    on_one_tip(dure)
+    assert dure.json("status")["faults"] == {"partition": [], "lines": [], "clocks": []}
+
+
+def books(dure: Dure) -> list[str]:
+    return [str(dure.ask("rpc", str(node), "gettxoutsetinfo")["state_hash"]) for node in range(3)]
+
+
+def test_a_snapshot_comes_back_beside_the_network_and_in_its_place(dure: Dure, tmp_path: Path) -> None:
+    dure.run("mine", "0", "1")  # what waits for a block is in it
+    on_one_tip(dure)
+    dure.run("skew", "1", "+30s")
+    dure.run("delay", "0", "1", "50ms")
+    dure.run("partition", "0 1 | 2")
+    before, wealth = books(dure), [dure.wealth(node) for node in range(3)]
+    address = dure.ask("rpc", "1", "getnewaddress")
+    saved = dure.json("snapshot", "save", "one")
+    assert stat.S_IMODE(Path(saved["path"]).stat().st_mode) == 0o600
+    assert [node["state"] for node in dure.nodes()] == ["running"] * 3
+
+    other = Dure(tmp_path / "other")
+    try:
+        dure.run("snapshot", "load", "one", "--into", str(other.folder))
+        assert books(other) == before
+        assert [other.wealth(node) for node in range(3)] == wealth
+        assert other.ask("rpc", "1", "getaddressinfo", address)["ismine"]
+        assert other.ask("rpc", "1", "getclockskew") == 30
+        record = NetworkFolder(other.folder).load()
+        assert other.ask("rpc", "2", "getpartition") == [record.nodes[0].peer_address, record.nodes[1].peer_address]
+        other.run("heal")
+        other.run("mine", "2", "1")
+        on_one_tip(other)
+        assert books(dure) == before  # the two know nothing of each other
+    finally:
+        other.run("down")
+
+    dure.run("mine", "0", "1")
+    dure.run("snapshot", "load", "one")
+    assert books(dure) == before
+    assert dure.json("status")["faults"]["partition"] == [[0, 1], [2]]
+    dure.run("heal")
+    on_one_tip(dure)
+
+
+def test_a_save_that_is_killed_leaves_no_snapshot_and_a_network_that_goes_on(dure: Dure) -> None:
+    with subprocess.Popen(
+        dure.command("snapshot", "save", "two"), env=dure.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as saving:
+        stopped = wait_until(lambda: not all(node["state"] == "running" for node in dure.nodes()), PATIENCE)
+        os.kill(saving.pid, signal.SIGKILL)
+    assert stopped
+    for listed in dure.json("snapshot", "list")["snapshots"]:
+        Archive(Path(listed["path"]))  # whole, whichever it is
+    states = {node["id"]: node["state"] for node in dure.nodes()}
+    down = [str(node) for node, state in states.items() if state != "running"]
+    if len(down) == len(states):
+        dure.run("up", "--detach")
+    elif down:
+        dure.run("start", *down)
+    on_one_tip(dure)
