@@ -177,7 +177,7 @@ class FeeRateType(click.ParamType[str]):
         return text
 
 
-fee_rate = click.option("--fee-rate", type=FeeRateType(), help="Grain per byte. [default: what it takes to be relayed]")
+fee_rate = click.option("--fee-rate", type=FeeRateType(), help="Grain per byte, such as 2.5.")
 
 
 def moment(seconds: int, form: str = "%m-%d %H:%M") -> str:

@@ -148,6 +148,32 @@ def sweep(context: Context, *, node: int, to: str, fee_rate: str | None, request
 @click.command()
 @click.argument("node", type=NODE)
 @click.argument("txid")
+@fee_rate
+@click.option("--from-output", type=click.IntRange(min=0), metavar="N", help="The output that bears the fee, from 0.")
+@force
+@common
+def bump(context: Context, *, node: int, txid: str, fee_rate: str | None, from_output: int | None, force: bool) -> None:
+    """Replace a payment that waits with one of a higher fee.
+
+    It pays the same receivers, and only one of the two can ever be mined. The change bears the fee, or coins are added.
+    Without --fee-rate it is what is usual now, and more than the payment paid. Of TXID the first digits are enough.
+    """
+    from rpc.schema import BumpedFee
+
+    target = NodeWallet(context, node)
+    options: dict[str, object] = {"force": force}
+    options |= {} if fee_rate is None else {"fee_rate": fee_rate}
+    options |= {} if from_output is None else {"original_change_index": from_output}
+    done = target.ask(BumpedFee, "bumpfee", target.txid(txid), options)
+    context.emit(
+        done,
+        f"The fee is {done.fee} DURE now, it was {done.origfee}.\nTransaction {done.txid}\n{_then(target, done.txid)}",
+    )
+
+
+@click.command()
+@click.argument("node", type=NODE)
+@click.argument("txid")
 @common
 def abandon(context: Context, *, node: int, txid: str) -> None:
     """Give up a payment that no block and no mempool holds.
@@ -178,4 +204,4 @@ def rescan(context: Context, *, node: int, start: int, gap: int | None) -> None:
     context.emit(done, f"Looked at {seen}, up to {done.stop_height}. Look: {target.hint('info')}")
 
 
-COMMANDS = (pay, sweep, abandon, rescan)
+COMMANDS = (pay, sweep, bump, abandon, rescan)

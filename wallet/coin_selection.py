@@ -27,6 +27,9 @@ from wallet.results import RelayTerms
 
 EXACT_MATCH_TRIES = 10_000
 """Steps of the search for coins that need no change: about 12 ms."""
+MAX_CANDIDATES = 10_000
+"""Coins that are chosen from: of more only the largest. A transaction that is relayed holds fewer than 3,000, so a
+storm of dust costs no payment anything (A162)."""
 WITNESS_SIZE = witness_cost(Key(bytes(33))).size
 """Bytes of the witness of a key, its signature included."""
 CHANGE_SIZE = len(encode(Output(Amount(2**62), LockId(bytes(32)), None)))
@@ -162,9 +165,9 @@ def select_coins(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms, 
     """
     ordered = _in_order(coins)
     confirmed = [coin for coin in ordered if coin.chain == 0]
-    selection = _select(confirmed, need, terms, entropy)
+    selection = _select(confirmed[:MAX_CANDIDATES], need, terms, entropy)
     if selection is None and len(confirmed) < len(ordered):
-        selection = _select(ordered, need, terms, entropy)
+        selection = _select(ordered[:MAX_CANDIDATES], need, terms, entropy)
     if selection is None:
         _refuse(ordered, need, terms)
     return selection

@@ -140,6 +140,16 @@ class SentPayment(Result, frozen=True, kw_only=True):
     fee_reason: str
 
 
+class BumpedFee(Result, frozen=True, kw_only=True):
+    """bumpfee."""
+
+    txid: str
+    """Of the replacement."""
+    origfee: Dure
+    fee: Dure
+    errors: list[str]
+
+
 class AddressValidity(Result, frozen=True, kw_only=True):
     """validateaddress."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from consensus.codec import display_hash
@@ -216,4 +217,45 @@ async def abandontransaction(services: Services, txid: HashHex) -> None:
         refuse_wallet(error)
 
 
-METHODS = (sendtoaddress, sendmany, sendall, abandontransaction)
+class BumpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to raise a fee."""
+
+    fee_rate: FeeRate | None = None
+    original_change_index: Annotated[int, Meta(ge=0)] | None = None
+    force: bool = False
+
+
+@method(Area.WALLET, needs_wallet=True)
+async def bumpfee(services: Services, txid: HashHex, options: BumpOptions | None = None) -> schema.BumpedFee:
+    """Replace a payment that waits for a block with one that pays a higher fee; only one of the two can be mined.
+
+    It pays the same receivers. Its change bears the higher fee, or coins are added.
+
+    Args:
+        txid: the id of the payment.
+        options: an object with fee_rate (grain per byte; by default what is usual now, and more than it paid),
+            original_change_index (the output that bears the fee in place of the change), force (see sendtoaddress).
+    """
+    service = service_of(services)
+    await service.current()
+    how, original = options or BumpOptions(), TxId(txid)
+    entry = services.mempool.entry(original)
+    if entry is not None and entry.descendant_count > 1:
+        raise RpcError(ErrorCode.INVALID_PARAMETER, "Transaction has descendants in the mempool")
+    terms, rate = service.terms, None if how.fee_rate is None else int(how.fee_rate)
+    try:
+        before = service.wallet.transaction(original).fee
+        sent = await service.ask(
+            lambda wallet: wallet.bump(
+                original, terms, fee_rate=rate, change_index=how.original_change_index, force=how.force
+            )
+        )
+    except WalletError as error:
+        refuse_wallet(error)
+    await _hand_over(service, sent)
+    return schema.BumpedFee(
+        txid=display_hash(sent.transaction.txid), origfee=Dure(-(before or 0)), fee=Dure(sent.fee), errors=[]
+    )
+
+
+METHODS = (sendtoaddress, sendmany, sendall, bumpfee, abandontransaction)

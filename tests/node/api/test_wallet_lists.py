@@ -152,3 +152,40 @@ async def test_a_fee_beyond_the_caps_is_paid_only_if_it_is_meant(api: Api) -> No
     assert "10 %" in answer["error"]["message"]
     _, answer = await api.post(call | {"params": named | {"force": True}})
     assert len(answer["result"]) == 64
+
+
+async def test_a_fee_is_bumped_and_only_the_replacement_waits(api: Api) -> None:
+    """A156"""
+    client = api.client
+    async with running_api(seed=2) as other:
+        hers = await other.client.call("getnewaddress")
+    old = await client.call("sendtoaddress", hers, 1)
+    bumped = await client.call("bumpfee", old, result=schema.BumpedFee)
+    assert await client.call("getrawmempool") == [bumped.txid]
+    assert bumped.fee.grain > bumped.origfee.grain > 0
+    first = await client.call("gettransaction", old, result=schema.WalletTransaction)
+    assert (first.state, first.replaced_by_txid, first.walletconflicts) == ("conflicted", bumped.txid, [bumped.txid])
+    second = await client.call("gettransaction", bumped.txid, result=schema.WalletTransaction)
+    assert (second.state, second.replaces_txid, second.amount) == ("pending", old, Dure(-DURE))
+    assert "replaced already" in (await refused(api, "bumpfee", old)).message
+    again = await client.call("bumpfee", bumped.txid, {"fee_rate": "9.5"}, result=schema.BumpedFee)
+    assert again.origfee == bumped.fee
+    assert "pays more than" in (await refused(api, "bumpfee", again.txid, {"fee_rate": 9})).message
+    await client.call("generatetoaddress", 1, hers)
+    mined = await client.call("gettransaction", again.txid, result=schema.WalletTransaction)
+    assert (mined.state, mined.confirmations) == ("confirmed", 1)
+    conflicted = await client.call("gettransaction", old, result=schema.WalletTransaction)
+    assert (conflicted.state, conflicted.confirmations) == ("conflicted", -1)
+    balances = (await client.call("getbalances", result=schema.Balances)).mine
+    assert balances.trusted.grain == 4 * 50 * DURE - DURE - again.fee.grain
+
+
+async def test_what_a_replacement_would_take_from_others_is_refused(api: Api) -> None:
+    """The payment was spent on by us: those that wait for it would go with it."""
+    client = api.client
+    own = await client.call("getnewaddress")
+    old = await client.call("sendtoaddress", own, 140)
+    await client.call("sendtoaddress", own, 145)
+    assert (await refused(api, "bumpfee", old)).message == "Transaction has descendants in the mempool"
+    assert (await refused(api, "bumpfee", "00" * 32)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+    assert (await refused(api, "bumpfee", old, {"rate": 1})).code is ErrorCode.INVALID_PARAMETER
