@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -197,7 +198,7 @@ class RpcClient:
         try:
             async with self._session.post(
                 self.url,
-                data=body,
+                data=io.BytesIO(body),  # sent in pieces: a block is 8 MiB of hex
                 headers={"Content-Type": "application/json", "Authorization": credentials.header},
                 timeout=aiohttp.ClientTimeout(total=self._timeout if timeout is None else timeout),
                 allow_redirects=False,

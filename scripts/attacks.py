@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = re.compile(r"^- A(\d{3}) (.+)$", re.MULTILINE)
-NUMBER = re.compile(r"\bA(\d{3})\b")
+NAMED = re.compile(r"\bA(\d{3})(?:-A(\d{3}))?\b")
+"""`A017`, or `A017-A020` for all four."""
 
 
 class Case(NamedTuple):
@@ -47,8 +48,9 @@ def cases(root: Path) -> Iterator[Case]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 text = ast.get_docstring(node) or ""
-                if NUMBER.match(text):
-                    named = tuple(dict.fromkeys(int(number) for number in NUMBER.findall(text)))
+                if NAMED.match(text):
+                    ranges = (range(int(first), int(last or first) + 1) for first, last in NAMED.findall(text))
+                    named = tuple(dict.fromkeys(number for each in ranges for number in each))
                     yield Case(path.relative_to(root).as_posix(), node.lineno, node.name, named)
 
 

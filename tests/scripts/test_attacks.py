@@ -19,7 +19,7 @@ def test_one() -> None:
 
 
 async def test_two() -> None:
-    """A002."""
+    """A001-A002."""
 
 
 def test_three() -> None:
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 def test_each_entry_is_shown_with_its_tests(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([], root) == 1
     assert capsys.readouterr().out == (
-        "A001 One\n    tests/area/test_things.py:6 test_one\n"
+        "A001 One\n    tests/area/test_things.py:6 test_one\n    tests/area/test_things.py:10 test_two\n"
         "A002 Two\n    tests/area/test_things.py:6 test_one\n    tests/area/test_things.py:10 test_two\n"
         "A003 Three: missing\n"
         "1 missing of 3\n"

@@ -1,0 +1,161 @@
+"""A real chain with a coin for each way to lock one, and what it takes to make children of its tip, good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+from msgspec.structs import replace
+
+from consensus.codec import lock_digest, spend_message
+from consensus.hashing import hash256
+from consensus.merkle import merkle_root
+from consensus.params import REGTEST, Params
+from consensus.signatures import sign
+from consensus.spend_policy import policy_id
+from consensus.subsidy import block_subsidy
+from consensus.types import (
+    AfterHeight,
+    AfterTime,
+    Amount,
+    Block,
+    Coin,
+    Core,
+    Header,
+    Key,
+    LockId,
+    Older,
+    Opaque,
+    OutPoint,
+    Output,
+    Policy,
+    Preimage,
+    Threshold,
+    Transaction,
+    Witness,
+    WTxId,
+)
+from tests.support.chain import ChainBuilder, reward_of
+from tests.support.rules import coinbase, core, find_nonce, key, pay, secret
+
+PARAMS: Params = replace(REGTEST, coinbase_maturity=5)
+HEIGHT = 150
+"""Of the block to come: the first whose subsidy is halved."""
+VALUE = 1_000_000_000
+"""Grain of each coin; encoded it takes five bytes that appear nowhere else."""
+FEE = 10_000
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+PREIMAGE = b"p" * 32
+HIDDEN = Opaque(LockId(bytes(32)))
+
+
+def nested(levels: int) -> Policy:
+    return key(1) if levels == 1 else Threshold(1, (nested(levels - 1),))
+
+
+def of_nodes(count: int) -> Policy:
+    def inner(n: int) -> Policy:
+        return Threshold(1, (key(n), *[HIDDEN] * 15))
+
+    return Threshold(4, (inner(1), inner(2), inner(3), Threshold(1, (key(4), *[HIDDEN] * (count - 54)))))
+
+
+POLICIES: dict[str, Policy] = {
+    "one key": key(1),
+    "two keys": Threshold(2, (key(1), key(2))),
+    "a preimage": Threshold(2, (key(1), Preimage(sha256(PREIMAGE).digest()))),
+    "height": Threshold(2, (key(1), AfterHeight(HEIGHT + 1))),
+    "age": Threshold(2, (key(1), Older(HEIGHT))),
+    "five levels": nested(5),
+    "65 nodes": of_nodes(65),
+    "threshold 0": Threshold(0, (HIDDEN, HIDDEN)),
+    "threshold 2 of 1": Threshold(2, (key(1),)),
+    "one key twice": Threshold(2, (key(1), key(1))),
+    "uncompressed prefix": Key(b"\x04" + key(1).key[1:]),
+    "hybrid prefix": Key(b"\x06" + key(1).key[1:]),
+    "x at the prime": Key(b"\x02" + (2**256 - 2**32 - 977).to_bytes(32, "big")),
+    "off the curve": Key(b"\x02" + (5).to_bytes(32, "big")),
+    "opaque": Opaque(policy_id(key(1))),
+}
+
+
+class Stage:
+    """A chain of 149 blocks with a coin for each policy, and what it takes to make bad children of its tip."""
+
+    def __init__(self) -> None:
+        self.chain = ChainBuilder(PARAMS)
+        first = self.chain.mine_chain(None, 20)
+        policies = dict(POLICIES) | {"spare": key(1), "spare too": key(1)}
+        made = [Output(Amount(VALUE), policy_id(each), None) for each in policies.values()]
+        rewards = [reward_of(block) for block in first[:4]]
+        change = 4 * block_subsidy(PARAMS, 1) - len(made) * VALUE - FEE
+        funding = self.chain.spend(first[-1], rewards, [*made, pay(1, change)])
+        self.coins = {name: OutPoint(funding.txid, place) for place, name in enumerate(policies)}
+        block = self.chain.mine(first[-1], [funding])
+        self.trunk = [*first, block, *self.chain.mine_chain(block, HEIGHT - 1 - 21)]
+        self.tip = self.chain.state(self.trunk[-1])
+        self.late = Threshold(2, (key(1), AfterTime(self.tip.median_time + 1)))
+
+    def spent(self, *names: str) -> list[Output]:
+        coins = self.chain.coins(self.trunk[-1])
+        return [coins[self.coins[name]].output for name in names]
+
+    def unsigned(self, *names: str, outputs: Sequence[Output] | None = None, version: int = 1) -> Core:
+        paid = [pay(2, len(names) * VALUE - FEE)] if outputs is None else outputs
+        return core([self.coins[name] for name in names], paid, b"memo", version)
+
+    def sign(self, unsigned: Core, *names: str, params: Params = PARAMS) -> Transaction:
+        """Satisfy each coin's policy, by the book or not: a signature for each revealed key, then preimages."""
+        message = spend_message(params.genesis_hash, unsigned, self.spent(*names))
+        return Transaction(
+            unsigned, tuple(self.witness(POLICIES.get(name, key(1)), message) for name in dict.fromkeys(names))
+        )
+
+    def witness(self, policy: Policy, message: bytes) -> Witness:
+        digest = lock_digest(message, policy_id(policy))
+        return Witness(policy, tuple(self._satisfy(policy, digest)))
+
+    def _satisfy(self, policy: Policy, digest: bytes) -> list[bytes]:
+        match policy:
+            case Key():
+                known = [n for n in range(1, 17) if key(n).key == policy.key]
+                return [sign(secret(known[0] if known else 1), digest)]
+            case Preimage():
+                return [PREIMAGE]
+            case Threshold(_, children):
+                return [each for child in children for each in self._satisfy(child, digest)]
+            case _:
+                return []
+
+    def spend(self, *names: str) -> Transaction:
+        return self.sign(self.unsigned(*names), *names)
+
+    def altered(self, name: str, alter: Callable[[bytes], bytes]) -> bytes:
+        """A spend of one coin with its first satisfaction altered after signing."""
+        tx = self.spend(name)
+        (witness,) = tx.witnesses
+        given = (alter(witness.satisfactions[0]), *witness.satisfactions[1:])
+        return Transaction(tx.core, (Witness(witness.policy, given),)).encoded
+
+    def reward(self, more: int = 0, height: int = HEIGHT, memo: bytes = b"the coinbase of a bad block") -> Transaction:
+        return coinbase(height, [pay(1, block_subsidy(PARAMS, HEIGHT) + more)], memo)
+
+    def header(self, raws: Sequence[bytes], *, time: int | None = None, bits: int | None = None) -> Header:
+        root = merkle_root([WTxId(hash256(raw)) for raw in raws])
+        moment = self.tip.median_time + 1 if time is None else time
+        return find_nonce(Header(1, self.tip.hash, root, moment, PARAMS.start_bits if bits is None else bits, 0))
+
+    def body(self, header: Header, raws: Sequence[bytes]) -> bytes:
+        """A block of exactly these bytes, whatever they are."""
+        count = bytes([0x90 + len(raws)]) if len(raws) < 16 else b"\xdc" + len(raws).to_bytes(2, "big")
+        return b"\x92\xc4\x50" + header.encoded + count + b"".join(raws)
+
+    def good_block(self) -> Block:
+        """What the chain goes on with, after all that was refused."""
+        header = self.header([self.reward().encoded])
+        return Block(header, (self.reward(),))
+
+
+def coins_of(stage: Stage) -> dict[OutPoint, Coin]:
+    """All coins at the tip of the stage."""
+    return dict(stage.chain.coins(stage.trunk[-1]))
