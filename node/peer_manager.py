@@ -120,6 +120,11 @@ class PeerManager:
         return self._listener.address if self._listener is not None else None
 
     @property
+    def half_received(self) -> int:
+        """Bytes of messages that have come in part, over all links."""
+        return self._budget.used
+
+    @property
     def added(self) -> tuple[Address, ...]:
         """Addresses that the operator wants dialled for ever."""
         return self._dialer.wanted

@@ -43,14 +43,18 @@ def assemble(
     clock: Clock,
     rng: random.Random,
     log: FilteringBoundLogger,
+    reindex: bool = False,
 ) -> Parts:
     """Make a node of real parts; only its workers work on the loop itself.
+
+    Args:
+        reindex: rebuild the chain from its bodies when it starts.
 
     Raises:
         StorageError: what is in the database cannot be used.
     """
     workers = InlineWorkers()
-    store = ChainStore(database, params)
+    store = ChainStore(database, params, reindex=reindex)
     chain = ChainManager(params, store, workers, clock, log)
     mempool = Mempool(params, chain, clock, workers, log)
     node = Node(

@@ -95,10 +95,14 @@ class SimDisk:
         """Have the machine die in the `number`-th write from now, counted from 1."""
         self._crash_at = self.calls + number
 
+    def no_faults(self) -> None:
+        """Take back what `fail_call` and `crash_in_call` ordered."""
+        self._fail_at = self._crash_at = None
+
     def power_off(self) -> None:
         """Whatever has the disk open is dead: what it still asks for fails, and nothing of it is written."""
         for handle in self._handles:
-            handle.is_dead = True
+            handle.power_off()
         self._handles.clear()
         self._fail_at = self._crash_at = None
 
@@ -116,9 +120,13 @@ class SimDisk:
         if self.capacity is not None and self.used + size > self.capacity:
             raise DiskFullError("cannot write: no space left on the disk")
         if self._crash_at == self.calls:
-            return self._rng.choice((Torn.LOST, Torn.TORN, Torn.WHOLE))
+            return self.draw_torn()
         self.used += size
         return None
+
+    def draw_torn(self) -> Torn:
+        """Say what happens to a write that a crash comes into."""
+        return self._rng.choice((Torn.LOST, Torn.TORN, Torn.WHOLE))
 
     def die(self) -> PowerLost:
         """The machine dies; return what its process would be told, were it there to be told."""
@@ -148,7 +156,15 @@ class SimDatabase:
     def __init__(self, disk: SimDisk, platter: MemoryDatabase) -> None:
         self._disk = disk
         self._platter = platter
+        self._unsynced: list[tuple[str, bytes, bytes | None]] | None = None
         self.is_dead = False
+
+    def power_off(self) -> None:
+        """The machine is dead; what was on its way to the platter is lost, torn, or there."""
+        self.is_dead = True
+        changes, self._unsynced = self._unsynced, None
+        if changes is not None and self._disk.survives(_record(changes), self._disk.draw_torn()):
+            self._platter.write(changes)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """See `Database.get`."""
@@ -176,8 +192,7 @@ class SimDatabase:
         if left is None:
             self._platter.write(changes, clear=clear)
             return
-        record = msgspec.msgpack.encode((changes, clear))
-        if self._disk.survives(record, left):
+        if self._disk.survives(_record(changes, clear), left):
             self._platter.write(changes, clear=clear)
         raise self._disk.die()
 
@@ -185,11 +200,13 @@ class SimDatabase:
         """See `Database.commit`: takes the time of a sync, in which the machine may die."""
         changes = list(changes)
         cancelled: asyncio.CancelledError | None = None
-        if self._disk.sync_seconds:
+        if self._disk.sync_seconds and not self.is_dead:
+            self._unsynced = changes
             try:
                 await asyncio.sleep(self._disk.sync_seconds)
             except asyncio.CancelledError as error:
                 cancelled = error
+            self._unsynced = None
         self.write(changes)
         if cancelled is not None:
             raise cancelled
@@ -209,6 +226,10 @@ class SimFiles:
         self._disk = disk
         self._folder = folder
         self.is_dead = False
+
+    def power_off(self) -> None:
+        """The machine is dead."""
+        self.is_dead = True
 
     def read(self, name: str) -> bytes | None:
         """See `Files.read`."""
@@ -230,3 +251,7 @@ class SimFiles:
     async def save(self, name: str, data: bytes) -> None:
         """See `Files.save`."""
         self.write(name, data)
+
+
+def _record(changes: list[tuple[str, bytes, bytes | None]], clear: Sequence[str] = ()) -> bytes:
+    return msgspec.msgpack.encode((changes, clear))

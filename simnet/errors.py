@@ -15,6 +15,10 @@ class Runaway(SimulationError):
     """More turns or more virtual time than the story may take: something goes on for ever."""
 
 
+class NodeDown(SimulationError):
+    """What a node that runs was asked for, and it does not."""
+
+
 class NotReached(SimulationError):
     """What was waited for did not become true in time."""
 

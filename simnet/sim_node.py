@@ -27,7 +27,7 @@ from node.storage.staged import StagedDatabase
 from node.wallet_service import WalletService
 from simnet.assembly import Parts, assemble
 from simnet.disk import SimDisk
-from simnet.errors import SimulationError
+from simnet.errors import NodeDown, SimulationError
 from simnet.events import EventLog
 from simnet.loop import LoopClock
 from simnet.network import HostNetwork, SimNetwork
@@ -126,8 +126,11 @@ class SimNode:
         """Whether the node runs."""
         return self._run is not None
 
-    async def start(self) -> None:
+    async def start(self, *, reindex: bool = False) -> None:
         """Start the node on what is on its disk.
+
+        Args:
+            reindex: rebuild everything from the stored bodies first.
 
         Raises:
             StorageError: the disk failed, or the machine died on the way. The node is down.
@@ -142,7 +145,7 @@ class SimNode:
         network = self._world.network.host(self.host)
         run: _Run | None = None
         try:
-            run = self._run = self._make_run(network)
+            run = self._run = self._make_run(network, reindex=reindex)
             for listener in self.on_start:
                 listener(self)
             await run.start()
@@ -157,7 +160,7 @@ class SimNode:
             run.watch = asyncio.create_task(self._watch(run), name=f"watch {self.name}")
             self._world.events.say(self.name, "started", height=self.height)
 
-    def _make_run(self, network: HostNetwork) -> _Run:
+    def _make_run(self, network: HostNetwork, *, reindex: bool) -> _Run:
         world = self._world
         rng = random.Random(f"{world.seed} node {self.number} {self.starts}")
         log = world.events.logger(self.name, lambda: network.is_up)
@@ -170,6 +173,7 @@ class SimNode:
             clock=self.clock,
             rng=rng,
             log=log,
+            reindex=reindex,
         )
         wallet = self._open_wallet(parts.node, rng, log) if self._has_wallet else None
         return _Run(network, parts, wallet)
@@ -179,7 +183,7 @@ class SimNode:
         outside = Outside(files, database, rng, self.clock, log)
         make = Wallet.open if Wallet.exists(files) else Wallet.create
         wallet = make(self._world.params, outside, allow_plain=True)
-        return WalletService(wallet, database, node, log, self._storage_failed)
+        return WalletService(wallet, database, node, log, self._wallet_failed)
 
     async def stop(self) -> None:
         """Stop in order, as after SIGTERM; without effect if it does not run."""
@@ -220,8 +224,17 @@ class SimNode:
         loop.call_soon(lambda: self._world.network.kill(self.host, silent=True))
         self._end_later(run)
 
-    def _storage_failed(self, error: StorageError) -> None:
-        self.failure = self.failure or error
+    def _failed(self, run: _Run, error: StorageError) -> None:
+        """Stop the node, as the daemon does when a disk fails."""
+        if self._run is run:
+            self._run = None
+            self.failure = error
+            self._world.events.say(self.name, "failed", why=type(error).__name__)
+            self._end_later(run)
+
+    def _wallet_failed(self, error: StorageError) -> None:
+        if self._run is not None:
+            self._failed(self._run, error)
 
     async def _watch(self, run: _Run) -> None:
         """Stop the node when its disk fails, as the daemon does."""
@@ -237,12 +250,9 @@ class SimNode:
         error = next((error for error in errors if error is not None), None)
         if error is not None and not isinstance(error, StorageError):
             raise error
-        if self._run is run and isinstance(error, StorageError):
-            self._run = None
-            self.failure = error
-            self._world.events.say(self.name, "failed", why=type(error).__name__)
+        if isinstance(error, StorageError):
             run.watch = None
-            self._end_later(run)
+            self._failed(run, error)
 
     def _end_later(self, run: _Run) -> None:
         earlier = self._ending
@@ -271,12 +281,12 @@ class SimNode:
     @property
     def _parts(self) -> Parts:
         if self._run is None:
-            raise SimulationError(f"{self.name} does not run")
+            raise NodeDown(f"{self.name} does not run")
         return self._run.parts
 
     @property
     def node(self) -> Node:
-        """The running node. This and the next ones raise `SimulationError` if it does not run."""
+        """The running node. This and the next ones raise `NodeDown` if it does not run."""
         return self._parts.node
 
     @property
@@ -303,7 +313,7 @@ class SimNode:
     def wallet(self) -> WalletService:
         """The running node's wallet."""
         if self._run is None or self._run.wallet is None:
-            raise SimulationError(f"{self.name} has no running wallet")
+            raise NodeDown(f"{self.name} has no running wallet")
         return self._run.wallet
 
     @property
@@ -347,7 +357,7 @@ class SimNode:
             task.add_done_callback(self._world.task_done)
 
     async def _mine_one(self) -> None:
-        with suppress(NotYet, ChainClosedError, StorageError, SimulationError):
+        with suppress(NotYet, ChainClosedError, StorageError, NodeDown):
             await self.mine()
 
     def mining_lock(self) -> LockId:

@@ -131,7 +131,16 @@ class Simulation:
     def _watch(self, node: SimNode) -> None:
         """Hold what a node stores against the model at every new tip."""
         store, chain = node.store, node.chain
-        self.model.check(node.name, store, chain.tip.hash)
+        # Blocks that were written as the machine died, with nobody told.
+        unknown: list[Block] = []
+        tip = chain.tip
+        entry = chain.index.get(tip.hash)
+        while entry is not None and entry.hash not in self.model.states:
+            unknown.append(store.read_block(entry.height, entry.hash))
+            entry = entry.parent
+        for block in reversed(unknown):
+            self.model.add(block)
+        self.model.check(node.name, store, tip.hash)
         chain.tip_listeners.append(lambda change: self._tip_changed(node, change.connected, change.new.hash))
 
     def _tip_changed(self, node: SimNode, connected: Sequence[Block], tip: BlockHash) -> None:

@@ -1,0 +1,322 @@
+"""Swarms: a network under everything at once, then calm, then the question whether all is as it must be.
+
+`scripts/swarm` runs them by the thousand. A plan fixes what is done; the seed fixes the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from consensus.codec import display_hash
+from consensus.errors import ConsensusError, NotYet
+from consensus.types import Transaction
+from node.chain import ChainClosedError
+from node.chain_stats import coin_statistics
+from node.peer_settings import PeerSettings
+from node.relay_policy import PolicyError
+from node.storage.errors import StorageError
+from simnet.conditions import BAD, INTERNET, LAN, Conditions
+from simnet.errors import InvariantBroken, NodeDown
+from simnet.mining import simulated_params
+from simnet.sim_node import SimNode
+from simnet.simulation import Simulation, simulate
+from simnet.swarm_plan import Act, Plan, Step
+from wallet.errors import WalletError
+
+WEATHERS = (LAN, INTERNET, Conditions(latency=0.1, jitter=0.1, loss=0.02), BAD)
+GRAIN = 100_000_000
+_PEACE_SECONDS = 1_500.0
+"""Before the unrest: rewards mature, and everybody meets."""
+_CALM_BLOCKS = 3
+_DEEP = 6
+"""Blocks: a reorg that leaves more is deep."""
+
+
+class Acknowledged(NamedTuple):
+    """A payment that its payer was told is made."""
+
+    transaction: Transaction
+    payer: str
+
+
+class Outcome(NamedTuple):
+    """A swarm that ended as it must."""
+
+    digest: str
+    """Of the whole log."""
+    height: int
+    sometimes: Counter[str]
+    """How often each rare state was reached."""
+
+
+class Swarm:
+    """One plan, being played."""
+
+    def __init__(self, sim: Simulation, plan: Plan) -> None:
+        self._sim = sim
+        self._plan = plan
+        self._payments: list[Acknowledged] = []
+        self._sometimes: Counter[str] = Counter()
+        self._acts: dict[Act, Callable[[Step, SimNode, list[SimNode]], Awaitable[None] | None]] = {
+            Act.PAY: self._pay,
+            Act.MINE: self._mine,
+            Act.PARTITION: self._partition,
+            Act.CUT: lambda _, node, others: sim.cut(node, others),
+            Act.BRIDGE: self._bridge,
+            Act.HEAL: lambda *_: sim.heal(),
+            Act.HOLD: lambda _, node, others: sim.hold(node, others),
+            Act.RELEASE: lambda *_: sim.release(),
+            Act.WEATHER: lambda step, *_: sim.network.set_conditions(WEATHERS[step.amount % len(WEATHERS)]),
+            Act.DISCONNECT: self._disconnect,
+            Act.KILL: lambda _, node, __: node.crash(),
+            Act.POWER_CUT: lambda _, node, __: node.crash(silent=True),
+            Act.DIE_IN_WRITE: lambda step, node, _: node.disk.crash_in_call(step.amount),
+            Act.DIE_IN_RECOVERY: self._die_in_recovery,
+            Act.WRITE_FAILS: lambda step, node, _: node.disk.fail_call(step.amount),
+            Act.DISK_FULL: self._fill_disk,
+            Act.STOP: lambda _, node, __: node.stop(),
+            Act.START: lambda *_: self._start_all(),
+            Act.CLOCK: self._set_clock,
+        }
+
+    async def play(self) -> Outcome:
+        """Play the plan, then calm down, then look.
+
+        Raises:
+            SimulationError: something is not as it must be.
+        """
+        sim, plan = self._sim, self._plan
+        await self._begin()
+        begun = sim.time
+        for step in plan.steps:
+            await sim.sleep(max(0.0, begun + step.at - sim.time))
+            await self._do(step)
+        await self._calm()
+        await self._look()
+        for node in sim.nodes:
+            self._sometimes["a write was torn"] += node.disk.torn
+        self._count_events()
+        return Outcome(sim.events.digest, sim.nodes[0].height, self._sometimes)
+
+    async def _begin(self) -> None:
+        sim = self._sim
+        for number in range(self._plan.nodes):
+            settings = None
+            if self._plan.gossip:
+                address = sim.host(number + 1)
+                settings = PeerSettings(bind=address, advertise_host=address.host, seeds=(sim.host(1),), max_outbound=4)
+            node = await sim.add_node(settings=settings)
+            node.disk.sync_seconds = self._plan.sync_seconds
+        sim.mine_at_random(dict.fromkeys(sim.nodes, 1.0))
+        await sim.sleep(_PEACE_SECONDS)
+        sim.mine_at_random(dict(zip(sim.nodes, map(float, self._plan.miners), strict=True)))
+
+    async def _do(self, step: Step) -> None:
+        sim = self._sim
+        node = sim.nodes[step.node % len(sim.nodes)]
+        others = [sim.nodes[number % len(sim.nodes)] for number in step.others]
+        sim.events.say("swarm", step.act, node=node.name, others=step.others, amount=step.amount)
+        # A node may be down, or die over it: that is part of it.
+        with suppress(StorageError, ChainClosedError, NotYet, NodeDown):
+            result = self._acts[step.act](step, node, others)
+            if result is not None:
+                await result
+
+    # --- acts -------------------------------------------------------------------------------------------------
+
+    async def _pay(self, step: Step, node: SimNode, others: list[SimNode]) -> None:
+        payee = others[0]
+        if not (node.is_up and payee.is_up):
+            return
+        try:
+            sent = await node.pay([(payee.new_lock(), step.amount * GRAIN)])
+        except WalletError as error:
+            self._sim.events.say("swarm", "payment_refused", payer=node.name, why=type(error).__name__)
+        except (ConsensusError, PolicyError) as error:
+            self._sometimes["a node refused its own wallet's payment"] += 1
+            self._sim.events.say("swarm", "payment_refused", payer=node.name, why=str(error))
+        else:
+            self._payments.append(Acknowledged(sent.transaction, node.name))
+
+    async def _mine(self, step: Step, node: SimNode, _: list[SimNode]) -> None:
+        if node.is_up:
+            await node.mine(step.amount)
+
+    def _partition(self, _: Step, __: SimNode, others: list[SimNode]) -> None:
+        self._sim.partition(others, [node for node in self._sim.nodes if node not in others])
+
+    def _bridge(self, _: Step, node: SimNode, others: list[SimNode]) -> None:
+        rest = [other for other in self._sim.nodes if other not in others]
+        self._sim.network.bridge([n.host for n in others], [n.host for n in rest], node.host)
+
+    def _disconnect(self, _: Step, node: SimNode, __: list[SimNode]) -> None:
+        if node.is_up and node.node.peers:
+            node.node.peer_manager.disconnect(node.node.peers[0], "a swarm")
+
+    async def _die_in_recovery(self, step: Step, node: SimNode, _: list[SimNode]) -> None:
+        node.crash()
+        node.disk.crash_in_call(step.amount)
+        try:
+            await node.start(reindex=True)
+        except StorageError:
+            self._sometimes["a crash during recovery"] += 1
+
+    def _fill_disk(self, step: Step, node: SimNode, _: list[SimNode]) -> None:
+        node.disk.capacity = node.disk.used + step.amount
+
+    def _set_clock(self, step: Step, node: SimNode, _: list[SimNode]) -> None:
+        node.clock.skew = float(step.amount)
+
+    async def _start_all(self) -> None:
+        for node in self._sim.nodes:
+            if not node.is_up:
+                node.disk.capacity = None
+                with suppress(StorageError):
+                    await node.start()
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    async def _calm(self) -> None:
+        """All faults end, and a few more blocks come: after that there is no excuse."""
+        sim = self._sim
+        sim.events.say("swarm", "calm")
+        sim.mining.stop()
+        sim.heal()
+        sim.release()
+        sim.network.set_conditions(LAN)
+        for node in sim.nodes:
+            node.disk.no_faults()
+            node.disk.capacity = None
+            node.clock.skew = 0.0
+        await sim.sleep(1)
+        for node in sim.nodes:
+            if not node.is_up:
+                await node.start()
+        # Links that died without a word are noticed by their pings.
+        await sim.sleep(240)
+        await sim.until(lambda: all(node.peers for node in sim.nodes), 120, "a peer for everybody")
+        for _ in range(_CALM_BLOCKS):
+            best = max(sim.nodes, key=lambda node: node.chain.tip.work)
+            await best.mine()
+            await sim.converged(within=120)
+            await sim.sleep(60)
+
+    async def _look(self) -> None:
+        sim = self._sim
+        tip = sim.nodes[0].tip
+        wanted = sim.model.state_hash(tip)
+        for node in sim.nodes:
+            statistics = await coin_statistics(node.chain, node.store)
+            if statistics.state_hash != wanted:
+                raise InvariantBroken(f"{node.name} has another state hash")
+            sim.model.check(node.name, node.store, tip)
+            await self._look_at_wallet(node)
+            self._look_for_leaks(node)
+        # That its disk failed a node may say: it did.
+        errors = [entry for entry in sim.events.errors if entry.event != "storage_failed"]
+        if errors:
+            raise InvariantBroken(f"a node logged an error: {errors[0]}")
+        self._look_at_payments()
+
+    async def _look_at_wallet(self, node: SimNode) -> None:
+        wallet = await node.wallet.current()
+        coins = self._sim.model.states[node.tip].coins.values()
+        mine = sum(coin.output.value for coin in coins if wallet.is_mine(coin.output.lock))
+        balances = wallet.balances()
+        if not len(node.mempool) and balances.total - balances.pending - balances.change != mine:
+            pending = [display_hash(tx.txid) for tx in wallet.rebroadcast()]
+            if not pending:
+                raise InvariantBroken(f"the wallet of {node.name} shows {balances}, its coins are worth {mine}")
+
+    def _look_for_leaks(self, node: SimNode) -> None:
+        left = {
+            "bodies asked for": node.node.sync.blocks_on_their_way,
+            "transactions asked for": node.node.relay.requested,
+            "half received bytes": node.node.peer_manager.half_received,
+        }
+        if any(left.values()):
+            raise InvariantBroken(f"{node.name} still has {left}")
+
+    def _look_at_payments(self) -> None:
+        """Every payment that was acknowledged is in the chain, or its coins are gone."""
+        model, tip = self._sim.model, self._sim.nodes[0].tip
+        confirmed = {txid: state.height for state in model.chain(tip) for txid in state.transactions}
+        coins = model.states[tip].coins
+        for payment in self._payments:
+            core = payment.transaction.core
+            if payment.transaction.txid in confirmed:
+                self._sometimes["a payment was confirmed"] += 1
+            elif all(outpoint in coins for outpoint in core.inputs):
+                raise InvariantBroken(
+                    f"the payment {display_hash(payment.transaction.txid)} of {payment.payer} was acknowledged,"
+                    " its coins are there, and no block has it"
+                )
+            else:
+                self._sometimes["a payment was lost with its coins"] += 1
+
+    # --- sometimes --------------------------------------------------------------------------------------------
+
+    def _count_events(self) -> None:
+        count = self._sometimes
+        for entry in self._sim.events.entries:
+            facts = entry.facts
+            match entry.event:
+                case "reorg_done":
+                    count["a reorg"] += 1
+                    count["a reorg deeper than 6"] += facts["disconnected"] > _DEEP
+                    count["a reorg gave transactions back"] += bool(facts.get("returned"))
+                case "crashed":
+                    count["a crash within a write"] += "within" in facts
+                    count["a crash between writes"] += "within" not in facts
+                case "failed":
+                    count[f"a node stopped by itself: {facts['why']}"] += 1
+                case "not_started":
+                    count["a start that failed"] += 1
+                case "fork_seen":
+                    count["two tips at once"] += 1
+                case "payment_offered_again":
+                    count["a payment was offered again"] += 1
+                case "tip_is_stale":
+                    count["a node looked for other peers"] += 1
+                case _:
+                    pass
+
+
+RARE = (
+    "a reorg deeper than 6",
+    "a crash during recovery",
+    "a crash within a write",
+    "a write was torn",
+    "a payment was confirmed",
+    "a payment was lost with its coins",
+    "a payment was offered again",
+    "two tips at once",
+    "a node stopped by itself: StorageError",
+    "a node stopped by itself: DiskFullError",
+    "a start that failed",
+)
+"""What a campaign must have reached now and then, or it tests less than it seems to."""
+
+
+def run_plan(plan: Plan, *, log_level: str = "info", replay: str | None = None) -> Outcome:
+    """Play a plan in a simulation of its own.
+
+    Raises:
+        SimulationError: something is not as it must be.
+    """
+
+    async def story(sim: Simulation) -> Outcome:
+        return await Swarm(sim, plan).play()
+
+    return simulate(
+        story,
+        seed=plan.seed,
+        params=simulated_params(plan.spacing),
+        log_level=log_level,
+        max_seconds=200_000,
+        max_turns=20_000_000,
+        replay=replay or f"scripts/swarm --seeds 1 --start {plan.seed}",
+    )
