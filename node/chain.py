@@ -22,7 +22,8 @@ from consensus.state import ChainState
 from consensus.types import Block, BlockHash, Coin, Header, OutPoint
 from node.block_index import BlockEntry, BlockIndex, find_fork, path
 from node.chain_events import BlockResult, HeaderResult, TipListener, UnknownCursorError, Updates
-from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, MAX_QUEUE_BYTES
+from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, MAX_QUEUE_BYTES, WARN_OF_CLOCK_SECONDS
+from node.chain_log import ChainLog
 from node.chain_writer import ChainWriter, Offer
 from node.clock import Clock
 from node.header_chain import HeaderChain
@@ -87,6 +88,9 @@ class ChainManager:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._early_timer: asyncio.TimerHandle | None = None
+        self._clock = clock
+        self._log = ChainLog(params, log)
+        self._warned_of_clock: float | None = None
 
     # Reading
 
@@ -185,6 +189,15 @@ class ChainManager:
     def least_work(self) -> int:
         """Return the work below which a chain is too light for its headers to be stored unless they are wanted."""
         return self._headers.least_work()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences for the operator: one while a header with real work waits because it is dated too far ahead."""
+        first, latest = self._headers.early.first_time, self._headers.latest_time()
+        if first is None or latest is None or first <= latest:
+            return []
+        waits = f"A block is dated {first - latest} s further ahead than this node may take, so it waits."
+        return [f"{waits} Is this machine's clock behind? If not, a miner's is ahead."]
 
     def latest_time(self) -> int | None:
         """Return the highest time, in UNIX seconds, that a header may have by our clock now; None where any may."""
@@ -324,8 +337,16 @@ class ChainManager:
         first, latest = self._headers.early.first_time, self._headers.latest_time()
         if first is None or latest is None or self._early_timer is not None or self._closing:
             return
+        self._warn_of_clock()
         delay = min(max(first - latest, 1), EARLY_LOOK_SECONDS)
         self._early_timer = asyncio.get_running_loop().call_later(delay, self._retry_early)
+
+    def _warn_of_clock(self) -> None:
+        now = self._clock.monotonic()
+        if self._warned_of_clock is None or now >= self._warned_of_clock + WARN_OF_CLOCK_SECONDS:
+            for warning in self.warnings:
+                self._warned_of_clock = now
+                self._log.clock_in_doubt(warning)
 
     def look_again(self) -> None:
         """The clock was set: what came too early may be due now."""

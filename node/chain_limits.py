@@ -27,5 +27,7 @@ BATCH_CHECKS = 40_000
 """Signatures that a step collects before they are verified: two full blocks."""
 STATES_KEPT = 256
 """Chain states kept at hand; any other is rebuilt from eleven headers."""
+WARN_OF_CLOCK_SECONDS = 3_600
+"""At most so often the log says that this machine's clock may be wrong."""
 MAX_LOGGED_REWARDS = 10
 """Lost rewards that a log line spells out; the rest is a number and a sum."""

@@ -177,6 +177,10 @@ class ChainLog:
         """Tell of an invalid block. It had real work, so this cannot flood the log."""
         self._log.warning("block_refused", height=entry.height, hash=short(entry.hash), why=str(error))
 
+    def clock_in_doubt(self, warning: str) -> None:
+        """Tell that a header is dated too far ahead, though it has real work."""
+        self._log.warning("clock_in_doubt", says=warning)
+
     def reindexed(self, blocks: int, tip: BlockEntry, took_ms: int) -> None:
         """Tell that the chain was rebuilt."""
         self._log.info("reindex_done", blocks=blocks, tip_height=tip.height, tip_hash=short(tip.hash), took_ms=took_ms)

@@ -89,6 +89,7 @@ class Mempool:
         self._params = params
         self._chain = chain
         self._clock = clock
+        self._epoch = clock.time() - clock.monotonic()
         self._workers = workers
         self._log = log
         self._graph = MempoolGraph()
@@ -308,7 +309,7 @@ class Mempool:
         entries: list[Entry] = []
         for candidate in proposal.candidates:
             tx, fee, size, signatures, _, watched = candidate
-            came = self._clock.time() if time is None else time
+            came = self._now() if time is None else time
             entry = Entry(tx, fee, size, signatures, came, watched, candidate.sponsored, height)
             self._graph.add(entry)
             self.generation += 1
@@ -399,9 +400,13 @@ class Mempool:
                 dropped += self._leave(self._graph.family((entry,)), DropReason.UNPAID)
         return dropped
 
+    def _now(self) -> int:
+        """Return UNIX seconds by a clock that runs on evenly from the start, even if the machine's is set (A192)."""
+        return int(self._epoch + self._clock.monotonic())
+
     def _expire(self) -> list[Dropped]:
         """Remove what came too long ago."""
-        oldest = self._clock.time() - EXPIRY_SECONDS
+        oldest = self._now() - EXPIRY_SECONDS
         dropped: list[Dropped] = []
         for entry in [entry for entry in self._graph if entry.time < oldest]:
             if self._graph.get(entry.tx.txid) is entry:

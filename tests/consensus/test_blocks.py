@@ -255,7 +255,7 @@ def test_apply_then_revert_is_the_identity(seed: int) -> None:
 
 
 def test_the_state_hash_does_not_depend_on_the_interpreter() -> None:
-    """A042: PYTHONHASHSEED, locale and time zone make no difference."""
+    """A042, A195: PYTHONHASHSEED, locale and time zone make no difference."""
     program = "from tests.consensus.test_blocks import play, state_hash; print(state_hash(play(11, 104)[1]).hex())"
     answers = set()
     for seed, zone, locale in (("0", "UTC", "C"), ("1", "Asia/Seoul", "C.UTF-8"), ("99", "America/New_York", "C")):

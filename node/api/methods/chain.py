@@ -78,7 +78,7 @@ async def getblockchaininfo(services: Services) -> schema.BlockchainInfo:
         genesis=display_hash(services.params.genesis_hash),
         size_on_disk=services.disk_size(),
         pruned=False,
-        warnings=[],
+        warnings=services.chain.warnings,
     )
 
 

@@ -188,7 +188,7 @@ async def getmininginfo(services: Services) -> schema.MiningInfo:
         chain=services.params.name,
         mining=services.config.mine,
         hashrate=services.config.hashrate,
-        warnings=[],
+        warnings=services.chain.warnings,
     )
 
 

@@ -108,7 +108,7 @@ async def getnetworkinfo(services: Services) -> schema.NetworkInfo:
         incrementalfee=Dure(MIN_FEE_RATE),
         localaddresses=local,
         known_addresses=len(node.addresses.table),
-        warnings=[],
+        warnings=services.chain.warnings,
     )
 
 

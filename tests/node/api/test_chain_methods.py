@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from consensus.codec import decode_block, display_hash
+from consensus.params import sim_params
 from consensus.state import genesis_state
 from consensus.types import Block
 from consensus.validation import check_header
@@ -262,3 +263,14 @@ async def test_nodes_are_added_and_removed_by_name(api: Api) -> None:
         with pytest.raises(RpcError) as nonsense:
             await client.call("addnode", wrong, "onetry")
         assert nonsense.value.code is ErrorCode.INVALID_PARAMETER
+
+
+async def test_a_block_dated_too_far_ahead_is_told_as_a_warning_about_the_clock() -> None:
+    """A191: to whoever asks how the chain, the network or mining is."""
+    params = sim_params(10, 0x207FFFFF, 0x207FFFFF)
+    async with running_api(params, wallet=False) as api:
+        early = mine(params, genesis_state(params), time=api.services.clock.time() + 1_000)
+        assert await submit(api, early) == "time-too-new"
+        for method in ("getblockchaininfo", "getnetworkinfo", "getmininginfo"):
+            (warning,) = (await api.client.call(method))["warnings"]
+            assert "clock behind" in warning
