@@ -26,8 +26,10 @@ from node.block_index import BlockEntry
 from node.chain import ChainManager
 from node.chain_events import BlockResult, TipChanged
 from node.clock import Clock
+from node.fee_history import FeeHistory
 from node.link_faults import LinkFaults
 from node.mempool import Mempool
+from node.mempool_file import MempoolFile
 from node.mempool_graph import Entry
 from node.packages import PackageOutcome, accept_package
 from node.partition import Partition
@@ -128,6 +130,9 @@ class Node:
             is_catching_up=lambda: self.sync.is_catching_up,
         )
         self.serving = Serving(chain, self.relay.find_for, self._fail)
+        self.fees = FeeHistory(files, log)
+        mempool.listeners.append(self.fees)
+        self.mempool_file = MempoolFile(mempool, params, files, clock, log, self._entered)
         chain.tip_listeners.append(self._mempool_follows)
         chain.tip_listeners.append(self._tip_changed)
         chain.header_listeners.append(self.sync.header_due)
@@ -163,6 +168,7 @@ class Node:
                     raise
                 await self.peer_manager.listen_elsewhere()
         self.peer_manager.start()
+        self.mempool_file.start()
         self._expect_a_tip()
 
     async def stop(self) -> None:
@@ -177,6 +183,8 @@ class Node:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.mempool_file.stop()
+        await self.fees.save()
         await self.addresses.stop()
         if not self._failure.done():
             self._failure.set_result(None)
@@ -198,8 +206,7 @@ class Node:
             ConsensusError, NotYet, PolicyError: as `Mempool.accept_transaction`.
         """
         entry = await self.mempool.accept_transaction(tx)
-        self.relay.transaction_entered(entry)
-        self._transaction_entered(tx)
+        self._entered(entry)
         return entry
 
     async def submit_package(self, txs: Sequence[Transaction]) -> PackageOutcome:
@@ -210,8 +217,7 @@ class Node:
         """
         outcome = await accept_package(self.mempool, txs)
         for entry in outcome.new:
-            self.relay.transaction_entered(entry)
-            self._transaction_entered(entry.tx)
+            self._entered(entry)
         return outcome
 
     def announce_again(self, tx: Transaction) -> None:
@@ -358,6 +364,11 @@ class Node:
             announcement = self.serving.announcement(self.sync.best_of(peer), connected)
             if announcement is not None:
                 peer.send(announcement)
+
+    def _entered(self, entry: Entry) -> None:
+        """A transaction that no peer sent is in the mempool."""
+        self.relay.transaction_entered(entry)
+        self._transaction_entered(entry.tx)
 
     def _transaction_entered(self, tx: Transaction) -> None:
         for callback in list(self._transaction_callbacks):

@@ -237,6 +237,11 @@ class SimFiles:
             raise StorageError("this machine is dead")
         return self._folder.get(name)
 
+    def size(self, name: str) -> int | None:
+        """See `Files.size`."""
+        content = self.read(name)
+        return None if content is None else len(content)
+
     def write(self, name: str, data: bytes) -> None:
         """See `Files.write`."""
         if self.is_dead:

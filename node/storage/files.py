@@ -20,6 +20,10 @@ class Files(Protocol):
         """Return the content of a file, or None if there is none."""
         ...
 
+    def size(self, name: str) -> int | None:
+        """Return how many bytes a file has, or None if there is none: before reading what should be small."""
+        ...
+
     def write(self, name: str, data: bytes) -> None:
         """Replace a file's content, or make it: all or nothing, and durable once this returns.
 
@@ -45,6 +49,15 @@ class DirectoryFiles:
         """Return the content of a file, or None if there is none."""
         try:
             return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self._path(name)}: {error.strerror or error}") from error
+
+    def size(self, name: str) -> int | None:
+        """Return how many bytes a file has, or None if there is none."""
+        try:
+            return self._path(name).stat().st_size
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -97,6 +110,10 @@ class MemoryFiles:
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, or None if there is none."""
         return self._contents.get(name)
+
+    def size(self, name: str) -> int | None:
+        """Return how many bytes a file has, or None if there is none."""
+        return len(self._contents[name]) if name in self._contents else None
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file's content, or make it."""
