@@ -19,7 +19,7 @@ from node.mempool_graph import Entry, MempoolGraph, score
 from node.package_selection import select_packages
 from node.packages import Refused, check_sorted
 from node.pool_change import Branches, Dropped, DropReason, PoolChange
-from node.relay_policy import MIN_FEE_RATE, TOO_LITTLE, PolicyError, Refusal
+from node.relay_policy import MIN_FEE_RATE, TOO_LITTLE, PolicyError, Refusal, required_fee
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """Memory that all entries may take together: some 30,000 payments, nearly two full blocks of them."""
@@ -206,17 +206,22 @@ class Mempool:
         """
         return (await self.accept_together((tx,), time=time)).entries[0]
 
-    async def accept_together(self, txs: Sequence[Transaction], *, time: int | None = None) -> Taken:
+    async def accept_together(
+        self, txs: Sequence[Transaction], *, time: int | None = None, max_fee_rate: int = 0
+    ) -> Taken:
         """Take several transactions or none: what they pay together counts, see `packages.accept_package`.
 
         Args:
             txs: each after its parents.
             time: as in `accept_transaction`.
+            max_fee_rate: grain per 1,000 virtual bytes; who pays more is refused for a mistake. 0 is no bound.
 
         Raises:
             ConsensusError, NotYet, PolicyError: as in `accept_transaction`.
         """
         proposal = self._propose(txs)
+        if max_fee_rate and proposal.fee > required_fee(max_fee_rate, proposal.virtual_size):
+            raise PolicyError(Refusal.MAX_FEE, fee=proposal.fee, virtual_size=proposal.virtual_size)
         await self._verify(proposal)
         return self._add(proposal, time)
 

@@ -209,13 +209,16 @@ class Node:
         self._entered(entry)
         return entry
 
-    async def submit_package(self, txs: Sequence[Transaction]) -> PackageOutcome:
+    async def submit_package(self, txs: Sequence[Transaction], max_fee_rate: int = 0) -> PackageOutcome:
         """Take a child with its parents, of a user, and tell peers of those that are new.
+
+        Args:
+            max_fee_rate: as in `Mempool.accept_together`.
 
         Raises:
             PolicyError: as `packages.accept_package`.
         """
-        outcome = await accept_package(self.mempool, txs)
+        outcome = await accept_package(self.mempool, txs, max_fee_rate)
         for entry in outcome.new:
             self._entered(entry)
         return outcome

@@ -25,7 +25,7 @@ class Taker(Protocol):
         """Return the transaction of a txid, if it waits here."""
         ...
 
-    async def accept_together(self, txs: Sequence[Transaction]) -> Taken:
+    async def accept_together(self, txs: Sequence[Transaction], *, max_fee_rate: int = 0) -> Taken:
         """Take several transactions or none."""
         ...
 
@@ -84,11 +84,14 @@ def check_package(txs: Sequence[Transaction]) -> None:
             )
 
 
-async def accept_package(mempool: Taker, txs: Sequence[Transaction]) -> PackageOutcome:
+async def accept_package(mempool: Taker, txs: Sequence[Transaction], max_fee_rate: int = 0) -> PackageOutcome:
     """Take one child, which comes last, and parents of it, each by itself if it can be.
 
     Parents that pay too little are taken together with the child, if it pays for them. A parent that cannot
     be taken at all keeps the child out; the other parents stay.
+
+    Args:
+        max_fee_rate: as in `Mempool.accept_together`.
 
     Raises:
         PolicyError: `BAD_PACKAGE`: they are not that. Nothing was taken.
@@ -102,7 +105,7 @@ async def accept_package(mempool: Taker, txs: Sequence[Transaction]) -> PackageO
             outcome.entered[tx.wtxid] = held
             continue
         try:
-            await _enter(mempool, [tx], outcome)
+            await _enter(mempool, [tx], outcome, max_fee_rate)
         except (ConsensusError, NotYet, PolicyError) as error:
             if pays_too_little(error) or _waits_for(error, waiting):
                 waiting.append(tx)
@@ -110,7 +113,7 @@ async def accept_package(mempool: Taker, txs: Sequence[Transaction]) -> PackageO
                 outcome.refused[tx.wtxid] = error
     if txs[-1] in waiting and len(waiting) > 1 and not outcome.refused:
         try:
-            await _enter(mempool, waiting, outcome)
+            await _enter(mempool, waiting, outcome, max_fee_rate)
         except (ConsensusError, NotYet, PolicyError) as error:
             outcome.refused = {tx.wtxid: error for tx in waiting}
     for tx in waiting:
@@ -119,8 +122,8 @@ async def accept_package(mempool: Taker, txs: Sequence[Transaction]) -> PackageO
     return outcome
 
 
-async def _enter(mempool: Taker, txs: Sequence[Transaction], outcome: PackageOutcome) -> None:
-    taken = await mempool.accept_together(txs)
+async def _enter(mempool: Taker, txs: Sequence[Transaction], outcome: PackageOutcome, max_fee_rate: int) -> None:
+    taken = await mempool.accept_together(txs, max_fee_rate=max_fee_rate)
     for entry in taken.entries:
         outcome.entered[entry.tx.wtxid] = entry
         outcome.together[entry.tx.wtxid] = taken.entries

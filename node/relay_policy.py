@@ -64,6 +64,8 @@ class Refusal(StrEnum):
     """It descends from a transaction that it conflicts with."""
     NEW_UNCONFIRMED = "new-unconfirmed-input"
     """A replacement that spends an unconfirmed output which what it replaces did not."""
+    MAX_FEE = "max-fee-exceeded"
+    """It pays more than whoever hands it in said that it should."""
     BAD_PACKAGE = "bad-package"
     """The transactions are no package: see docs/mempool.md."""
 

@@ -31,6 +31,7 @@ class Area(StrEnum):
     MINING = "Mining"
     NETWORK = "Network"
     RAW_TRANSACTIONS = "Rawtransactions"
+    UTIL = "Util"
     WALLET = "Wallet"
 
 

@@ -22,8 +22,26 @@ from rpc.schema.chain import (
     WitnessDetail,
 )
 from rpc.schema.control import ActiveCommand, RpcInfo
-from rpc.schema.mempool import MempoolEntry, MempoolFees, MempoolInfo
-from rpc.schema.mining import BlockTemplate, CoinbaseTransaction, GeneratedBlock, MiningInfo, TemplateTransaction
+from rpc.schema.mempool import (
+    AcceptedFees,
+    FeeEstimate,
+    MempoolAccept,
+    MempoolEntry,
+    MempoolFees,
+    MempoolInfo,
+    MempoolSequence,
+    PackageTransaction,
+    SavedMempool,
+    SubmittedPackage,
+)
+from rpc.schema.mining import (
+    BlockTemplate,
+    CoinbaseTransaction,
+    GeneratedBlock,
+    MiningInfo,
+    NextBlock,
+    TemplateTransaction,
+)
 from rpc.schema.network import AddedNode, LocalAddress, NetworkInfo, PeerInfo
 from rpc.schema.wallet import (
     AddressInfo,
@@ -47,6 +65,7 @@ from rpc.schema.wallet import (
 )
 
 __all__ = [
+    "AcceptedFees",
     "ActiveCommand",
     "AddedNode",
     "AddressInfo",
@@ -61,25 +80,32 @@ __all__ = [
     "ChainTip",
     "CoinName",
     "CoinbaseTransaction",
+    "FeeEstimate",
     "GeneratedBlock",
     "LastProcessedBlock",
     "LocalAddress",
+    "MempoolAccept",
     "MempoolEntry",
     "MempoolFees",
     "MempoolInfo",
+    "MempoolSequence",
     "MineBalances",
     "MiningInfo",
     "NetworkInfo",
     "NewBlock",
+    "NextBlock",
+    "PackageTransaction",
     "PeerInfo",
     "ReceivedByAddress",
     "RescanProgress",
     "RescanResult",
     "Result",
     "RpcInfo",
+    "SavedMempool",
     "ScriptPubKey",
     "SentAll",
     "SentPayment",
+    "SubmittedPackage",
     "TemplateTransaction",
     "TransactionDetail",
     "TransactionInput",

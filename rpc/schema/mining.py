@@ -62,6 +62,15 @@ class GeneratedBlock(Result, frozen=True, kw_only=True):
     """Whether it is the tip now; else it is stored on a branch with no more work."""
 
 
+class NextBlock(Result, frozen=True, kw_only=True):
+    """What the next block must be."""
+
+    height: int
+    bits: str
+    difficulty: float
+    target: str
+
+
 class MiningInfo(Result, frozen=True, kw_only=True):
     """getmininginfo."""
 
@@ -77,4 +86,5 @@ class MiningInfo(Result, frozen=True, kw_only=True):
     """Whether this node keeps a miner running."""
     hashrate: int
     """Its bound in hashes per second; 0 is none."""
+    next: NextBlock
     warnings: list[str]

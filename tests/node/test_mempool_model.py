@@ -12,7 +12,7 @@ from consensus.errors import NotYet
 from consensus.types import Coin, OutPoint, Transaction
 from consensus.validation import MAX_BLOCK_SIGNATURES
 from node.chain_events import TipChanged
-from node.relay_policy import MAX_CHAIN, PolicyError
+from node.relay_policy import MAX_CHAIN, PolicyError, virtual_size
 from tests.support.pool import FEE, MATURITY, Pool, forward
 
 
@@ -51,12 +51,12 @@ class Model:
 
     def _may_replace(self, tx: Transaction, rivals: list[Transaction]) -> bool:
         """Whether `tx` pays enough to put out its rivals, and hangs on nothing that they did not hang on."""
-        fee, size = self.fees[tx.txid], len(tx.encoded)
+        fee, size = self.fees[tx.txid], virtual_size(len(tx.encoded), 1)
         waiting = {other.txid for other in self.waiting}
         theirs = {outpoint.txid for rival in rivals for outpoint in rival.core.inputs}
         leaving = self.would_leave(tx)
         return (
-            all(fee * len(rival.encoded) > self.fees[rival.txid] * size for rival in rivals)
+            all(fee * virtual_size(len(rival.encoded), 1) > self.fees[rival.txid] * size for rival in rivals)
             and fee >= sum(self.fees[txid] for txid in leaving) + size
             and not self._ancestors(tx) & {rival.txid for rival in rivals}
             and {outpoint.txid for outpoint in tx.core.inputs} & waiting <= theirs

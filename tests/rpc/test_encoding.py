@@ -41,7 +41,7 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 
 
 def test_a_result_comes_back_as_it_went() -> None:
-    fees = MempoolFees(base=Dure(1), ancestor=Dure(2), descendant=Dure(10**17))
+    fees = MempoolFees(modified=Dure(1), base=Dure(1), ancestor=Dure(2), descendant=Dure(10**17))
     assert decode(encode(fees), MempoolFees) == fees
     tip = ChainTip(height=1, hash="00", branchlen=0, status="active")
     assert decode(encode([tip]), list[ChainTip]) == [tip]

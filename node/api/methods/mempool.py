@@ -9,8 +9,10 @@ from consensus.types import TxId
 from node.api.method import Area, method
 from node.api.parameters import HashHex
 from node.api.services import Services
+from node.mempool_file import FILE
 from node.mempool_graph import Entry
 from node.relay_policy import MIN_FEE_RATE
+from node.storage.errors import StorageError
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
@@ -21,7 +23,7 @@ async def getmempoolinfo(services: Services) -> schema.MempoolInfo:
     """Tell how full the mempool is, and what it takes to get in."""
     mempool = services.mempool
     return schema.MempoolInfo(
-        loaded=True,
+        loaded=services.node.mempool_file.loaded,
         size=len(mempool),
         bytes=mempool.size,
         usage=mempool.memory,
@@ -29,19 +31,28 @@ async def getmempoolinfo(services: Services) -> schema.MempoolInfo:
         maxmempool=mempool.max_bytes,
         mempoolminfee=Dure(mempool.min_fee_rate),
         minrelaytxfee=Dure(MIN_FEE_RATE),
+        incrementalrelayfee=Dure(MIN_FEE_RATE),
     )
 
 
 @method(Area.BLOCKCHAIN, reads=True)
-async def getrawmempool(services: Services, verbose: bool = False) -> list[str] | dict[str, schema.MempoolEntry]:
+async def getrawmempool(
+    services: Services, verbose: bool = False, mempool_sequence: bool = False
+) -> list[str] | dict[str, schema.MempoolEntry] | schema.MempoolSequence:
     """Return the txids of all transactions that wait for a block.
 
     Args:
         verbose: true for an object with an entry for each txid.
+        mempool_sequence: true for an object with the txids and a number that rises with every change.
     """
+    if verbose and mempool_sequence:
+        raise RpcError(ErrorCode.INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.")
     if verbose:
-        return {display_hash(entry.tx.txid): _entry(services, entry) for entry in services.mempool}
-    return [display_hash(entry.tx.txid) for entry in services.mempool]
+        return _entries(services.mempool)
+    txids = _txids(services.mempool)
+    if mempool_sequence:
+        return schema.MempoolSequence(txids=txids, mempool_sequence=services.mempool.generation)
+    return txids
 
 
 @method(Area.BLOCKCHAIN, reads=True)
@@ -51,27 +62,47 @@ async def getmempoolentry(services: Services, txid: HashHex) -> schema.MempoolEn
     Args:
         txid: its id.
     """
-    return _entry(services, _find(services, txid))
+    return _entry(_find(services, txid))
 
 
 @method(Area.BLOCKCHAIN, reads=True)
-async def getmempoolancestors(services: Services, txid: HashHex) -> list[str]:
+async def getmempoolancestors(
+    services: Services, txid: HashHex, verbose: bool = False
+) -> list[str] | dict[str, schema.MempoolEntry]:
     """Return the txids of the unconfirmed transactions that a transaction descends from, oldest first.
 
     Args:
         txid: of a transaction that waits for a block.
+        verbose: true for an object with an entry for each txid.
     """
-    return _txids(services.mempool.ancestors(_find(services, txid).tx.txid))
+    found = services.mempool.ancestors(_find(services, txid).tx.txid)
+    return _entries(found) if verbose else _txids(found)
 
 
 @method(Area.BLOCKCHAIN, reads=True)
-async def getmempooldescendants(services: Services, txid: HashHex) -> list[str]:
+async def getmempooldescendants(
+    services: Services, txid: HashHex, verbose: bool = False
+) -> list[str] | dict[str, schema.MempoolEntry]:
     """Return the txids of the unconfirmed transactions that descend from a transaction, oldest first.
 
     Args:
         txid: of a transaction that waits for a block.
+        verbose: true for an object with an entry for each txid.
     """
-    return _txids(services.mempool.descendants(_find(services, txid).tx.txid))
+    found = services.mempool.descendants(_find(services, txid).tx.txid)
+    return _entries(found) if verbose else _txids(found)
+
+
+@method(Area.BLOCKCHAIN)
+async def savemempool(services: Services) -> schema.SavedMempool:
+    """Write what waits for a block to disk now; else that is done every quarter of an hour and when the node stops."""
+    if not services.node.mempool_file.loaded:
+        raise RpcError(ErrorCode.MISC_ERROR, "The mempool was not loaded yet")
+    try:
+        await services.node.mempool_file.save()
+    except StorageError:
+        raise RpcError(ErrorCode.MISC_ERROR, "Unable to dump mempool to disk") from None
+    return schema.SavedMempool(filename=FILE)
 
 
 def _find(services: Services, txid: HashHex) -> Entry:
@@ -81,30 +112,40 @@ def _find(services: Services, txid: HashHex) -> Entry:
     return entry
 
 
-def _entry(services: Services, entry: Entry) -> schema.MempoolEntry:
-    txid = entry.tx.txid
-    ancestors = [entry, *services.mempool.ancestors(txid)]
-    descendants = [entry, *services.mempool.descendants(txid)]
+def _entry(entry: Entry) -> schema.MempoolEntry:
     return schema.MempoolEntry(
         vsize=entry.virtual_size,
         time=entry.time,
+        height=entry.height,
         wtxid=display_hash(entry.tx.wtxid),
-        descendantcount=len(descendants),
-        descendantsize=sum(each.virtual_size for each in descendants),
-        ancestorcount=len(ancestors),
-        ancestorsize=sum(each.virtual_size for each in ancestors),
+        descendantcount=entry.descendant_count,
+        descendantsize=entry.descendant_size,
+        ancestorcount=entry.ancestor_count,
+        ancestorsize=entry.ancestor_size,
         fees=schema.MempoolFees(
             base=Dure(entry.fee),
-            ancestor=Dure(sum(each.fee for each in ancestors)),
-            descendant=Dure(sum(each.fee for each in descendants)),
+            modified=Dure(entry.fee),
+            ancestor=Dure(entry.ancestor_fee),
+            descendant=Dure(entry.descendant_fee),
         ),
         depends=_txids(entry.parents.values()),
         spentby=_txids(entry.children.values()),
     )
 
 
+def _entries(entries: Iterable[Entry]) -> dict[str, schema.MempoolEntry]:
+    return {display_hash(entry.tx.txid): _entry(entry) for entry in entries}
+
+
 def _txids(entries: Iterable[Entry]) -> list[str]:
     return [display_hash(entry.tx.txid) for entry in entries]
 
 
-METHODS = (getmempoolinfo, getrawmempool, getmempoolentry, getmempoolancestors, getmempooldescendants)
+METHODS = (
+    getmempoolinfo,
+    getrawmempool,
+    getmempoolentry,
+    getmempoolancestors,
+    getmempooldescendants,
+    savemempool,
+)

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from consensus.codec import MAX_BLOCK_SIZE, decode_block, display_hash
 from consensus.errors import ConsensusError, NotYet
+from consensus.pow import next_bits
 from consensus.types import TxId
 from consensus.validation import MAX_BLOCK_SIGNATURES
 from miner.work import EXTRANONCE_SIZE
@@ -178,6 +179,7 @@ async def getmininginfo(services: Services) -> schema.MiningInfo:
     """Tell how hard mining is, and whether this node does it."""
     tip = services.chain.tip
     bits = services.chain.read_header(services.chain.index.tip).bits
+    next_, _ = next_bits(services.params, tip.anchor, tip.height, tip.times[-1])
     return schema.MiningInfo(
         blocks=tip.height,
         bits=f"{bits:08x}",
@@ -188,6 +190,12 @@ async def getmininginfo(services: Services) -> schema.MiningInfo:
         chain=services.params.name,
         mining=services.config.mine,
         hashrate=services.config.hashrate,
+        next=schema.NextBlock(
+            height=tip.height + 1,
+            bits=f"{next_:08x}",
+            difficulty=views.difficulty(next_),
+            target=views.target_hex(next_),
+        ),
         warnings=services.chain.warnings,
     )
 
