@@ -5,7 +5,8 @@ Leaving a payment out of a branch is not enough: it goes back to the mempools, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -23,6 +24,32 @@ from rpc.schema import WalletTransaction
 from wallet.pem import import_key
 
 
+class KnownTransaction(msgspec.Struct, frozen=True):
+    """What a wallet knows of one of its transactions."""
+
+    transaction: Transaction
+    fee: int | None
+    """Grain, positive; None if not all of its inputs are the wallet's."""
+    state: str
+    """confirmed, pending, or why it is neither."""
+    height: int | None
+    """Of its block."""
+    confirmations: int
+
+
+class Books(Protocol):
+    """The wallet of one node, for whoever may use its keys."""
+
+    def look_up(self, txid: str) -> KnownTransaction | None:
+        """Return what it knows of a transaction, by the id as people see it; None if it is not its own."""
+
+    def new_address(self) -> str:
+        """Return a new address of its own."""
+
+    def export_key(self, address: str) -> str:
+        """Return the key of one of its addresses, as PEM."""
+
+
 class DoubleSpend(msgspec.Struct, frozen=True):
     """A transaction that spends what another one spends."""
 
@@ -35,83 +62,112 @@ class DoubleSpend(msgspec.Struct, frozen=True):
     """Its encoding in hex. Nobody has seen it yet."""
 
 
-def spend_again(calls: Calls, params: Params, nodes: Sequence[NodeRecord], txid: str, fork_height: int) -> DoubleSpend:
+def spend_again(params: Params, wallets: Mapping[int, Books], txid: str, fork_height: int) -> DoubleSpend:
     """Let whoever made a payment pay the same coins back to himself, valid in the block after `fork_height`.
 
-    The keys come from the node's wallet (exportkey), and are gone when this returns.
+    The keys come from the node's wallet, and are gone when this returns.
 
     Args:
-        nodes: whose wallets to look in; they run.
+        wallets: by the numbers of their nodes.
         txid: of the payment, in hex as people see it.
 
     Raises:
-        Refused: no wallet here made it, it is deeper than the fork, its coins are younger than that, or its wallet is
-            locked. Nothing was done.
-        Unavailable: a node does not answer.
+        Refused: no wallet here made it, it is deeper than the fork, or its coins are younger than that.
+        DevnetError: what the wallets raise: a node does not answer, or is locked.
     """
-    for node in nodes:
-        made = _look_up(calls, node, txid)
-        if made is not None and made.fee is not UNSET:
-            return _double(calls, params, node, made, fork_height)
+    for number, books in wallets.items():
+        made = books.look_up(txid)
+        if made is not None and made.fee is not None:
+            return _double(params, number, books, made, made.fee, fork_height)
     raise Refused(
         f"No wallet of this network that runs has made the payment {txid}, so that nobody here can spend its coins "
         "another way. Left out of the branch it would only come back."
     )
 
 
-def _look_up(calls: Calls, node: NodeRecord, txid: str) -> WalletTransaction | None:
-    try:
-        return calls.ask(node, WalletTransaction, "gettransaction", txid)
-    except CallRefused as error:
-        if error.code == ErrorCode.INVALID_ADDRESS_OR_KEY:
-            return None
-        raise
+def depth_of(wallets: Mapping[int, Books], txid: str) -> int:
+    """Return how many blocks must be undone to undo a payment; 0 if it is in no block, or nobody's here."""
+    made = (books.look_up(txid) for books in wallets.values())
+    return max((each.confirmations for each in made if each is not None), default=0)
 
 
-def _double(calls: Calls, params: Params, node: NodeRecord, made: WalletTransaction, fork_height: int) -> DoubleSpend:
+def _double(
+    params: Params, number: int, books: Books, made: KnownTransaction, fee: int, fork_height: int
+) -> DoubleSpend:
+    tx = made.transaction
+    txid = display_hash(tx.txid)
     if made.state not in {"confirmed", "pending"}:
-        raise Refused(f"The payment {made.txid} is {made.state} already: there is nothing to drop.")
-    if made.blockheight is not UNSET and made.blockheight <= fork_height:
+        raise Refused(f"The payment {txid} is {made.state} already: there is nothing to drop.")
+    if made.height is not None and made.height <= fork_height:
         deep = made.confirmations
-        raise Refused(f"The payment {made.txid} is {deep} blocks deep: a branch without it takes --depth {deep}.")
-    tx = decode_transaction(bytes.fromhex(made.hex))
+        raise Refused(f"The payment {txid} is {deep} blocks deep: a branch without it takes --depth {deep}.")
     spent = [
-        _coin(calls, params, node, display_hash(outpoint.txid), outpoint.index, fork_height)
-        for outpoint in tx.core.inputs
+        _coin(params, books, display_hash(outpoint.txid), outpoint.index, fork_height) for outpoint in tx.core.inputs
     ]
     if any(output.asset is not None for output in spent):
-        raise Refused(f"The payment {made.txid} moves assets, which this command does not.")
-    fee = -(made.fee.grain if made.fee is not UNSET else 0)
-    back = decode_address(params, str(calls.call(node, "getnewaddress")))
+        raise Refused(f"The payment {txid} moves assets, which this command does not.")
+    back = decode_address(params, books.new_address())
     value = Amount(sum(output.value for output in spent) - fee)
     core = Core(1, tx.core.inputs, (Output(value, back, None),), (), (), b"")
-    double = _sign(calls, params, node, core, spent)
-    return DoubleSpend(node.id, made.txid, display_hash(double.txid), double.encoded.hex())
+    double = _sign(params, books, core, spent)
+    return DoubleSpend(number, txid, display_hash(double.txid), double.encoded.hex())
 
 
-def _coin(calls: Calls, params: Params, node: NodeRecord, txid: str, index: int, fork_height: int) -> Output:
+def _coin(params: Params, books: Books, txid: str, index: int, fork_height: int) -> Output:
     """Return a coin that a payment spends, if it could be spent in the first block of the branch."""
-    made = _look_up(calls, node, txid)
-    if made is None or made.blockheight is UNSET:
+    made = books.look_up(txid)
+    if made is None or made.height is None:
         raise Refused(f"It spends what {txid} pays, which is in no block yet: drop that one instead.")
-    if made.blockheight > fork_height:
+    if made.height > fork_height:
         raise Refused(
             f"It spends what {txid} pays, which is undone too: drop that one instead, or take a smaller --depth."
         )
-    if made.generated is True and fork_height + 1 < made.blockheight + params.coinbase_maturity:
+    if made.transaction.is_coinbase and fork_height + 1 < made.height + params.coinbase_maturity:
         raise Refused(
-            f"It spends the reward of block {made.blockheight}, which is too young in a branch from block "
-            f"{fork_height} on: the payment is lost with any branch of that depth. Leave --drop out."
+            f"It spends the reward of block {made.height}, which is too young in a branch from block {fork_height} on: "
+            "the payment is lost with any branch of that depth. Leave --drop out."
         )
-    return decode_transaction(bytes.fromhex(made.hex)).core.outputs[index]
+    return made.transaction.core.outputs[index]
 
 
-def _sign(calls: Calls, params: Params, node: NodeRecord, core: Core, spent: Sequence[Output]) -> Transaction:
+def _sign(params: Params, books: Books, core: Core, spent: Sequence[Output]) -> Transaction:
     message = spend_message(params.genesis_hash, core, spent)
     locks = dict.fromkeys(output.lock for output in spent)  # in the order in which they first appear
-    return Transaction(core, tuple(_witness(calls, params, node, message, lock) for lock in locks))
+    return Transaction(core, tuple(_witness(params, books, message, lock) for lock in locks))
 
 
-def _witness(calls: Calls, params: Params, node: NodeRecord, message: bytes, lock: LockId) -> Witness:
-    private_key = import_key(str(calls.call(node, "exportkey", encode_address(params, lock))))
+def _witness(params: Params, books: Books, message: bytes, lock: LockId) -> Witness:
+    private_key = import_key(books.export_key(encode_address(params, lock)))
     return Witness(Key(public_key(private_key)), (sign(private_key, lock_digest(message, lock)),))
+
+
+class RpcBooks:
+    """Satisfies `Books` with the JSON-RPC of a node."""
+
+    def __init__(self, calls: Calls, node: NodeRecord) -> None:
+        self._calls = calls
+        self._node = node
+
+    def look_up(self, txid: str) -> KnownTransaction | None:
+        """Return what the node's wallet knows of a transaction."""
+        try:
+            made = self._calls.ask(self._node, WalletTransaction, "gettransaction", txid)
+        except CallRefused as error:
+            if error.code == ErrorCode.INVALID_ADDRESS_OR_KEY:
+                return None
+            raise
+        return KnownTransaction(
+            transaction=decode_transaction(bytes.fromhex(made.hex)),
+            fee=None if made.fee is UNSET else -made.fee.grain,
+            state=made.state,
+            height=None if made.blockheight is UNSET else made.blockheight,
+            confirmations=made.confirmations,
+        )
+
+    def new_address(self) -> str:
+        """Return a new address of the node's wallet."""
+        return str(self._calls.call(self._node, "getnewaddress"))
+
+    def export_key(self, address: str) -> str:
+        """Return the key of one of its addresses."""
+        return str(self._calls.call(self._node, "exportkey", address))

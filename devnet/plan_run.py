@@ -9,6 +9,7 @@ import msgspec
 
 from devnet import control
 from devnet.calls import Calls
+from devnet.double_spend import RpcBooks, depth_of
 from devnet.errors import DevnetError, Unavailable
 from devnet.faults import format_groups
 from devnet.folder import NetworkFolder
@@ -132,7 +133,11 @@ class _Runner:
 
     def _reorg(self, action: Reorg) -> str:
         drop = self._last_payment if action.drop_last else None
-        done = reorganize(self._folder, action.depth, drop=drop, node=action.node, report=lambda _done, _wanted: None)
+        depth = action.depth
+        if drop is not None:
+            nodes = running(self._folder.load())
+            depth = max(depth, depth_of({node.id: RpcBooks(self._calls, node) for node in nodes}, drop))
+        done = reorganize(self._folder, depth, drop=drop, node=action.node, report=lambda _done, _wanted: None)
         dropped = f", {drop[:12]}… dropped" if drop is not None else ""
         undone = f"{len(done.undone)} block{'' if len(done.undone) == 1 else 's'}"
         return f"{undone} undone by {len(done.branch)} of node {done.node}{dropped}"

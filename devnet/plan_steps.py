@@ -67,6 +67,7 @@ class Reorg(msgspec.Struct, frozen=True, tag=True):
     """Undo the newest blocks."""
 
     depth: int
+    """At least; as deep as the payment is that is dropped."""
     drop_last: bool
     """Keep the newest payment of this plan out for good."""
     node: int | None

@@ -16,7 +16,7 @@ import msgspec
 from consensus.params import local_params
 from devnet.calls import Calls
 from devnet.control import bring_faults
-from devnet.double_spend import DoubleSpend, spend_again
+from devnet.double_spend import DoubleSpend, RpcBooks, spend_again
 from devnet.errors import Misused, Refused, Unavailable
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.funding import wait_for_one_tip
@@ -103,7 +103,8 @@ def reorganize(folder: NetworkFolder, depth: int, *, drop: str | None, node: int
         calls = Calls(folder)
         fork_height = _fork_height(calls, nodes, depth)
         params = local_params(bytes.fromhex(record.tag))
-        double = None if drop is None else spend_again(calls, params, nodes, drop, fork_height)
+        wallets = {each.id: RpcBooks(calls, each) for each in nodes}
+        double = None if drop is None else spend_again(params, wallets, drop, fork_height)
         builder = _choose(record, nodes, node, double)
         others = [each for each in nodes if each.id != builder.id]
         started = time.monotonic()
