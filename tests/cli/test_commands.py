@@ -45,7 +45,7 @@ def answers(**more: Any) -> dict[str, Any]:
         "sendtoaddress": "ff" * 32,
         "getmempoolinfo": {
             "loaded": True, "size": 2, "bytes": 0, "usage": 0, "total_fee": 0, "maxmempool": 0, "mempoolminfee": 0,
-            "minrelaytxfee": 0,
+            "minrelaytxfee": 0, "incrementalrelayfee": 0,
         },
         "getnetworkinfo": {
             "version": 0, "subversion": "", "protocolversion": 1, "localrelay": True, "timeoffset": 0,

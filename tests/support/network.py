@@ -111,18 +111,21 @@ def _end(process: Process) -> None:
 def _serve(node: int, answers: dict[str, Any], asked: list[tuple[int, str, list[Any]]]) -> Iterator[int]:
     """Serve JSON-RPC on a free port of this machine until the block ends; yields the port."""
 
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        method, params = request["method"], request["params"]
+        asked.append((node, method, params))
+        said: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
+        try:
+            given = answers.get(method)
+            said["result"] = given(node, params) if callable(given) else given
+        except Refusal as refusal:
+            said["error"] = {"code": refusal.args[0], "message": refusal.args[1]}
+        return said
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            method, params = request["method"], request["params"]
-            asked.append((node, method, params))
-            answer: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
-            try:
-                given = answers.get(method)
-                answer["result"] = given(node, params) if callable(given) else given
-            except Refusal as refusal:
-                answer["error"] = {"code": refusal.args[0], "message": refusal.args[1]}
-            raw = encode(answer)
+            raw = encode(list(map(answer, request)) if isinstance(request, list) else answer(request))
             self.send_response(200)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
