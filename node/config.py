@@ -315,7 +315,7 @@ def _typed(name: str, value: object, where: str) -> Any:
 def _line_of(name: str, text: str) -> int:
     """Return the line that sets a name: settings are flat, so it begins with the name, or with [name]."""
     key = re.escape(name)
-    pattern = re.compile(rf"""\s*\[*\s*["']?{key}["']?\s*[=.\]]""")
+    pattern = re.compile(rf"""\s*+\[*+\s*+["']?{key}["']?\s*+[=.\]]""")
     lines = text.splitlines()
     return next((number for number, line in enumerate(lines, 1) if pattern.match(line)), 1)
 

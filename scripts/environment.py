@@ -23,6 +23,9 @@ PYTHON = VENV / "bin" / "python"
 UNAVAILABLE = 69  # sysexits: a download failed; trying again may help
 CONFIGURATION = 78  # sysexits: this machine lacks something
 
+# What makes pip take the very files that were locked, and run nothing of them.
+BY_HASH = ("--no-deps", "--require-hashes", "--only-binary=:all:")
+
 INTERRUPTED = 130  # as shells report SIGINT
 
 # Settings of the user's shell that would send an installation elsewhere, or forbid it.
@@ -108,8 +111,7 @@ def prepare(purpose: str) -> None:
         say("Bringing .venv up to date …")
         started = time.monotonic()
     if not all(map(is_done, locks)):
-        only_by_hash = ("--no-deps", "--require-hashes", "--only-binary=:all:")
-        pip_install(*only_by_hash, *(f"--requirement={lock}" for lock in locks))
+        pip_install(*BY_HASH, *(f"--requirement={lock}" for lock in locks))
     pip_install("--no-deps", "--no-index", "--no-build-isolation", "--editable", ROOT)
     stamp(*locks, project)
     say(f"Ready after {time.monotonic() - started:.0f} s.")

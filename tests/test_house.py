@@ -63,6 +63,7 @@ def test_an_image_holds_every_package_and_the_libraries_by_hash() -> None:
 
 
 def test_everything_that_pyproject_asks_for_is_pinned_once_and_hashed() -> None:
+    """A206: what is installed is the very file that was looked at, or nothing is."""
     run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
     assert not run.keys() & dev.keys()
     asked = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
@@ -103,7 +104,7 @@ def test_the_rules_compute_with_integers_only() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_safety_depends_on_an_assert(package: str) -> None:
-    """`python -O` drops every assert, so that the product has none (ruff's S101 says the same in the editor)."""
+    """A207: `python -O` drops every assert, so that the product has none (ruff's S101 says the same in the editor)."""
     found = [
         f"{path}:{node.lineno}"
         for path, tree in modules(package)

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from scripts.environment import BY_HASH
 from tests.support.repository import PACKAGES, PROJECT, ROOT, pins, tracked
 
 pytestmark = pytest.mark.e2e
@@ -82,3 +85,32 @@ def test_a_node_starts_under_every_optimization(installed: Path) -> None:
     """`python -O` drops asserts and -OO docstrings; neither may break a command."""
     for flag in ("-O", "-OO"):
         assert VERSION in run(installed / "bin" / "python", flag, "-m", "node.main", "--version", cwd=installed)
+
+
+def test_the_same_source_gives_the_same_wheel(tmp_path: Path) -> None:
+    """A206: byte for byte, so that anybody can hold what was published against what is here."""
+    wheels = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        wheels.append(build_wheel(tmp_path / place).read_bytes())
+    assert wheels[0] == wheels[1]
+
+
+def test_a_file_that_is_not_the_one_that_was_locked_is_not_installed(tmp_path: Path) -> None:
+    """A206: by the very words that scripts/environment.py says to pip."""
+    wheel = tmp_path / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("thing.py", "")
+        archive.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("thing-1.0.dist-info/RECORD", "")
+    lock = tmp_path / "lock"
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", tmp_path]
+    pip += [*BY_HASH, "--requirement", lock, "--target", tmp_path / "site"]
+    for swapped in (True, False):
+        locked = sha256(wheel.read_bytes() + (b"swapped" if swapped else b"")).hexdigest()
+        lock.write_text(f"thing==1.0 --hash=sha256:{locked}\n")
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) is swapped, done.stderr
+        assert ("DO NOT MATCH THE HASHES" in done.stderr) is swapped
+        assert (tmp_path / "site" / "thing.py").exists() is not swapped

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
+from consensus.errors import Rule
 from consensus.params import REGTEST, sim_params
-from consensus.types import Block
+from consensus.types import Block, Transaction, Witness
 from node import header_chain, header_sync, serving
 from node.gossip_limits import BODY_STALL_SECONDS, SECOND_SOURCE_SECONDS
 from node.presync import Presync
 from node.skewed_clock import SkewedClock
 from node.storage.files import MemoryFiles
+from node.storage.schema import BODIES, block_key, body_record
 from p2p.messages import BlockMessage, GetData, GetHeaders, Headers, Item, ItemKind, NotFound
 from simnet.loop import LoopClock, run_virtual
-from tests.support.chain import ChainBuilder, ManualClock
+from tests.support.chain import ChainBuilder, ManualClock, running
 from tests.support.nodes import (
     FakePeer,
     RunningNode,
@@ -29,6 +31,8 @@ from tests.support.nodes import (
     new_chain,
     until,
 )
+from tests.support.rules import build
+from tests.support.stage import Stage
 
 
 def announce(peer: FakePeer, *blocks: Block) -> None:
@@ -612,6 +616,38 @@ def test_an_invalid_block_is_charged_to_its_sender_and_its_children_are_refused_
             assert old.closed is None
             assert asked_for(old) == []
             assert all(node.chain.index.get(child.hash) is None for child in children)
+
+    run_virtual(story)
+
+
+def test_a_bad_signature_is_found_however_deep_it_is_buried() -> None:
+    """A063: nothing is taken on trust for its age or its depth: there is no checkpoint and no block assumed valid."""
+    stage = Stage()
+    good = stage.spend("one key")
+    forged = Transaction(good.core, (Witness(good.witnesses[0].policy, (bytes(31) + b"\x01" + bytes(31) + b"\x01",)),))
+    chain = stage.chain
+    bad = chain.add(
+        build(chain.params, stage.tip, [stage.reward(), forged]),
+        valid=False,
+    )
+    deep = [*stage.trunk, bad, *chain.mine_chain(bad, 400)]
+
+    async def story() -> None:
+        world = World(params=chain.params)
+        async with world.node() as node:
+            liar = await dial(world, node, honest(world, deep, nonce=1), host="10.6.6.6")
+            await until(lambda: liar.closed is not None)
+            assert node.chain.tip == stage.tip
+            entry = node.chain.index.get(bad.hash)
+            assert entry is not None
+            refusal = node.chain.why_invalid(entry)
+            assert refusal is not None
+            assert refusal.rule is Rule.BAD_SIGNATURE
+        # Nor does a reindex trust what was stored.
+        for height, block in enumerate(deep[len(stage.trunk) :], len(stage.trunk) + 1):
+            node.disk.write([(BODIES, block_key(height, block.hash), body_record(10_000 + height, block.encoded))])
+        async with running(node.disk, chain.params, reindex=True) as manager:
+            assert manager.tip == stage.tip
 
     run_virtual(story)
 

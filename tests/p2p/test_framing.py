@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tracemalloc
+import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -90,6 +95,17 @@ def test_any_bytes_give_frames_or_a_named_refusal(data: bytes) -> None:
 def test_what_is_not_a_frame_is_refused_at_the_first_wrong_byte(data: bytes) -> None:
     """A076: map, float, bare int, array of 1 or 3. A030: length bombs have no header that passes."""
     assert refusal(data) is Violation.BAD_FRAME
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, bz2.compress, lzma.compress])
+def test_nothing_is_ever_expanded(compress: Callable[[bytes], bytes]) -> None:
+    """A086: the wire knows no compression; a megabyte of zeros in a thousand bytes is garbage, or stays what it is."""
+    bomb = compress(bytes(1 << 20))
+    assert refusal(bomb) is Violation.BAD_FRAME
+    source = reader()
+    small = compress(encode_frame(5, bytes(100)))
+    source.feed(encode_frame(5, small))
+    assert source.next_frame() == (5, small)
 
 
 @pytest.mark.parametrize("size", [101, 256, 65536, 2**32 - 1])

@@ -169,6 +169,35 @@ async def test_localhost_has_an_address() -> None:
     assert await TcpNetwork().resolve(Address("::1", 1)) == (Address("::1", 1),)
 
 
+async def test_a_name_server_that_does_not_answer_holds_up_names_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A203: two look-ups at a time wait in the loop's threads, however many names are to be looked up."""
+    looking, most, answered = 0, 0, asyncio.Event()
+
+    async def slow(host: str, port: int, **_how: object) -> list[tuple[Any, ...]]:
+        nonlocal looking, most
+        looking += 1
+        most = max(most, looking)
+        await answered.wait()
+        looking -= 1
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    network = TcpNetwork()
+    listener = await network.listen(LOOPBACK, Recorder)
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", slow)
+    names = [asyncio.create_task(network.resolve(Address(f"host{n}.example", 1))) for n in range(50)]
+    await asyncio.sleep(0)
+    monkeypatch.undo()  # asyncio asks for an address, too
+    link = await network.connect(listener.address, Recorder())
+    link.abort()
+    assert most == limits.PARALLEL_LOOKUPS
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", slow)
+    answered.set()
+    assert await asyncio.gather(*names) == [(Address("127.0.0.1", 1),)] * 50
+    assert most == limits.PARALLEL_LOOKUPS
+    listener.close()
+    await listener.wait_closed()
+
+
 class Datagrams:
     def __init__(self) -> None:
         self.received: list[tuple[bytes, Address]] = []

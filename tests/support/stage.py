@@ -7,11 +7,13 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from consensus.codec import lock_digest, spend_message
+from consensus.apply import apply_block
+from consensus.codec import decode_block, lock_digest, spend_message
+from consensus.errors import ConsensusError, Rule
 from consensus.hashing import hash256
 from consensus.merkle import merkle_root
 from consensus.params import REGTEST, Params
-from consensus.signatures import sign
+from consensus.signatures import sign, verify_all
 from consensus.spend_policy import policy_id
 from consensus.subsidy import block_subsidy
 from consensus.types import (
@@ -35,6 +37,7 @@ from consensus.types import (
     Witness,
     WTxId,
 )
+from consensus.validation import check_block, check_header
 from tests.support.chain import ChainBuilder, reward_of
 from tests.support.rules import coinbase, core, find_nonce, key, pay, secret
 
@@ -159,3 +162,15 @@ class Stage:
 def coins_of(stage: Stage) -> dict[OutPoint, Coin]:
     """All coins at the tip of the stage."""
     return dict(stage.chain.coins(stage.trunk[-1]))
+
+
+def verdict(stage: Stage, raw: bytes) -> Rule | None:
+    """All checks of a block on the tip, in the order in which a node makes them; the rule that it breaks, if any."""
+    try:
+        block = decode_block(raw)
+        check_header(PARAMS, block.header, stage.tip)
+        check_block(PARAMS, block)
+        checks = apply_block(PARAMS, stage.tip, block, coins_of(stage)).checks
+    except ConsensusError as error:
+        return error.rule
+    return None if verify_all(checks) is None else Rule.BAD_SIGNATURE

@@ -1,4 +1,4 @@
-"""Measures of the mempool: what a template costs, and what a payment costs, as the mempool fills up.
+"""`template`, `pool`: what a template costs, and what a payment costs, as the mempool fills up.
 
 The parts are those of the daemon: the rules, the coins in LMDB, the signatures. Payments are real ones, each of a
 coin of its own, with fee rates as chance has them; every tenth spends an output of an earlier one.
@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from consensus.codec import lock_digest, spend_message
+from consensus.codec import MAX_BLOCK_SIZE, lock_digest, spend_message
 from consensus.params import REGTEST
 from consensus.signatures import public_key, sign
 from consensus.spend_policy import policy_id, satisfy
@@ -32,6 +32,8 @@ from node.storage.chain_store import ChainStore, Step
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
 from node.workers import InlineWorkers
+from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
+from scripts.benchmarks.programs import Program
 
 SECRET = (7).to_bytes(32, "big")
 POLICY = Key(public_key(SECRET))
@@ -40,6 +42,7 @@ VALUE = 10_000_000
 POOL_BYTES = 300_000_000
 """Of memory, as the mempool counts it and as `mempool_mb` bounds it: Bitcoin Core's maxmempool."""
 COINS_AT_ONCE = 20_000
+TEMPLATES = 20
 PROBE = 1_000
 """Payments that one figure of the cost of acceptance is the median of."""
 
@@ -118,10 +121,9 @@ async def _times(mempool: Mempool, payer: Payer, count: int) -> list[float]:
     return taken
 
 
-def measure_mempool(runs: int) -> Iterator[float]:
+def take_growth(_kind: type[Program]) -> Iterator[Sample]:
     """What a payment costs a full mempool of 300 MB, as a multiple of what it costs one of 3 MB."""
-    for _ in range(runs):
-        yield asyncio.run(_growth())
+    yield Sample("mempool_growth", asyncio.run(_growth()))
 
 
 async def _growth() -> float:
@@ -130,27 +132,29 @@ async def _growth() -> float:
         small = statistics.median(await _times(mempool, payer, PROBE))
         await _filled(mempool, payer, POOL_BYTES * 0.99)
         large = statistics.median(await _times(mempool, payer, PROBE))
-        print(
-            f"\n  {len(mempool)} payments, {mempool.size / 1e6:.0f} MB: {small * 1e6:.0f} and {large * 1e6:.0f} µs each"
-        )
         return large / small
 
 
-def measure_template(runs: int) -> Iterator[float]:
+def take_template(_kind: type[Program]) -> Iterator[Sample]:
     """Milliseconds for a template of 4 MiB from a mempool of 300 MB in which a payment has just come."""
-    yield from asyncio.run(_templates(runs))
+    yield from asyncio.run(_templates())
 
 
-async def _templates(runs: int) -> list[float]:
-    taken: list[float] = []
+async def _templates() -> list[Sample]:
+    taken: list[Sample] = []
     async with pool() as (mempool, templates, payer):
         await _filled(mempool, payer, POOL_BYTES * 0.99)
-        for _ in range(runs):
+        for _ in range(TEMPLATES):
             await mempool.accept_transaction(payer.payment())
             began = time.perf_counter()
             templates.create(LOCK)
-            taken.append((time.perf_counter() - began) * 1000)
-        template = templates.create(LOCK)
-        size = sum(entry.size for entry in template.entries)
-        print(f"\n  {len(template.entries)} of {len(mempool)} payments, {size / 2**20:.2f} MiB")
+            taken.append(Sample("template", (time.perf_counter() - began) * 1000))
+        if sum(entry.size for entry in templates.create(LOCK).entries) < 0.99 * MAX_BLOCK_SIZE:
+            raise SystemExit("the template is not full")
     return taken
+
+
+MEASURES = {
+    "template": Measure(take_template, {"template": Figure("ms", must=Bound(100))}, runs=1, compared=False),
+    "pool": Measure(take_growth, {"mempool_growth": Figure("x", must=Bound(1.5))}, runs=3, compared=False),
+}

@@ -1,0 +1,16 @@
+"""All measures, by the name that is typed."""
+
+from __future__ import annotations
+
+from scripts.benchmarks.harness import Measure
+from scripts.benchmarks.measures import blocks, calls, devnet, mempool, network, pool, process
+
+MEASURES: dict[str, Measure] = {
+    **process.MEASURES,
+    **network.MEASURES,
+    **mempool.MEASURES,
+    **blocks.MEASURES,
+    **calls.MEASURES,
+    **devnet.MEASURES,
+    **pool.MEASURES,
+}

@@ -1,0 +1,150 @@
+"""Signed transactions with one input and two outputs, made beforehand without any node's wallet."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import coincurve
+
+from consensus.address import encode_address
+from consensus.codec import lock_digest, parse_hash, spend_message
+from consensus.params import REGTEST
+from consensus.signatures import public_key
+from consensus.spend_policy import policy_id
+from consensus.types import Amount, Core, Key, OutPoint, Output, Transaction, TxId, Witness
+from scripts.benchmarks.programs import Dured, Litecoind, Program, until
+
+GRAIN = 100_000_000
+FAN = 2_000
+"""Outputs of one transaction that makes small coins out of a reward: some 82 kB."""
+FEE = 10_000
+FAN_FEE = 2_000_000
+SECRET = hashlib.sha256(b"a key that guards nothing but benchmarks").digest()
+
+
+class Coin(NamedTuple):
+    """An output of the benchmark's key."""
+
+    txid: bytes
+    """As hashed."""
+    place: int
+    value: int
+
+
+class Made(NamedTuple):
+    """A signed transaction."""
+
+    txid: bytes
+    raw: bytes
+
+
+class Purse(ABC):
+    """One key, on one program's network."""
+
+    def __init__(self) -> None:
+        self._private = coincurve.PrivateKey(SECRET)
+        self.public = public_key(SECRET)
+
+    address: str
+
+    @abstractmethod
+    def spend(self, coin: Coin, values: list[int]) -> Made:
+        """Return a transaction that spends a coin into others of the same key."""
+
+    def pay(self, coin: Coin) -> str:
+        """Return a transaction with one input and two outputs, in hex."""
+        half = (coin.value - FEE) // 2
+        return self.spend(coin, [half, half]).raw.hex()
+
+
+class DurePurse(Purse):
+    """One key on Dure's regtest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._policy = Key(self.public)
+        self._lock = policy_id(self._policy)
+        self.address = encode_address(REGTEST, self._lock)
+
+    def spend(self, coin: Coin, values: list[int]) -> Made:
+        """See `Purse`."""
+        outputs = tuple(Output(Amount(value), self._lock, None) for value in values)
+        core = Core(1, (OutPoint(TxId(coin.txid), coin.place),), outputs, (), (), b"")
+        message = spend_message(REGTEST.genesis_hash, core, [Output(Amount(coin.value), self._lock, None)])
+        signature = self._private.sign_recoverable(lock_digest(message, self._lock), hasher=None)[:64]
+        tx = Transaction(core, (Witness(self._policy, (signature,)),))
+        return Made(tx.txid, tx.encoded)
+
+
+def _twice(raw: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(raw).digest()).digest()
+
+
+def _count(number: int) -> bytes:
+    return bytes([number]) if number < 253 else b"\xfd" + struct.pack("<H", number)
+
+
+class BitcoinPurse(Purse):
+    """One key in Bitcoin's oldest form, pay to the hash of a key: no witness, as in most chains that are measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        hashed = hashlib.new("ripemd160", hashlib.sha256(self.public).digest()).digest()
+        self._script = b"\x76\xa9\x14" + hashed + b"\x88\xac"
+        self.address = _base58(b"\x6f" + hashed)
+
+    def spend(self, coin: Coin, values: list[int]) -> Made:
+        """See `Purse`."""
+        outputs = _count(len(values)) + b"".join(
+            struct.pack("<q", value) + _count(len(self._script)) + self._script for value in values
+        )
+        begin = b"\2\0\0\0\1" + coin.txid + struct.pack("<I", coin.place)
+        end = b"\xff\xff\xff\xff" + outputs + b"\0\0\0\0"
+        digest = _twice(begin + _count(len(self._script)) + self._script + end + b"\1\0\0\0")
+        signature = self._private.sign(digest, hasher=None) + b"\1"
+        script = _count(len(signature)) + signature + _count(len(self.public)) + self.public
+        raw = begin + _count(len(script)) + script + end
+        return Made(_twice(raw), raw)
+
+
+def _base58(payload: bytes) -> str:
+    alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    number, text = int.from_bytes(payload + _twice(payload)[:4], "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = alphabet[digit] + text
+    return text
+
+
+def purse_for(kind: type[Program]) -> Purse:
+    """Return the benchmark's key on a program's network."""
+    return {Dured: DurePurse, Litecoind: BitcoinPurse}[kind]()
+
+
+def fund(node: Program, purse: Purse, count: int) -> list[Coin]:
+    """Mine on a fresh chain, and split rewards into `count` confirmed coins."""
+    fans = -(-count // FAN)
+    rewards = [parse_hash(node.coinbase_of(block)) for block in node.mine(fans, purse.address)]
+    node.mine(100)
+    coins: list[Coin] = []
+    for reward in rewards:
+        value = (50 * GRAIN - FAN_FEE) // FAN
+        made = purse.spend(Coin(reward, 0, 50 * GRAIN), [value] * FAN)
+        node.rpc.call("sendrawtransaction", made.raw.hex())
+        coins += [Coin(made.txid, index, value) for index in range(FAN)]
+    drain(node)
+    return coins[:count]
+
+
+def drain(node: Program) -> None:
+    """Mine until the mempool is empty."""
+
+    def empty() -> bool:
+        if node.waiting():
+            node.mine(1)
+        return node.waiting() == 0
+
+    until("an empty mempool", empty, 0.02)

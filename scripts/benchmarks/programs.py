@@ -1,0 +1,273 @@
+"""Nodes as processes: ours, and a peer's where its program is installed. Both are asked the same by the same client."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from consensus.address import encode_address
+from consensus.params import REGTEST
+from consensus.types import LockId
+from scripts.benchmarks.rpc import HOST, Connection, RpcFailed
+
+PATIENCE = 300.0
+"""Seconds for anything that is waited for; whatever takes longer is a failure, not a figure."""
+MINE_STEP = 50
+"""Blocks in one call of generatetoaddress."""
+_T = TypeVar("_T")
+
+
+def until(what: str, reached: Callable[[], _T], step: float = 0.002) -> _T:
+    """Ask until the answer is true, and return it.
+
+    Raises:
+        SystemExit: it takes too long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := reached()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {PATIENCE:.0f} s: {what}")
+        time.sleep(step)
+    return answer
+
+
+def free_port() -> int:
+    """Return a port that nobody uses now."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process and its children, in MiB."""
+    said = subprocess.run(
+        ["ps", "-o", "rss=", "-p", str(pid), "--ppid", str(pid)], check=False, capture_output=True, text=True
+    )
+    return sum(map(int, said.stdout.split())) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds; Linux only."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Program(ABC):
+    """One node process in a folder of its own, on regtest, without discovery, plaintext."""
+
+    name: str
+    minable: str
+    """An address of nobody: rewards that are not to be spent go there."""
+
+    def __init__(self, dial: Program | None = None, *extra: str) -> None:
+        """Choose folder and ports; nothing runs yet.
+
+        Args:
+            dial: the node that it connects to when it starts.
+            extra: further arguments.
+        """
+        self.folder = Path(tempfile.mkdtemp(prefix=f"bench-{self.name}-"))
+        self.rpc_port, self.port = free_port(), free_port()
+        self.dial = dial
+        self.extra = extra
+        self._process: subprocess.Popen[bytes] | None = None
+        self.rpc = self.connection()
+        self.spawned = 0.0
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command that runs the node."""
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Tell whether there is such a program here."""
+        return True
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        if self._process is None:
+            raise SystemExit(f"{self.name} does not run")
+        return self._process.pid
+
+    def connection(self) -> Connection:
+        """Return another connection to its RPC."""
+        return Connection(self.rpc_port, "bench:benchmark")
+
+    # Life
+
+    def spawn(self) -> None:
+        """Start the process; do not wait for it."""
+        with (self.folder / "output").open("ab") as output:
+            self.spawned = time.monotonic()
+            self._process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.environment()
+            )
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the process."""
+        return dict(os.environ)
+
+    def wait_ready(self) -> float:
+        """Wait until the RPC answers; return the seconds since the process was started."""
+
+        def answers() -> bool:
+            if self._process is not None and self._process.poll() is not None:
+                raise SystemExit(f"{self.name} ended: {(self.folder / 'output').read_text()[-2000:]}")
+            try:
+                self.rpc.call("getblockcount")
+            except (OSError, RpcFailed):
+                self.rpc.close()
+                return False
+            return True
+
+        until(f"{self.name} answers", answers)
+        return time.monotonic() - self.spawned
+
+    def stop(self) -> None:
+        """End the process; its folder stays."""
+        self.rpc.close()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # What is asked of it
+
+    def tip(self) -> str:
+        """Return the id of its tip."""
+        tip: str = self.rpc.call("getbestblockhash")
+        return tip
+
+    def height(self) -> int:
+        """Return the height of its tip."""
+        height: int = self.rpc.call("getblockcount")
+        return height
+
+    def mine(self, count: int, address: str | None = None) -> list[str]:
+        """Mine blocks; return their ids."""
+        mined: list[str] = []
+        while len(mined) < count:
+            step = min(MINE_STEP, count - len(mined))
+            mined += self.rpc.call("generatetoaddress", step, address or self.minable)
+        return mined
+
+    def waiting(self) -> int:
+        """Return how many transactions are in its mempool."""
+        size: int = self.rpc.call("getmempoolinfo")["size"]
+        return size
+
+    def peers(self) -> int:
+        """Return how many peers it has shaken hands with."""
+        return sum(peer["version"] > 0 for peer in self.rpc.call("getpeerinfo"))
+
+    def connect(self, other: Program) -> None:
+        """Dial another node, once."""
+        self.rpc.call("addnode", f"{HOST}:{other.port}", "onetry")
+
+    def disconnect(self, other: Program) -> None:
+        """Hang up on a node that was dialled."""
+        self.rpc.call("disconnectnode", f"{HOST}:{other.port}")
+
+    def hand_in(self, transactions: list[str], batch: int = 250) -> None:
+        """Hand in transactions, so many in one request."""
+        for start in range(0, len(transactions), batch):
+            self.rpc.batch("sendrawtransaction", [[each] for each in transactions[start : start + batch]])
+
+    def coinbase_of(self, block: str) -> str:
+        """Return the txid of a block's coinbase."""
+        txid: str = self.rpc.call("getblock", block)["tx"][0]
+        return txid
+
+
+class Dured(Program):
+    """Ours."""
+
+    name = "dure"
+    minable = encode_address(REGTEST, LockId(bytes(32)))
+
+    def command(self) -> list[str]:
+        """See `Program`."""
+        dured = Path(sys.executable).parent / "dured"
+        dial = ["--connect", f"{HOST}:{self.dial.port}"] if self.dial else []
+        return [
+            str(dured), "--network", "regtest", "--datadir", str(self.folder), "--port", str(self.port),
+            "--rpc-port", str(self.rpc_port), "--no-discovery", "--no-wallet", "--rpc-user", "bench",
+            "--no-log-terminal", *dial, *self.extra,
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """See `Program`."""
+        return super().environment() | {"DURED_RPC_PASSWORD": "benchmark"}
+
+
+class Litecoind(Program):
+    """Bitcoin Core's code base, 0.21, from the package of that name: $LITECOIND, or the one that is installed."""
+
+    name = "litecoind"
+    minable = "mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8"
+
+    @classmethod
+    def program(cls) -> str | None:
+        """Return where it is, or None."""
+        return os.environ.get("LITECOIND") or shutil.which("litecoind")
+
+    @classmethod
+    def installed(cls) -> bool:
+        """See `Program`."""
+        return cls.program() is not None
+
+    def command(self) -> list[str]:
+        """See `Program`. Without the self-checks that regtest turns on, and without the extension blocks of later."""
+        return [
+            self.program() or "", "-regtest", f"-datadir={self.folder}", "-server=1", "-rpcuser=bench",
+            "-rpcpassword=benchmark", f"-rpcbind={HOST}", f"-rpcallowip={HOST}", f"-rpcport={self.rpc_port}",
+            "-listen=1", f"-bind={HOST}:{self.port}", "-listenonion=0", "-discover=0", "-dnsseed=0", "-upnp=0",
+            "-disablewallet=1", "-checkmempool=0", "-checkblockindex=0", "-printtoconsole=0",
+            "-vbparams=mweb:4000000000:4100000000", "-whitelist=noban@127.0.0.1",
+            f"-connect={HOST}:{self.dial.port}" if self.dial else "-connect=0", *self.extra,
+        ]  # fmt: skip
+
+
+PEERS: tuple[type[Program], ...] = (Litecoind,)
+
+
+@contextmanager
+def line(kind: type[Program], count: int) -> Iterator[list[Any]]:
+    """Nodes of one kind, each connected to the one before it; running, and ended afterwards."""
+    nodes: list[Program] = []
+    try:
+        for _ in range(count):
+            nodes.append(kind(nodes[-1] if nodes else None))
+            nodes[-1].spawn()
+        for node in nodes:
+            node.wait_ready()
+        yield nodes
+    finally:
+        for node in reversed(nodes):
+            node.__exit__()
