@@ -176,8 +176,10 @@ def test_a_snapshot_comes_back_beside_the_network_and_in_its_place(dure: Dure, t
     dure.run("skew", "1", "+30s")
     dure.run("delay", "0", "1", "50ms")
     dure.run("partition", "0 1 | 2")
-    before, wealth = books(dure), [dure.wealth(node) for node in range(3)]
     address = dure.ask("rpc", "1", "getnewaddress")
+    waiting = dure.json("send", "0", "1", "0.25")["txid"]
+    eventually("node 1 has heard of it", lambda: dure.ask("rpc", "1", "getrawmempool") == [waiting])
+    before, wealth = books(dure), [dure.wealth(node) for node in range(3)]
     saved = dure.json("snapshot", "save", "one")
     assert stat.S_IMODE(Path(saved["path"]).stat().st_mode) == 0o600
     assert [node["state"] for node in dure.nodes()] == ["running"] * 3
@@ -186,6 +188,7 @@ def test_a_snapshot_comes_back_beside_the_network_and_in_its_place(dure: Dure, t
     try:
         dure.run("snapshot", "load", "one", "--into", str(other.folder))
         assert books(other) == before
+        assert [other.ask("rpc", str(node), "getrawmempool") for node in range(3)] == [[waiting], [waiting], []]
         assert [other.wealth(node) for node in range(3)] == wealth
         assert other.ask("rpc", "1", "getaddressinfo", address)["ismine"]
         assert other.ask("rpc", "1", "getclockskew") == 30

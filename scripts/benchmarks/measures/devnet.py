@@ -1,4 +1,4 @@
-"""`up`, `payment`, `heal`: whole networks of processes, as `dure` starts them."""
+"""`up`, `payment`, `heal`, `snapshot`: whole networks of processes, as `dure` starts them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ from scripts.benchmarks.programs import PATIENCE, Program
 DURE = Path(sys.executable).parent / "dure"
 PAYMENTS = 20
 HEALS = 20
+LOADS = 5
+SNAPSHOT_BLOCKS = 1_000
+BURST = 20
+"""Blocks between two settings of the clocks."""
 
 
 class Network:
@@ -127,8 +131,53 @@ def take_heal(_kind: type[Program]) -> Iterator[Sample]:
             command.communicate(timeout=PATIENCE)
 
 
+def take_snapshot(_kind: type[Program]) -> Iterator[Sample]:
+    """Seconds to save five nodes with 1,000 blocks, and from the load of them in a new folder to all on that tip."""
+    with network("-n", "5", "--miners", "0") as made, tempfile.TemporaryDirectory(prefix="dure-bench-") as place:
+        grow(made, SNAPSHOT_BLOCKS)
+        began = time.monotonic()
+        made.run("snapshot", "save", "big")
+        yield Sample("snapshot_save", time.monotonic() - began)
+        file = made.folder.path / "snapshots" / "big.snapshot"
+        yield Sample("snapshot_size", file.stat().st_size / 1024 / 1024)
+        for number in range(LOADS):
+            yield Sample("snapshot_load", load_time(Network(Path(place) / str(number)), file))
+
+
+def load_time(loaded: Network, file: Path) -> float:
+    """Load a snapshot, wait until all nodes are on its tip; return the seconds. The network is ended afterwards."""
+    began = time.monotonic()
+    try:
+        loaded.run("snapshot", "load", str(file))
+        return loaded.wait("one tip", lambda: loaded.on_one_tip(SNAPSHOT_BLOCKS)) - began
+    finally:
+        loaded.run("down")
+
+
+def grow(made: Network, height: int) -> None:
+    """Find blocks until there are `height`, with the clocks set ahead, so that none is harder than the ones before."""
+    node = made.nodes[0]
+    address = str(made.calls.call(node, "getnewaddress"))
+    ahead = 3_600
+    while (now := int(made.calls.call(node, "getblockcount"))) < height:
+        made.run("skew", "all", f"+{ahead}s")
+        made.calls.call(node, "generatetoaddress", min(BURST, height - now), address, timeout=PATIENCE)
+        ahead += 6 * BURST
+    made.wait("one tip", lambda: made.on_one_tip(height))
+
+
 MEASURES = {
     "up": Measure(take_up, {"up": Figure("s", must=Bound(6))}, runs=5, compared=False),
     "payment": Measure(take_payment, {"payment": Figure("s", must=Bound(0.5))}, runs=1, compared=False),
+    "snapshot": Measure(
+        take_snapshot,
+        {
+            "snapshot_save": Figure("s"),
+            "snapshot_size": Figure("MiB"),
+            "snapshot_load": Figure("s", must=Bound(5)),
+        },
+        runs=1,
+        compared=False,
+    ),
     "heal": Measure(take_heal, {"heal": Figure("s", must=Bound(3))}, runs=1, compared=False),
 }
