@@ -72,6 +72,27 @@ def sign(private_key: bytes, digest: bytes) -> bytes:
     return signature
 
 
+_KNOWN_KEY = bytes(31) + b"\x01"
+_KNOWN_DIGEST = bytes.fromhex("a0dc65ffca799873cbea0ac274015b9526505daaaed385155425f7337704883e")
+"""SHA-256 of "Satoshi Nakamoto"."""
+_KNOWN_SIGNATURE = bytes.fromhex(
+    "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
+    "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5"
+)
+
+
+def check_library() -> None:
+    """Check that the library makes the one signature that RFC 6979 allows for a published key and message.
+
+    So a library that draws its nonces in another way, or is broken on this machine, never sees a key of ours (A149).
+
+    Raises:
+        SigningError: it makes another.
+    """
+    if sign(_KNOWN_KEY, _KNOWN_DIGEST) != _KNOWN_SIGNATURE:
+        raise SigningError("the library libsecp256k1 of this machine does not sign as it must")
+
+
 def public_key(private_key: bytes) -> bytes:
     """Return the compressed public key, 33 bytes, of a 32-byte private key.
 

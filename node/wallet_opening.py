@@ -8,6 +8,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from consensus.params import Params
+from consensus.signatures import SigningError, check_library
 from node.clock import Clock
 from node.config import ConfigError, NodeConfig
 from node.storage.files import DirectoryFiles
@@ -50,6 +51,10 @@ def open_wallet(
 
 
 def _open(config: NodeConfig, params: Params, outside: Outside) -> Wallet | None:
+    try:
+        check_library()
+    except SigningError as error:
+        raise WalletError(f"no key is touched: {error}") from None
     passphrase = None if config.passphrase_file is None else read_passphrase(Path(config.passphrase_file))
     if config.restore_wallet is not None:
         wallet = _restore(Path(config.restore_wallet), config, params, outside, passphrase)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from consensus.types import Amount, LockId
+from consensus.types import Amount, LockId, Transaction
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
-from node.storage.memory_store import MemoryDatabase
 from node.storage.staged import StagedDatabase
 from node.wallet_service import REBROADCAST_SECONDS, WalletService
 from simnet.loop import run_virtual
 from tests.support.chain import recorder
 from tests.support.nodes import RunningNode, World, until
 from tests.support.rules import lock
-from tests.support.wallets import DURE, OTHER_WORDS, PARAMS, WORDS, Chain, lock_of, new_wallet, outside, payment
+from tests.support.wallets import (
+    DURE,
+    OTHER_WORDS,
+    PARAMS,
+    WORDS,
+    Chain,
+    lock_of,
+    new_wallet,
+    outside,
+    payment,
+    reopened,
+)
+from wallet.ports import Database, Outside
 from wallet.results import Payment, State
-from wallet.store import TABLES
+from wallet.wallet import Wallet
 
 TO_HIM = Payment(lock(9), Amount(DURE))
 
@@ -30,11 +42,15 @@ def _fail(error: StorageError) -> None:
 
 
 @asynccontextmanager
-async def service(running: RunningNode, words: str = WORDS) -> AsyncIterator[WalletService]:
+async def service(
+    running: RunningNode, words: str = WORDS, world: Outside | None = None
+) -> AsyncIterator[WalletService]:
+    """A wallet in a node; with a world that has one already, the next process that opens it."""
     log, _ = recorder()
-    world = outside()
-    database = StagedDatabase(MemoryDatabase(TABLES))
-    wallet = new_wallet(world._replace(database=database), mnemonic=words)
+    world = world or outside()
+    database = StagedDatabase(world.database)  # type: ignore[arg-type]
+    inside = world._replace(database=database)
+    wallet = reopened(inside) if Wallet.exists(world.files) else new_wallet(inside, mnemonic=words)
     made = WalletService(wallet, database, running.node, log, _fail)
     await made.start()
     try:
@@ -76,6 +92,83 @@ def test_a_request_that_is_repeated_leaves_its_payment_on_its_way() -> None:
         assert wallet.balances().total == 49 * DURE - sent.fee
 
     story(body)
+
+
+class _Killed(BaseException):
+    """The process is gone."""
+
+
+class _Dying:
+    """A database that is gone after so many writes, before or after the last."""
+
+    def __init__(self, database: Database, writes: int) -> None:
+        self._database = database
+        self.left = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def write(self, changes: Iterable[Any]) -> None:
+        if self.left <= 0:
+            raise _Killed
+        self.left -= 1
+        self._database.write(changes)
+
+
+@pytest.mark.parametrize("moment", ["before the record", "recorded", "in the mempool", "told to peers", "mined"])
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_retry_pays_once_wherever_the_process_was_killed(moment: str, *, forgets: bool) -> None:
+    """A155: whether or not the mempool was kept over the restart, and whoever else has the first transaction."""
+
+    async def whole() -> None:
+        chain, world, disk = Chain(), World(params=PARAMS), outside()
+        first: Transaction | None = None
+        async with world.node() as running, service(running, world=disk) as paying:
+            paid = chain.mine(chain.base, to=lock_of(paying.wallet.new_address()))
+            tip = chain.mine_many(paid, PARAMS.coinbase_maturity)
+            await running.feed(chain.builder.chain(tip))
+            await paying.current()
+            if moment == "before the record":
+                dying = disk._replace(database=_Dying(disk.database, 0))
+                with pytest.raises(_Killed):
+                    reopened(dying).send([TO_HIM], paying.terms, request_id="order 7")
+            else:
+                sent = paying.wallet.send([TO_HIM], paying.terms, request_id="order 7")
+                first = sent.transaction
+                if moment != "recorded":
+                    await running.mempool.accept_transaction(first)
+                if moment in {"told to peers", "mined"}:
+                    await paying.hand_over(sent)
+                if moment == "mined":
+                    tip = chain.mine(tip, [first])
+                    await running.feed([tip])
+        async with world.node() as running, service(running, world=disk) as paying:
+            await running.feed(chain.builder.chain(tip))
+            if first is not None and moment != "mined" and not forgets and first.txid not in running.mempool:
+                await running.mempool.accept_transaction(first)
+            await paying.current()
+            terms = paying.terms
+            answers = []
+            for _ in range(2):
+                answers.append(await paying.ask(lambda wallet: wallet.send([TO_HIM], terms, request_id="order 7")))
+                await paying.hand_over(answers[-1])
+            again = answers[0]
+            assert answers[1] == again
+            assert first in {None, again.transaction}
+            block = chain.mine(tip, [entry.tx for entry in running.mempool])
+            await running.feed([block])
+            paid_to_him = [
+                output
+                for b in chain.builder.chain(block)
+                for tx in b.transactions
+                for output in tx.core.outputs
+                if output.lock == TO_HIM.lock
+            ]
+            assert [output.value for output in paid_to_him] == [TO_HIM.amount]
+            await paying.current()
+            assert paying.wallet.balances().total == 50 * DURE - TO_HIM.amount - again.fee
+
+    run_virtual(whole)
 
 
 def test_a_payment_that_the_node_refuses_is_given_up() -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
 
 from consensus.types import Amount, AssetId, Block, BlockHash, Core, Header, LockId, OutPoint, Output, Transaction, TxId
 from tests.support.wallets import DURE, PARAMS, TERMS, WORDS, Chain, lock_of, new_wallet, outside, reopened
+from wallet import coin_selection
+from wallet.coin_selection import Need, Selection
+from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, WalletLockedError
 from wallet.keys import InvalidChildError, PublicNode
 from wallet.keystore_file import KdfCost
-from wallet.results import Payment
+from wallet.results import Payment, RelayTerms
 from wallet.wallet import Wallet
 
 HIM = LockId(bytes(range(32)))
@@ -90,6 +94,31 @@ def test_a_storm_of_dust_leaves_the_wallet_usable() -> None:
     sent = wallet.send([Payment(HIM, Amount(DURE // 2))], TERMS)
     assert sent.transaction.core.inputs == (OutPoint(treasure.txid, 0),)
     assert wallet.info().transactions == 7
+
+
+def test_of_a_storm_of_coins_only_the_largest_are_chosen_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A162: deposits that are just worth their fee; a payment looks at a bounded number, and history stays in pages."""
+    monkeypatch.setattr("wallet.coin_selection.MAX_CANDIDATES", 50)
+    wallet = new_wallet()
+    mine = lock_of(wallet.new_address())
+    storm = [gift(*[Output(Amount(600), mine, None)] * 500, seed=n) for n in range(1, 9)]
+    treasures = [gift(Output(Amount(DURE), mine, None), seed=90 + n) for n in range(3)]
+    wallet.handle_updates([], [block_of(wallet, *storm, *treasures)])
+    looked_at: list[int] = []
+    search = coin_selection._exact
+
+    def counted(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> Selection | None:
+        looked_at.append(len(ordered))
+        return search(ordered, need, terms)
+
+    monkeypatch.setattr(coin_selection, "_exact", counted)
+    sent = wallet.send([Payment(HIM, Amount(2 * DURE))], TERMS)
+    assert looked_at == [50]
+    assert {outpoint.txid for outpoint in sent.transaction.core.inputs} & {tx.txid for tx in treasures}
+    assert len(wallet.history(20, 4_000 - 20)) == 20
+    assert wallet.balances().confirmed == 4_000 * 600 + 3 * DURE - sum(
+        DURE if outpoint.txid in {tx.txid for tx in treasures} else 600 for outpoint in sent.transaction.core.inputs
+    )
 
 
 def test_a_wallet_can_be_followed_back_to_genesis() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import stat
 import unicodedata
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -347,3 +350,43 @@ def test_nothing_that_is_shown_by_accident_holds_a_secret() -> None:
     assert repr(KEY)[2:-1] not in shown
     plain = made(MemoryFiles(), None)
     assert "abandon" not in repr(plain._opened)
+
+
+class _Power(BaseException):
+    """The power is gone: nothing that would clean up runs."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", range(8))
+def test_the_power_may_fail_at_every_step_of_saving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, *, after: bool
+) -> None:
+    """A142: at each opening, syncing and renaming of a real file, before it or after it."""
+    made(DirectoryFiles(tmp_path))
+    files = DirectoryFiles(tmp_path)
+    keystore = loaded(files)
+    left = step
+
+    def cut(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == -1 and not after:
+                raise _Power
+            result = call(*arguments, **more)
+            if left == -1:
+                raise _Power
+            return result
+
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", cut(os.fsync))
+        patch.setattr(Path, "replace", cut(Path.replace))
+        with contextlib.suppress(_Power):
+            keystore.change_passphrase(PASSPHRASE, "new")
+            assert step >= 6, "two files, each synced, renamed, and its folder synced"
+    again = loaded(DirectoryFiles(tmp_path))
+    for name in (KEYSTORE_FILE, BACKUP_FILE):
+        assert _opens(holding((tmp_path / name).read_bytes()), (PASSPHRASE, "new"))
+    assert again.imported_public == ()

@@ -198,3 +198,38 @@ async def test_amounts_in_answers_are_numbers_with_eight_decimals(api: Api) -> N
     status, answer = await api.post({"id": 1, "method": "getbalance"})
     assert (status, answer["result"]) == (200, 50.0)
     assert await api.client.call("getbalance") == Decimal("50.00000000")
+
+
+async def test_no_secret_is_logged_quoted_or_listed(api: Api) -> None:
+    """A150: whatever is done with a passphrase or a key, and whatever is wrong with them."""
+    client = api.client
+    address = await client.call("getnewaddress")
+    words, pem = await client.call("getmnemonic"), await client.call("exportkey", address)
+    backup = await client.call("getwalletbackup")
+    said: list[str] = []
+    for method, params in (
+        ("importkey", [pem]),
+        ("importkey", [pem.replace("A", "B")]),
+        ("importkey", [pem[:-40]]),
+        ("encryptwallet", ["correct horse", "correct horse"]),
+        ("encryptwallet", [["correct horse"]]),
+        ("encryptwallet", ["correct horse" * 1_000]),
+        ("walletpassphrase", ["correct horse", 5]),
+        ("encryptwallet", ["correct horse"]),
+        ("walletpassphrase", ["correct horse", "correct horse"]),
+        ("walletpassphrase", ["wrong horse", 5]),
+        ("walletpassphrase", ["correct horse", 5]),
+        ("walletpassphrasechange", ["wrong horse", "correct horse"]),
+        ("walletpassphrasechange", ["correct horse", "better horse"]),
+        ("correct horse", []),
+        ("signmessage", [address, 7]),
+    ):
+        try:
+            await client.call(method, *params)
+        except RpcError as error:
+            said += [] if method == "correct horse" else [str(error), repr(error)]
+    seen = repr(api.entries) + repr(said) + repr(await client.call("getrpcinfo"))
+    two_words = " ".join(words.split()[:2])
+    for secret in ("correct horse", "wrong horse", "better horse", two_words, pem.splitlines()[1], backup):
+        assert secret not in seen
+    assert said
