@@ -71,7 +71,10 @@ def _tell_payments(done: Reorganized) -> list[str]:
     said = []
     if double is not None:
         said.append(f"Dropped: {double.dropped}.")
-        said.append(f"  Node {double.payer} paid its coins back to itself, in the first block of the branch:")
+        if double.rival != double.dropped:
+            said.append("  It spends what is undone with it, so one that it descends from is dropped in its place:")
+            said.append(f"  {double.rival}.")
+        said.append(f"  Node {double.payer} paid the coins back to itself, in the first block of the branch:")
         said.append(f"  {double.txid}. Whoever was paid has nothing.")
     if payments.waiting:
         said.append(f"Back in the mempool, for the next block: {_names(payments.waiting)}.")

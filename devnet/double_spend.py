@@ -5,6 +5,7 @@ Leaving a payment out of a branch is not enough: it goes back to the mempools, a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from consensus.address import decode_address, encode_address
 from consensus.codec import decode_transaction, display_hash, lock_digest, spend_message
 from consensus.params import Params
 from consensus.signatures import public_key, sign
-from consensus.types import Amount, Core, Key, LockId, Output, Transaction, Witness
+from consensus.types import Amount, Core, Key, LockId, OutPoint, Output, Transaction, Witness
 from devnet.calls import CallRefused, Calls
 from devnet.errors import Refused
 from devnet.folder import NodeRecord
@@ -56,7 +57,9 @@ class DoubleSpend(msgspec.Struct, frozen=True):
     payer: int
     """The node whose wallet made both."""
     dropped: str
-    """The id of the first."""
+    """The id of the payment that is to stay out."""
+    rival: str
+    """The id of the transaction whose coins it spends: that payment, or one that it descends from."""
     txid: str
     raw: str
     """Its encoding in hex. Nobody has seen it yet."""
@@ -72,7 +75,7 @@ def spend_again(params: Params, wallets: Mapping[int, Books], txid: str, fork_he
         txid: of the payment, in hex as people see it.
 
     Raises:
-        Refused: no wallet here made it, it is deeper than the fork, or its coins are younger than that.
+        Refused: no wallet here made it, it is deeper than the fork, or all it descends from is younger than that.
         DevnetError: what the wallets raise: a node does not answer, or is locked.
     """
     for number, books in wallets.items():
@@ -94,40 +97,56 @@ def depth_of(wallets: Mapping[int, Books], txid: str) -> int:
 def _double(
     params: Params, number: int, books: Books, made: KnownTransaction, fee: int, fork_height: int
 ) -> DoubleSpend:
-    tx = made.transaction
-    txid = display_hash(tx.txid)
+    txid = display_hash(made.transaction.txid)
     if made.state not in {"confirmed", "pending"}:
         raise Refused(f"The payment {txid} is {made.state} already: there is nothing to drop.")
     if made.height is not None and made.height <= fork_height:
         deep = made.confirmations
         raise Refused(f"The payment {txid} is {deep} blocks deep: a branch without it takes --depth {deep}.")
-    spent = [
-        _coin(params, books, display_hash(outpoint.txid), outpoint.index, fork_height) for outpoint in tx.core.inputs
-    ]
-    if any(output.asset is not None for output in spent):
+    rival, coins = _vulnerable(params, books, made, fork_height)
+    if any(output.asset is not None for output in coins.values()):
         raise Refused(f"The payment {txid} moves assets, which this command does not.")
     back = decode_address(params, books.new_address())
-    value = Amount(sum(output.value for output in spent) - fee)
-    core = Core(1, tx.core.inputs, (Output(value, back, None),), (), (), b"")
-    double = _sign(params, books, core, spent)
-    return DoubleSpend(number, txid, display_hash(double.txid), double.encoded.hex())
+    value = Amount(max(1, sum(output.value for output in coins.values()) - fee))
+    core = Core(1, tuple(coins), (Output(value, back, None),), (), (), b"")
+    double = _sign(params, books, core, tuple(coins.values()))
+    return DoubleSpend(number, txid, display_hash(rival.txid), display_hash(double.txid), double.encoded.hex())
 
 
-def _coin(params: Params, books: Books, txid: str, index: int, fork_height: int) -> Output:
-    """Return a coin that a payment spends, if it could be spent in the first block of the branch."""
-    made = books.look_up(txid)
-    if made is None or made.height is None:
-        raise Refused(f"It spends what {txid} pays, which is in no block yet: drop that one instead.")
-    if made.height > fork_height:
-        raise Refused(
-            f"It spends what {txid} pays, which is undone too: drop that one instead, or take a smaller --depth."
-        )
-    if made.transaction.is_coinbase and fork_height + 1 < made.height + params.coinbase_maturity:
-        raise Refused(
-            f"It spends the reward of block {made.height}, which is too young in a branch from block {fork_height} on: "
-            "the payment is lost with any branch of that depth. Leave --drop out."
-        )
-    return made.transaction.core.outputs[index]
+def _vulnerable(
+    params: Params, books: Books, made: KnownTransaction, fork_height: int
+) -> tuple[Transaction, dict[OutPoint, Output]]:
+    """Return a transaction without which the payment cannot be, and those of its coins that are there at the fork.
+
+    That is the payment itself, if one of its coins is; else the nearest of the payer's own which it descends from.
+    """
+    waiting = deque([made.transaction])
+    seen = {made.transaction.txid}
+    while waiting:
+        tx = waiting.popleft()
+        coins: dict[OutPoint, Output] = {}
+        for outpoint in tx.core.inputs:
+            source = books.look_up(display_hash(outpoint.txid))
+            if source is None:
+                continue  # somebody else's: the payer has no key for it
+            if _is_there(params, source, fork_height):
+                coins[outpoint] = source.transaction.core.outputs[outpoint.index]
+            elif source.fee is not None and outpoint.txid not in seen:
+                seen.add(outpoint.txid)
+                waiting.append(source.transaction)
+        if coins:
+            return tx, coins
+    raise Refused(
+        f"All that {display_hash(made.transaction.txid)} descends from is younger than block {fork_height}, where the "
+        "branch begins: it is lost with any branch from there. Leave --drop out, or take a smaller --depth."
+    )
+
+
+def _is_there(params: Params, source: KnownTransaction, fork_height: int) -> bool:
+    """Tell whether what a transaction pays can be spent in the first block of the branch."""
+    if source.height is None or source.height > fork_height:
+        return False
+    return not source.transaction.is_coinbase or fork_height + 1 >= source.height + params.coinbase_maturity
 
 
 def _sign(params: Params, books: Books, core: Core, spent: Sequence[Output]) -> Transaction:

@@ -88,6 +88,15 @@ def test_a_payment_that_a_reorganization_drops_never_comes_back(file: Path) -> N
     assert told[0].removeprefix("transaction ") in told[2]
 
 
+def test_a_payment_out_of_the_change_of_another_is_dropped_with_it(file: Path) -> None:
+    file.write_text(
+        "0s send 1 2 3\n0s send 1 2 1\n0s mine 0 1\n10s reorg --depth 1 --drop last\n11s mine 0 2\n12s agree\n"
+    )
+    result = simulated(file, "--seed", "1")
+    assert result["steps"][3]["told"].endswith("dropped")
+    assert result["tips"] == 1
+
+
 def test_what_was_done_and_how_to_repeat_it_is_told(file: Path) -> None:
     file.write_text("nodes 3\n0s mine 0 2\n2s kill 1\n")
     said = dure("plan", str(file), "--simulate").stdout
