@@ -247,6 +247,17 @@ class NetworkFolder:
         finally:
             os.close(lock)  # which unlocks
 
+    def is_busy(self) -> bool:
+        """Tell whether a command is changing the network now."""
+        try:
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not _try_lock(lock)
+        finally:
+            os.close(lock)
+
     def _finish_loading(self) -> None:
         """Go on with what a command that was killed had begun."""
         try:

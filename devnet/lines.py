@@ -77,6 +77,17 @@ def check_conditions(conditions: LinkConditions) -> None:
         raise Misused(f"The speed of a line is between {bounds}.")
 
 
+SLOW_DELAY_MS = 2_000
+SLOW_LOSS_PPM = 300_000
+SLOW_BITS_PER_SECOND = 16_000
+
+
+def is_hardly_a_line(conditions: LinkConditions) -> bool:
+    """Tell whether a handshake over a line may take many seconds, or fail."""
+    slow = conditions.bits_per_second is not None and conditions.bits_per_second < SLOW_BITS_PER_SECOND
+    return conditions.delay_ms >= SLOW_DELAY_MS or conditions.loss_ppm >= SLOW_LOSS_PPM or slow
+
+
 def with_delay(delay_ms: int, jitter_ms: int) -> Callable[[LinkConditions], LinkConditions]:
     """Return what gives a line this delay, and leaves all else about it as it is.
 

@@ -73,6 +73,14 @@ def test_two_commands_cannot_change_a_network_at_once(tmp_path: Path, monkeypatc
         pass
 
 
+def test_a_folder_is_busy_while_a_command_changes_it(tmp_path: Path) -> None:
+    folder = NetworkFolder(tmp_path / "net")
+    assert not folder.is_busy()
+    with folder.locked(create=True):
+        assert NetworkFolder(tmp_path / "net").is_busy()
+    assert not folder.is_busy()
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Misconfigured, match="cannot be used"), NetworkFolder(tmp_path / "file").locked(create=True):

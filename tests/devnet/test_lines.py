@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from devnet.bring_up import expected_peers
 from devnet.errors import Misused
 from devnet.lines import (
     change_lines,
     conditions_of,
     describe,
+    is_hardly_a_line,
     lines_between,
     tell_clocks,
     tell_lines,
@@ -60,6 +62,18 @@ def test_lines_are_told_in_sentences_one_for_both_directions_where_they_are_alik
         "From node 2 to node 1: at most 1 mbit/s.",
     ]
     assert describe(LinkConditions()) == "as good as it is"
+
+
+def test_a_start_does_not_wait_for_connections_that_may_take_very_long() -> None:
+    record = record_of(4, partition=((0, 1, 2), (3,)))
+    assert [expected_peers(record, node) for node in record.nodes] == [2, 2, 2, 0]
+    record = change_lines(record, lines_between("0", "1", 4), with_delay(1_999, 0))
+    assert expected_peers(record, record.nodes[0]) == 2
+    record = change_lines(record, lines_between("0", "1", 4, one_way=True), with_delay(2_000, 0))
+    assert [expected_peers(record, node) for node in record.nodes] == [1, 1, 2, 0]
+    assert is_hardly_a_line(LinkConditions(loss_ppm=300_000))
+    assert is_hardly_a_line(LinkConditions(bits_per_second=15_999))
+    assert not is_hardly_a_line(LinkConditions(loss_ppm=299_999, bits_per_second=16_000))
 
 
 def test_clocks_are_told_in_sentences() -> None:
