@@ -6,7 +6,7 @@ a tip. Along a branch, complete blocks come first and invalid ones last, so both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import lru_cache
 
 from consensus.pow import Anchor, work_of_bits
@@ -281,6 +281,16 @@ class BlockIndex:
                 entry = entry.parent
         if self.best_header.invalid:
             self._choose_best_header()
+
+    def mark_anew(self, bad: Container[BlockHash]) -> None:
+        """Mark exactly the blocks in `bad`, and what descends from them; the best header is chosen anew."""
+        for entry in self._entries.values():
+            entry.invalid = entry.hash in bad or (entry.parent is not None and entry.parent.invalid)
+        self._choose_best_header()
+
+    def first_invalid(self, entry: BlockEntry) -> BlockEntry:
+        """Return the first invalid block on the chain of an invalid entry: the one for whose sake all others are."""
+        return entry.ancestor(self._last(entry, lambda block: not block.invalid).height + 1)
 
     def _choose_best_header(self) -> None:
         valid = (self._last(leaf, lambda block: not block.invalid) for leaf in self._leaves.values())

@@ -47,6 +47,15 @@ class _Request:
         self.answer: asyncio.Future[BlockResult] = asyncio.get_running_loop().create_future()
 
 
+class _Order:
+    """What the operator wants of a block, and whoever waits until it is done."""
+
+    def __init__(self, entry: BlockEntry, *, take_back: bool) -> None:
+        self.entry = entry
+        self.take_back = take_back
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
 class _Pause:
     """Somebody who wants the chain to stand still for a while."""
 
@@ -83,6 +92,7 @@ class ChainManager:
         self._queue: deque[_Request] = deque()
         self._queued_bytes = 0
         self._pauses: deque[_Pause] = deque()
+        self._orders: deque[_Order] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
@@ -257,6 +267,47 @@ class ChainManager:
         finally:
             pause.ended.set()
 
+    # The operator's choice
+
+    def is_set_aside(self, entry: BlockEntry) -> bool:
+        """Whether it is by the operator's choice, and not for a rule, that a block counts as invalid."""
+        return self._headers.is_set_aside(entry)
+
+    async def set_aside(self, entry: BlockEntry) -> None:
+        """Leave a block and all that descends from it, as if it broke a rule (invalidateblock); kept over restarts.
+
+        Args:
+            entry: not genesis.
+
+        Raises:
+            ChainClosedError: the manager is closed, or failed.
+        """
+        await self._order(_Order(entry, take_back=False))
+
+    async def take_back(self, entry: BlockEntry) -> None:
+        """Forget what marks a block, those before it and those that descend from it as invalid (reconsiderblock).
+
+        Raises:
+            ChainClosedError: the manager is closed, or failed.
+        """
+        await self._order(_Order(entry, take_back=True))
+
+    async def _order(self, order: _Order) -> None:
+        self._check_running()
+        self._orders.append(order)
+        self._wake.set()
+        # Shielded: who stops waiting does not stop the reorg.
+        await asyncio.shield(order.done)
+
+    async def _obey(self) -> None:
+        """Do what the operator wants. An order stays in line until it is done."""
+        while self._orders:
+            order = self._orders[0]
+            await (self._writer.take_back if order.take_back else self._writer.set_aside)(order.entry)
+            self._orders.popleft()
+            if not order.done.done():
+                order.done.set_result(None)
+
     # Living
 
     async def start(self) -> None:
@@ -293,8 +344,9 @@ class ChainManager:
             while not self._closing:
                 await self._wake.wait()
                 self._wake.clear()
-                while (self._queue or self._pauses or self._headers.overdue) and not self._closing:
+                while self._has_work and not self._closing:
                     await self._stand_still()
+                    await self._obey()
                     batch = self._next_batch()
                     results = await self._writer.take([request.offer for request in batch])
                     for request, result in zip(batch, results, strict=True):
@@ -307,10 +359,15 @@ class ChainManager:
             waiting: list[asyncio.Future[BlockResult] | asyncio.Future[None]] = []
             waiting += [request.answer for request in (*batch, *self._queue)]
             waiting += [pause.begun for pause in self._pauses]
+            waiting += [order.done for order in self._orders]
             for future in waiting:
                 if not future.done():
                     future.set_exception(ChainClosedError("the chain manager has stopped"))
                     future.exception()  # whoever waits hears of it; nobody has to
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._queue or self._pauses or self._orders or self._headers.overdue)
 
     async def _stand_still(self) -> None:
         while self._pauses:

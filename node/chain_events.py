@@ -26,6 +26,8 @@ class HeaderStatus(StrEnum):
     """Its time is too far ahead of our clock. It is kept, within bounds, and tried again when due."""
     LOW_WORK = "low-work"
     """Its chain has too little work to matter yet (see `chain_limits`). Nothing was stored."""
+    SET_ASIDE = "set-aside"
+    """It is on a branch that the operator does not want (invalidateblock). Nothing was stored."""
     FULL = "full"
     """Too many headers wait for their bodies. Fetch those first, then ask for these headers again."""
 
@@ -57,6 +59,8 @@ class BlockStatus(StrEnum):
     """Its time is too far ahead of our clock. Kept in memory, within bounds, and tried again when due."""
     LOW_WORK = "low-work"
     """Nobody asked for it, and its chain has too little work to matter. Not stored (A099)."""
+    SET_ASIDE = "set-aside"
+    """It is on a branch that the operator does not want (invalidateblock)."""
     MUTATED = "mutated"
     """Not the body that the header commits to (`errors.BODY_RULES`): blame the sender, never the header (A097)."""
     INVALID = "invalid"

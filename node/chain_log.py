@@ -5,6 +5,8 @@
 `reorg_started`     another branch has more work: we leave our blocks for its blocks.
 `reorg_done`        what that meant. Written once the mempool has followed (see `TipListener`).
 `reorg_failed`      the other branch breaks a rule; we stay, or go back.
+`block_set_aside`   the operator does not want a block, nor what builds on it (invalidateblock).
+`block_taken_back`  and wants it again (reconsiderblock).
 
 Amounts of work are expected numbers of hashes, counted from the fork, where the branches begin to differ.
 """
@@ -25,6 +27,8 @@ from consensus.types import Block, BlockHash
 from node.block_index import BlockEntry, find_fork
 from node.chain_limits import MAX_LOGGED_REWARDS
 
+MORE_WORK = "another branch has more work"
+"""Why a branch is left, if nobody meddles."""
 MAX_SINGLE_LINES = 16
 """Blocks connected in one step that get a line each; above it, as in a sync, they share one."""
 
@@ -49,11 +53,16 @@ class LostReward(NamedTuple):
 class Reorg:
     """A change of branches while it goes on, over as many steps as it takes."""
 
-    def __init__(self, old: BlockEntry, target: BlockEntry, started: float) -> None:
+    def __init__(self, old: BlockEntry, target: BlockEntry, started: float, cause: str) -> None:
+        """
+        Args:
+            cause: why we leave the old branch, as the beginning of a sentence.
+        """
         self.old = old
         self.target = target
         self.fork = find_fork(old, target)
         self.started = started
+        self.cause = cause
         self.disconnected = 0
         self.connected = 0
         self.lost: list[LostReward] = []
@@ -141,8 +150,7 @@ class ChainLog:
         back, forth = reorg.old.height - reorg.fork.height, reorg.target.height - reorg.fork.height
         self._log.info(
             "reorg_started",
-            says=f"another branch has more work: leaving {back} block(s) after block {reorg.fork.height}"
-            f" for {forth} other(s)",
+            says=f"{reorg.cause}: leaving {back} block(s) after block {reorg.fork.height} for {forth} other(s)",
             **_facts(reorg.fork, reorg.old, reorg.target, ("old", "new")),
         )
 
@@ -171,6 +179,25 @@ class ChainLog:
             bad_height=bad.height,
             bad_hash=short(bad.hash),
             **_facts(reorg.fork, reorg.old, reorg.target, ("old", "new")),
+        )
+
+    def set_aside(self, entry: BlockEntry, *, on_best_chain: bool) -> None:
+        """Tell that the operator does not want a block."""
+        what = "a block of our chain" if on_best_chain else "a block of another branch"
+        self._log.warning(
+            "block_set_aside",
+            says=f"the operator has set aside {what}, with all that builds on it, until reconsiderblock",
+            height=entry.height,
+            hash=short(entry.hash),
+        )
+
+    def taken_back(self, entry: BlockEntry) -> None:
+        """Tell that the operator wants a block again."""
+        self._log.warning(
+            "block_taken_back",
+            says="the operator has taken a block back, with those before it and all that builds on it",
+            height=entry.height,
+            hash=short(entry.hash),
         )
 
     def block_refused(self, entry: BlockEntry, error: ConsensusError) -> None:

@@ -21,18 +21,20 @@ from consensus.validation import check_block
 from node.block_index import BlockEntry
 from node.chain_events import BlockResult, BlockStatus, HeaderStatus, TipChanged, TipListener
 from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES
-from node.chain_log import ChainLog, Reorg
+from node.chain_log import MORE_WORK, ChainLog, Reorg
 from node.clock import Clock
 from node.early_blocks import EarlyBlock
 from node.header_chain import HeaderChain
 from node.reorg import Advance, BadBlockError, Mover
 from node.storage.chain_store import ChainStore, Step
+from node.storage.schema import SET_ASIDE
 from node.workers import Workers
 
 _NOT_TAKEN = {
     HeaderStatus.ORPHAN: BlockStatus.ORPHAN,
     HeaderStatus.EARLY: BlockStatus.EARLY,
     HeaderStatus.LOW_WORK: BlockStatus.LOW_WORK,
+    HeaderStatus.SET_ASIDE: BlockStatus.SET_ASIDE,
 }
 
 
@@ -147,6 +149,8 @@ class ChainWriter:
 
     def _result(self, entry: BlockEntry) -> BlockResult:
         """Return the answer to a block that was stored."""
+        if entry.invalid and self._headers.is_set_aside(entry):
+            return BlockResult(BlockStatus.SET_ASIDE, entry, None)
         if entry.invalid:
             return BlockResult(BlockStatus.INVALID, entry, self._headers.refusal(entry))
         if self._index.on_best_chain(entry):
@@ -160,14 +164,56 @@ class ChainWriter:
             if not any(other is not entry and other.descends_from(entry) for other in beside):
                 self._log.fork_seen(self._index.tip, entry)
 
+    # By the operator's choice
+
+    async def set_aside(self, entry: BlockEntry) -> None:
+        """Leave a block and all that descends from it, as if it broke a rule, until `take_back`; durable.
+
+        Args:
+            entry: not genesis.
+        """
+        if entry.invalid:
+            return
+        step = Step()
+        self._headers.set_aside[entry.hash] = entry
+        self._index.mark_invalid(entry)
+        step.put_invalid(entry.height, entry.hash, SET_ASIDE)
+        self._log.set_aside(entry, on_best_chain=self._index.on_best_chain(entry))
+        if self._best.invalid:
+            self._best = self._index.best_complete()
+        await self.settle(step, cause="the operator has set our branch aside")
+
+    async def take_back(self, entry: BlockEntry) -> None:
+        """Forget all marks on a block, on those before it and on those that descend from it; durable.
+
+        One that breaks a rule is found out anew when it is connected.
+        """
+        step = Step()
+        marks = {**self._headers.set_aside, **{h: self._index.get(h) for h in self._headers.errors}}
+        for block_hash, marked in marks.items():
+            if marked is not None and (marked.descends_from(entry) or entry.descends_from(marked)):
+                step.clear_invalid(marked.height, block_hash)
+                self._headers.set_aside.pop(block_hash, None)
+                self._headers.errors.pop(block_hash, None)
+        if not step.changes:
+            return
+        self._index.mark_anew({*self._headers.set_aside, *self._headers.errors})
+        self._log.taken_back(entry)
+        self._best = self._index.best_complete()
+        await self.settle(step, cause="the operator has taken a branch back, and it has more work")
+
     # Moving
 
-    async def settle(self, step: Step) -> None:
-        """Write `step`, with as much of the way to the best chain as fits; then the rest, step by step."""
+    async def settle(self, step: Step, cause: str = MORE_WORK) -> None:
+        """Write `step`, with as much of the way to the best chain as fits; then the rest, step by step.
+
+        Args:
+            cause: why another branch is better than ours, for the log.
+        """
         while self._best is not self._index.tip:
             started = self._clock.monotonic()
             target = self._best
-            self._begin_reorg(target, started)
+            self._begin_reorg(target, started, cause)
             try:
                 advance = await self._mover.advance(target, self.fresh)
             except BadBlockError as bad:
@@ -183,11 +229,11 @@ class ChainWriter:
             self._commit(advance, started)
         await self._write(step)
 
-    def _begin_reorg(self, target: BlockEntry, started: float) -> None:
+    def _begin_reorg(self, target: BlockEntry, started: float, cause: str) -> None:
         tip = self._index.tip
         if not target.descends_from(tip) and (self._reorg is None or self._reorg.target is not target):
             # Where a first attempt failed half way, this is the next one: its losses are counted on.
-            earlier, self._reorg = self._reorg, Reorg(tip, target, started)
+            earlier, self._reorg = self._reorg, Reorg(tip, target, started, cause)
             if earlier is not None and earlier.disconnected:
                 self._reorg.take_over(earlier)
             self._log.reorg_started(self._reorg)

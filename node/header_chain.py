@@ -17,7 +17,7 @@ from node.clock import Clock
 from node.early_blocks import EarlyBlock, EarlyBlocks
 from node.storage.chain_store import ChainStore, Step
 from node.storage.errors import DamagedError
-from node.storage.schema import StoredHeader
+from node.storage.schema import SET_ASIDE, StoredHeader
 
 
 class HeaderChain:
@@ -40,6 +40,8 @@ class HeaderChain:
         self.early = EarlyBlocks()
         self.errors: dict[BlockHash, ConsensusError] = {}
         """Why a block is marked invalid; for the first bad one of a branch. Each has cost its miner real work."""
+        self.set_aside: dict[BlockHash, BlockEntry] = {}
+        """Blocks that break no rule, and that the operator does not want. Marked invalid, but nobody's fault."""
         self._states: OrderedDict[BlockHash, ChainState] = OrderedDict()
         self._unwritten: dict[BlockHash, Header] = {}
         self._in_flight: dict[BlockHash, Header] = {}
@@ -69,10 +71,15 @@ class HeaderChain:
             bad = index.get(block_hash)
             if bad is not None:
                 index.mark_invalid(bad)
-                self.errors[block_hash] = ConsensusError(Rule(rule))
+                if rule == SET_ASIDE:
+                    self.set_aside[block_hash] = bad
+                else:
+                    self.errors[block_hash] = ConsensusError(Rule(rule))
         height, tip_hash = self._store.read_tip()
         tip = index.get(tip_hash)
-        if tip is None or tip.height != height or not tip.complete or tip.invalid:
+        # The way off a branch that was set aside may take several steps: it goes on from here.
+        is_bad = tip is not None and tip.invalid and not self.is_set_aside(tip)
+        if tip is None or tip.height != height or not tip.complete or is_bad:
             raise DamagedError(f"the tip of height {height} is not among the stored blocks: start with --reindex")
         index.tip = tip
         self._forget_low_work()
@@ -173,6 +180,10 @@ class HeaderChain:
         """Return why an invalid entry is so."""
         return self.errors.get(entry.hash) or ConsensusError(Rule.INVALID_PARENT, height=entry.height)
 
+    def is_set_aside(self, entry: BlockEntry) -> bool:
+        """Whether it is by the operator's choice that a block counts as invalid."""
+        return entry.invalid and self.index.first_invalid(entry).hash in self.set_aside
+
     def accept(self, headers: Sequence[Header], *, wanted: bool = False, backed: bool = False) -> HeaderResult:
         """Take a run of headers, each the parent of the next, into the tree.
 
@@ -190,6 +201,8 @@ class HeaderChain:
             if entry is None:
                 return self._accept_new(headers[place:], wanted=wanted, backed=backed)
             if entry.invalid:
+                if self.is_set_aside(entry):
+                    return HeaderResult(HeaderStatus.SET_ASIDE, None, 0)
                 raise self.refusal(entry)
             known = entry
         return HeaderResult(HeaderStatus.KNOWN, known, 0)
@@ -199,6 +212,8 @@ class HeaderChain:
         if parent is None:
             return HeaderResult(HeaderStatus.ORPHAN, None, 0)
         if parent.invalid:
+            if self.is_set_aside(parent):
+                return HeaderResult(HeaderStatus.SET_ASIDE, None, 0)
             raise ConsensusError(Rule.INVALID_PARENT, height=parent.height + 1)
         states, refused, early = self._check(headers, self.state_of(parent))
         status = HeaderStatus.ADDED

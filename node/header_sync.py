@@ -156,9 +156,12 @@ class HeaderSync:
             return
         if not headers:
             return
-        if self._is_on_invalid(headers):
-            # A known invalid block is not judged again. Nobody who dialled us is blamed: his rules may be older (A102).
-            if source.peer.role is Role.OUTBOUND:
+        invalid = self._first_invalid(headers)
+        if invalid is not None:
+            source.unconnecting = 0
+            # A known invalid block is not judged again. Nobody who dialled us is blamed: his rules may be older (A102);
+            # nor is anybody for a branch that our operator has set aside.
+            if source.peer.role is Role.OUTBOUND and not self._chain.is_set_aside(invalid):
                 self._control.disconnect(source.peer, "on an invalid chain")
             return
         full = len(headers) == MAX_HEADERS
@@ -177,6 +180,8 @@ class HeaderSync:
                 source.unconnecting = 0
                 if full and answered:
                     self._begin_presync(source, headers)
+            case HeaderStatus.SET_ASIDE:
+                source.unconnecting = 0
             case HeaderStatus.FULL:
                 self._index_full(source)
 
@@ -213,19 +218,17 @@ class HeaderSync:
             source.more = True
         return True
 
-    def _is_on_invalid(self, headers: Sequence[Header]) -> bool:
-        """Whether one of the headers is known to be invalid, or the first builds on such a one."""
+    def _first_invalid(self, headers: Sequence[Header]) -> BlockEntry | None:
+        """Return the first of the headers that is known to be invalid, or the parent of them all if that is."""
         index = self._chain.index
         parent = index.get(headers[0].previous)
         if parent is not None and parent.invalid:
-            return True
+            return parent
         for header in headers:
             entry = index.get(header.hash)
-            if entry is None:
-                return False
-            if entry.invalid:
-                return True
-        return False
+            if entry is None or entry.invalid:
+                return entry
+        return None
 
     def _ask_when_due(self, source: _Source, header: Header) -> None:
         """The chain manager keeps the first early header; those after it are asked for again."""

@@ -12,6 +12,7 @@ from node.api.methods import (
     network,
     packages,
     payments,
+    steering,
     transactions,
     wallet,
     wallet_addresses,
@@ -21,6 +22,7 @@ from node.api.methods import (
 
 ALL: tuple[Method, ...] = (
     *chain.METHODS,
+    *steering.METHODS,
     *mempool.METHODS,
     *transactions.METHODS,
     *packages.METHODS,

@@ -73,9 +73,13 @@ class Step:
         self.changes.append(Change(META, TIP_KEY, seal(TIP_KEY, block_key(height, block_hash))))
 
     def put_invalid(self, height: int, block_hash: BlockHash, rule: str) -> None:
-        """Remember for ever that a block breaks a rule."""
+        """Remember that a block breaks a rule, or that the operator has set it aside (`schema.SET_ASIDE`)."""
         key = block_key(height, block_hash)
         self.changes.append(Change(INVALID, key, seal(key, rule.encode("ascii"))))
+
+    def clear_invalid(self, height: int, block_hash: BlockHash) -> None:
+        """Forget that a block was marked."""
+        self.changes.append(Change(INVALID, block_key(height, block_hash), None))
 
     def end_reindex(self) -> None:
         """Say that the coins are again those of the tip."""
@@ -158,7 +162,7 @@ class ChainStore:
         return read_header_record(key, record).header
 
     def invalid_marks(self) -> Iterator[tuple[BlockHash, str]]:
-        """Yield the blocks that are marked, each with the rule that it breaks."""
+        """Yield the blocks that are marked, each with the rule that it breaks, or `schema.SET_ASIDE`."""
         for key, record in self._database.scan(INVALID):
             yield read_block_key(key)[1], unseal(INVALID, key, record).decode("ascii")
 

@@ -13,7 +13,7 @@ balance (A125). Bodies need none: the id in their key commits to all of their by
     bodies   block key                 arrival (8) | encoded block
     undo     block key                 encoded BlockUndo | crc (4)
     coins    txid (32) | index (4)     encoded Coin | crc (4)
-    invalid  block key                 the rule that the block breaks, in ASCII | crc (4)
+    invalid  block key                 the rule that the block breaks, or `set-aside`, in ASCII | crc (4)
     meta     "tip"                     block key of the tip whose coins are in `coins` | crc (4)
              "reindex"                 one byte, present while the chain is being rebuilt from its bodies | crc (4)
 
@@ -41,6 +41,9 @@ COINS = "coins"
 INVALID = "invalid"
 META = "meta"
 TABLES = (HEADERS, BODIES, UNDO, COINS, INVALID, META)
+
+SET_ASIDE = "set-aside"
+"""Stands in `invalid` for the operator's choice: the block breaks no rule."""
 
 TIP_KEY = b"tip"
 REINDEX_KEY = b"reindex"

@@ -121,6 +121,7 @@ _ANSWERS = {
     BlockStatus.ORPHAN: "prev-blk-not-found",
     BlockStatus.EARLY: "time-too-new",
     BlockStatus.LOW_WORK: "too-little-chainwork",
+    BlockStatus.SET_ASIDE: "set-aside",
 }
 """What BIP 22 answers. With the first five but `ORPHAN` the block is stored, durably, when the call returns."""
 
