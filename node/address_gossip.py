@@ -108,6 +108,11 @@ class AddressGossip:
         if self._discovery is not None:
             self._discovery.hurry()
 
+    def set_quiet(self, quiet: bool) -> None:
+        """Look for no nodes and answer nobody who does, or do so again."""
+        if self._discovery is not None:
+            self._discovery.set_quiet(quiet)
+
     # --- with peers -------------------------------------------------------------------------------------------
 
     def peer_ready(self, peer: Peer, own: Address | None) -> None:

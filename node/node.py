@@ -262,6 +262,11 @@ class Node:
         if self._running:
             self.sync.ask_all_for_headers()
 
+    def set_network_active(self, active: bool) -> None:
+        """Have no peers from now on, nor look for any; or have them again. Not kept over restarts."""
+        self.peer_manager.set_active(active)
+        self.addresses.set_quiet(not active)
+
     # --- events of peers --------------------------------------------------------------------------------------
 
     def peer_ready(self, peer: Peer) -> None:

@@ -103,6 +103,8 @@ class PeerManager:
         self._cut: dict[Address, None] = {}
         self._last_number = 0
         self._running = False
+        self.active = True
+        """Whether peers are wanted at all, see `set_active`."""
         self._all_closed = asyncio.Event()
         self._extra_outbound = 0
         self._log_bucket = TokenBucket(_LOG_RATE, _LOG_BURST, self._loop.time())
@@ -250,6 +252,18 @@ class PeerManager:
         if healed:
             self._dialer.hurry()
 
+    def set_active(self, active: bool) -> None:
+        """Close all links, open and accept none; or go back to work."""
+        if active == self.active:
+            return
+        self.active = active
+        self._log.info("network_switched", on=active, closing=0 if active else len(self.peers))
+        if active:
+            self._dialer.hurry()
+            return
+        for link in list(self._links):
+            link.close(CloseReason.LOCAL, "the network is switched off")
+
     # --- dialer.Slots -----------------------------------------------------------------------------------------
 
     def is_taken(self, address: Address) -> bool:
@@ -257,8 +271,8 @@ class PeerManager:
         return address in self._by_address
 
     def may_dial(self, address: Address) -> bool:
-        """Whether it is not partitioned off."""
-        return address not in self._partition
+        """Whether it is not partitioned off, and the network is on."""
+        return self.active and address not in self._partition
 
     def is_suspect(self, address: Address) -> bool:
         """Whether its host is discouraged."""
@@ -301,7 +315,7 @@ class PeerManager:
 
     def _admit(self, link: NodeLink, remote: Address) -> Peer | None:
         """Give a link a slot, or None."""
-        if not self._running:
+        if not self._running or not self.active:
             return None
         now = self._loop.time()
         suspect = self._discouraged.contains(remote, now)

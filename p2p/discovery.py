@@ -254,6 +254,7 @@ class Discovery:
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
         self._resolver: asyncio.Task[None] | None = None
+        self._quiet = False
 
     async def start(self, bind: Address) -> Address:
         """Bind and begin; return where it is bound.
@@ -285,8 +286,16 @@ class Discovery:
         self._core.hurry(self._loop.time())
         self._pump()
 
+    def set_quiet(self, quiet: bool) -> None:
+        """Neither send nor hear anything, or do so again."""
+        self._quiet = quiet
+        if not quiet:
+            self.hurry()
+
     def datagram_received(self, data: bytes, source: Address) -> None:
         """Feed the core; awaits nothing."""
+        if self._quiet:
+            return
         self._core.receive(data, source, self._loop.time())
         self._pump()
 
@@ -294,7 +303,8 @@ class Discovery:
         if self._endpoint is None:
             return
         for datagram, target in self._core.datagrams_to_send():
-            self._endpoint.send(datagram, target)
+            if not self._quiet:
+                self._endpoint.send(datagram, target)
         for found in self._core.found():
             self._on_found(found)
         when = self._core.next_timer()

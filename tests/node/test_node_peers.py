@@ -431,3 +431,32 @@ def test_a_stopped_node_leaves_no_task_and_no_link() -> None:
         assert not a.logged("links_left_open")
 
     run_virtual(story)
+
+
+# --- switched off -------------------------------------------------------------------------------------------------
+
+
+def test_switched_off_a_node_has_no_peers_looks_for_none_and_answers_nobody_until_it_is_on_again() -> None:
+    async def story() -> None:
+        world = World()
+        async with (
+            world.node(**DISCOVERING) as a,
+            world.node(seeds=(a.address,), **DISCOVERING) as b,
+            world.node([a.address]) as fixed,
+        ):
+            await until(lambda: a.peers == 2 and b.peers >= 1)
+            a.node.set_network_active(False)
+            await until(lambda: a.peers == 0)
+            assert set(reasons(a)) == {"the network is switched off"}
+            stranger = await dial(world, a)
+            async with world.node(seeds=(a.address,), **DISCOVERING) as late:
+                await asyncio.sleep(300)
+                assert (a.peers, late.peers) == (0, 0)
+            assert fixed.peers == 0
+            assert not stranger.ready
+            a.node.set_network_active(False)  # once more changes nothing
+            a.node.set_network_active(True)
+            await until(lambda: a.peers >= 2 and fixed.peers == 1, within=REDIAL_CAP_SECONDS * 2)
+            assert [line["on"] for line in a.logged("network_switched")] == [False, True]
+
+    run_virtual(story)

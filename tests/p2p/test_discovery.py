@@ -313,3 +313,23 @@ async def test_a_name_nobody_knows_stops_nothing() -> None:
     node.discovery.hurry()
     await node.discovery.stop()
     await node.discovery.stop()
+
+
+async def test_a_quiet_node_sends_and_hears_nothing() -> None:
+    network = SimNetwork()
+    one, other = _Node(network, 1, []), _Node(network, 2, [Address("10.0.0.1", 7340)])
+    heard = asyncio.Event()
+    other.on_change = heard.set
+    one.known[Address("10.0.0.9", 7340)] = None
+    one.discovery.set_quiet(True)
+    for node in (one, other):
+        await node.discovery.start(node.address)
+    for _ in range(20):
+        other.discovery.hurry()
+        await asyncio.sleep(0)
+    assert (one.known.keys(), other.known) == ({Address("10.0.0.9", 7340)}, {})
+    one.discovery.set_quiet(False)
+    async with asyncio.timeout(30):
+        await heard.wait()
+    for node in (one, other):
+        await node.discovery.stop()

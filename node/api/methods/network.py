@@ -100,7 +100,7 @@ async def getnetworkinfo(services: Services) -> schema.NetworkInfo:
         protocolversion=PROTOCOL_VERSION,
         localrelay=True,
         timeoffset=0,
-        networkactive=True,
+        networkactive=node.peer_manager.active,
         connections=len(node.peers),
         connections_in=inbound,
         connections_out=len(node.peers) - inbound,
@@ -110,6 +110,19 @@ async def getnetworkinfo(services: Services) -> schema.NetworkInfo:
         known_addresses=len(node.addresses.table),
         warnings=services.chain.warnings,
     )
+
+
+@method(Area.NETWORK)
+async def setnetworkactive(services: Services, state: bool) -> bool:
+    """Switch all traffic with other nodes off or on, and return which it is now. After a restart it is on.
+
+    Off, every peer is disconnected, and none is dialled, accepted or looked for. JSON-RPC goes on.
+
+    Args:
+        state: true for on.
+    """
+    services.node.set_network_active(state)
+    return services.node.peer_manager.active
 
 
 @method(Area.NETWORK)
@@ -178,4 +191,4 @@ async def getaddednodeinfo(services: Services, node: HostPort | None = None) -> 
     return [schema.AddedNode(addednode=str(each), connected=manager.find(each) is not None) for each in wanted]
 
 
-METHODS = (getpeerinfo, getconnectioncount, getnetworkinfo, addnode, disconnectnode, getaddednodeinfo)
+METHODS = (getpeerinfo, getconnectioncount, getnetworkinfo, setnetworkactive, addnode, disconnectnode, getaddednodeinfo)
