@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -68,12 +68,15 @@ def up(
             click.echo("\nInterrupted: the nodes that had been started are stopped again.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         seconds = time.monotonic() - started
-        context.emit(_describe(folder, record), lambda: _show_network(folder, record, seconds))
+
+        def show() -> None:
+            context.emit(_describe(folder, record), lambda: _show_network(folder, record, seconds))
+
         if detach:
+            show()
             _suggest(context, folder, len(record.nodes))
         else:
-            context.note("\nCtrl-C ends the network; its data stay.\n")
-            _stay(context, folder, record)
+            _stay(context, folder, record, show)
 
 
 def _suggest(context: Context, folder: NetworkFolder, size: int) -> None:
@@ -161,21 +164,30 @@ def _show_network(folder: NetworkFolder, record: NetworkRecord, seconds: float) 
     click.echo(f"{count} of network local/{record.tag[:8]} up in {seconds:.1f} s, in {folder.path}.")
 
 
-def _stay(context: Context, folder: NetworkFolder, record: NetworkRecord) -> None:
-    """Show the logs until Ctrl-C, and then end the network; or until somebody else has ended it."""
+def _stay(context: Context, folder: NetworkFolder, record: NetworkRecord, show: Callable[[], None]) -> None:
+    """Show the network and then its logs until Ctrl-C, and then end it; or until somebody else has ended it."""
+    try:
+        show()
+        context.note("\nCtrl-C ends the network; its data stay.\n")
+        _follow(context, folder, record)
+        context.note("The network was stopped.")
+    except (KeyboardInterrupt, BrokenPipeError):
+        from devnet.control import bring_down
+
+        click.echo("\nStopping the nodes …", err=True)
+        bring_down(folder)
+        click.echo(f"Stopped. Resume it: {folder.hint('up')}", err=True)
+
+
+def _follow(context: Context, folder: NetworkFolder, record: NetworkRecord) -> None:
+    """Show the logs until the network has ended."""
     from cli.logs import show_lines
     from devnet.bring_up import watch_for_end
-    from devnet.control import bring_down
     from devnet.logs import LogFollower
 
     follower = LogFollower(folder, range(len(record.nodes)))
     try:
         show_lines(context, follower.follow(watch_for_end(folder)))
-        context.note("The network was stopped.")
-    except (KeyboardInterrupt, BrokenPipeError):
-        click.echo("\nStopping the nodes …", err=True)
-        bring_down(folder)
-        click.echo(f"Stopped. Resume it: {folder.hint('up')}", err=True)
     finally:
         follower.close()
 

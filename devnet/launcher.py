@@ -19,7 +19,7 @@ from devnet.calls import Calls
 from devnet.errors import Misconfigured, Misused, Refused, Unavailable
 from devnet.folder import HOST, VERSION, NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.ports import choose_ports, taken
-from devnet.processes import exit_status, send_signal, send_to_family, sight, start
+from devnet.processes import Process, exit_status, send_signal, send_to_family, sight, start
 from devnet.telling import tell_all
 from devnet.topology import MAX_NODES, Topology, default_topology, edges, spread
 
@@ -191,20 +191,30 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
             raise Unavailable(f"Port {port} of node {number} is taken by another program. Stop that one first.")
     try:
         for number in numbers:
-            process = start(
-                [sys.executable, "-P", "-m", "node.main", "--datadir", folder.node_path(number).absolute()],
-                output=folder.node_path(number) / "output.log",
-                environment=daemon_environment(),
-            )
-            node = msgspec.structs.replace(record.node(number), wanted="running", process=process)
-            record = record.with_node(node)
-            folder.save(record)
+            record = _start_node(folder, record, number)
         _wait_ready(folder, [record.node(number) for number in numbers], calls)
         for number in numbers:  # the network may have been cut or healed while it was down
             tell_all(calls, record, number)
     except BaseException:
         stop_nodes(folder, record, numbers)
         raise
+    return record
+
+
+def _start_node(folder: NetworkFolder, record: NetworkRecord, number: int) -> NetworkRecord:
+    """Start one daemon; the record has it before it begins, so that none ever runs which no record knows."""
+
+    def note(process: Process) -> None:
+        nonlocal record
+        record = record.with_node(msgspec.structs.replace(record.node(number), wanted="running", process=process))
+        folder.save(record)
+
+    start(
+        [sys.executable, "-P", "-m", "node.main", "--datadir", folder.node_path(number).absolute()],
+        output=folder.node_path(number) / "output.log",
+        environment=daemon_environment(),
+        note=note,
+    )
     return record
 
 

@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,19 +79,33 @@ def sight(process: Process) -> Sighting | None:
     return seen if seen is not None and seen.birth == process.birth else None
 
 
-def start(command: Sequence[str | Path], *, output: Path, environment: Mapping[str, str]) -> Process:
+HOLD = 'read -r go && exec "$@" < /dev/null'
+"""For a shell: begin the program once a line comes in, in the same process; end if there never is one."""
+
+
+def start(
+    command: Sequence[str | Path],
+    *,
+    output: Path,
+    environment: Mapping[str, str],
+    note: Callable[[Process], None] = lambda _process: None,
+) -> Process:
     """Start a program in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
     It stands in the folder of the file `output` (mode 0600), which gets what it writes to its standard outputs, and
     nothing of an earlier run.
+
+    Args:
+        note: told of the process before the program begins. If this program ends before that is done, by whatever
+            means, the other one never begins: so none ever runs that nobody took note of.
 
     Raises:
         OSError: it could not be started.
     """
     with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb") as written:
         child = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", HOLD, "sh", *(str(part) for part in command)],
+            stdin=subprocess.PIPE,
             stdout=written,
             stderr=subprocess.STDOUT,
             env=dict(environment),
@@ -99,7 +114,14 @@ def start(command: Sequence[str | Path], *, output: Path, environment: Mapping[s
         )
     _started[child.pid] = child
     seen = look(child.pid)
-    return Process(child.pid, seen.birth if seen is not None else "ended")
+    process = Process(child.pid, seen.birth if seen is not None else "ended")
+    if child.stdin is not None:
+        with child.stdin as hold:
+            note(process)
+            with suppress(BrokenPipeError):  # it has ended: whoever waits for it sees that
+                hold.write(b"go\n")
+                hold.flush()
+    return process
 
 
 def exit_status(process: Process) -> int | None:

@@ -62,6 +62,15 @@ class Listed(NamedTuple):
     """Why not."""
 
 
+def _place(folder: NetworkFolder) -> Path:
+    """Return where snapshots are.
+
+    Raises:
+        Refused: the network is not in a folder here.
+    """
+    return folder.node_path(0).parent / FOLDER
+
+
 def snapshot_path(folder: NetworkFolder, name: str) -> Path:
     """Return where the snapshot of a name is, or would be.
 
@@ -73,7 +82,7 @@ def snapshot_path(folder: NetworkFolder, name: str) -> Path:
             f"{name[:80]!r} is no name for a snapshot: letters, digits, dots, dashes and underscores, at most 64, and "
             "a letter or digit first."
         )
-    return folder.path / FOLDER / f"{name}{SUFFIX}"
+    return _place(folder) / f"{name}{SUFFIX}"
 
 
 def find_snapshot(folder: NetworkFolder, name: str) -> Path:
@@ -95,7 +104,7 @@ def find_snapshot(folder: NetworkFolder, name: str) -> Path:
 def list_snapshots(folder: NetworkFolder) -> list[Listed]:
     """Return all snapshots of a folder, in the order of their names."""
     found = []
-    for path in archives(folder.path / FOLDER):
+    for path in archives(_place(folder)):
         size, manifest, fault = path.stat().st_size, None, ""
         try:
             manifest = Archive(path).manifest
