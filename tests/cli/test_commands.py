@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -403,7 +403,8 @@ def test_a_folder_of_a_node_that_is_gone_is_named_and_nothing_starts(tmp_path: P
 
 def test_ctrl_c_ends_a_command_with_one_word_and_status_130(network: FakeNodes) -> None:
     def press(_node: int, _params: list[Any]) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
+        # To the very thread that waits for this answer: sent to the process it may interrupt another one's system call.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(5)
 
     network.answers["generatetoaddress"] = press
