@@ -11,14 +11,19 @@ from consensus.params import Params
 from consensus.signatures import SigningError, check_library
 from node.clock import Clock
 from node.config import ConfigError, NodeConfig
+from node.storage.executor import INLINE
 from node.storage.files import DirectoryFiles
 from node.storage.lmdb_store import LmdbDatabase
+from node.storage.sealed import SUMS, SealedDatabase, seal_all
 from node.storage.staged import StagedDatabase
 from wallet.errors import WalletError, WrongPassphraseError
 from wallet.ports import Entropy, Outside
-from wallet.store import STORE_VERSION, TABLES
+from wallet.store import TABLES
 from wallet.wallet import Wallet
 
+STORAGE_VERSION = 2
+"""Of how records lie in the wallet's database. What they say is `wallet.store`'s, which counts its own versions."""
+ADVICE = "move the wallet's folder away, and restore it from a backup or from its words (restore_wallet)"
 MAX_SECRET_FILE = 64 * 1024 * 1024
 """Bytes of a backup, or of a file with words or a passphrase."""
 
@@ -39,14 +44,33 @@ def open_wallet(
         StorageError: the disk failed, or the database is another network's.
     """
     folder = config.folder / "wallet"
-    database = StagedDatabase(
-        LmdbDatabase(folder, TABLES, version=STORE_VERSION, identity=params.genesis_hash, executor=executor)
-    )
+    database = open_wallet_database(folder, params, executor)
     outside = Outside(DirectoryFiles(folder), database, entropy, clock, log)
     try:
         return _open(config, params, outside), database
     except BaseException:
         database.close()
+        raise
+
+
+def open_wallet_database(folder: Path, params: Params, executor: Executor = INLINE) -> StagedDatabase:
+    """Open or make the database of a wallet. One of the first version, which had no checksums, gets them.
+
+    Raises:
+        StorageError: it is damaged, of another network, of a newer program, or the disk failed.
+    """
+    lmdb = LmdbDatabase(
+        folder,
+        (*TABLES, SUMS),
+        version=STORAGE_VERSION,
+        identity=params.genesis_hash,
+        migrations={1: lambda database: seal_all(database, TABLES)},
+        executor=executor,
+    )
+    try:
+        return StagedDatabase(SealedDatabase(lmdb, TABLES, ADVICE))
+    except BaseException:
+        lmdb.close()
         raise
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
+from tests.support.disk_log import build_shim
 from tests.support.require import require
 
 # No test fails by the speed of a machine: hypothesis would otherwise give each example 200 ms.
@@ -57,3 +60,14 @@ def vectors() -> Path:
     if not Path(folder).is_dir():
         require("vectors", "DURE_VECTORS names no folder: no published vectors here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def disk_shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of `tests/support/disk_shim.c`; skipped where it cannot be made (DURE_REQUIRE may name `cc`)."""
+    if sys.platform != "linux":
+        require("cc", "a disk that fails on demand is made for Linux only")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        require("cc", "there is no C compiler (cc) to make a disk that fails on demand")
+    return build_shim(compiler, tmp_path_factory.mktemp("shim"))

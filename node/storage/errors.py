@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class StorageError(Exception):
     """The disk, or what stands on it, is not as it must be. The message says what to do."""
@@ -25,3 +27,9 @@ class DamagedError(StorageError):
 
 class DiskFullError(StorageError):
     """No space left. What was written before stands; the last write did not happen (A126)."""
+
+
+def from_os_error(what: str, error: OSError) -> StorageError:
+    """Return the error of ours that says what the system said, and of what."""
+    kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
+    return kind(f"{what}: {error.strerror or error}")

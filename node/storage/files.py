@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Protocol
 
-from node.storage.errors import DiskFullError, StorageError
+from node.storage.errors import StorageError, from_os_error
 from node.storage.executor import INLINE, run_whole
 
 
@@ -35,6 +34,33 @@ class Files(Protocol):
     async def save(self, name: str, data: bytes) -> None:
         """As `write`, while the loop goes on. Of two for the same file the later call wins."""
         ...
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut: new files, and renamed ones.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of ours (mode 0700), and those that it lies in, if need be; they survive a power cut.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(PermissionError):  # a folder that may be written to, and not be read
+        sync_folder(folder.parent)
 
 
 class DirectoryFiles:
@@ -69,7 +95,7 @@ class DirectoryFiles:
         # Left behind by a crash it is simply written over: its name is never read.
         temporary = path.with_name(f".{name}.new")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), 0o600)  # also where the temporary file was there before
@@ -77,12 +103,11 @@ class DirectoryFiles:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            self._sync_folder()
+            sync_folder(self._folder)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
-            raise kind(f"cannot write {path}: {error.strerror or error}") from error
+            raise from_os_error(f"cannot write {path}", error) from error
 
     async def save(self, name: str, data: bytes) -> None:
         """As `write`, while the loop goes on."""
@@ -92,13 +117,6 @@ class DirectoryFiles:
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise ValueError(f"not the name of a file of ours: {name!r}")
         return self._folder / name
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class MemoryFiles:

@@ -7,7 +7,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from node.storage.errors import FolderInUseError, StorageError
+from node.storage.errors import FolderInUseError, StorageError, from_os_error
+from node.storage.files import make_folder
 
 LOCK_NAME = ".lock"
 
@@ -28,11 +29,11 @@ class FolderLock:
         """
         self.folder = folder
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             # Python's descriptors are not inherited, so no child can keep the lock alive.
             descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StorageError(f"cannot use the folder {folder}: {error.strerror or error}") from error
+            raise from_os_error(f"cannot use the folder {folder}", error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

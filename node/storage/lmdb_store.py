@@ -13,16 +13,26 @@ the commit, runs beside the loop.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
 
-from node.storage.errors import DamagedError, DiskFullError, NewerStorageError, OtherNetworkError, StorageError
+from node.storage.errors import (
+    DamagedError,
+    DiskFullError,
+    NewerStorageError,
+    OtherNetworkError,
+    StorageError,
+    from_os_error,
+)
 from node.storage.executor import INLINE, run_whole
+from node.storage.files import sync_folder
 from node.storage.folder import FolderLock
+from node.storage.store import Change, Database
 
 INITIAL_MAP_SIZE = 16 * 1024 * 1024
 """Bytes of address space at first; the map doubles when it is full. The file is only as large as its content."""
@@ -33,13 +43,27 @@ _FORMAT = "_format"
 _VERSION_KEY = b"version"
 _IDENTITY_KEY = b"identity"
 _DATA_FILE = "data.mdb"
+_BESIDE = ".new"
+"""The folder in which a database is made."""
+REMEDY = (
+    "move its folder away: a node fetches the chain anew from its peers; a wallet comes back from a backup or its words"
+)
+Migration = Callable[[Database], Iterable[Change]]
+"""What to write to make a database of one version one of the next. All of it fits into memory."""
 
 
 class LmdbDatabase:
     """Satisfies `Database` with a folder that nobody else may hold meanwhile."""
 
     def __init__(
-        self, folder: Path, tables: Sequence[str], *, version: int, identity: bytes, executor: Executor = INLINE
+        self,
+        folder: Path,
+        tables: Sequence[str],
+        *,
+        version: int,
+        identity: bytes,
+        migrations: Mapping[int, Migration] | None = None,
+        executor: Executor = INLINE,
     ) -> None:
         """Open the database in `folder`, or make it.
 
@@ -48,6 +72,7 @@ class LmdbDatabase:
             tables: all that are used; missing ones are made.
             version: of the layout of the records. A folder with a higher one is refused.
             identity: what the content belongs to, such as a genesis id; fixed when the folder is made.
+            migrations: for an older version, what takes it to the next one.
             executor: where writes run, one at a time, this database's and nobody else's.
 
         Raises:
@@ -65,9 +90,11 @@ class LmdbDatabase:
         self._env: lmdb.Environment | None = None
         try:
             with _faults(f"open the database in {folder}"):
+                _put_in_place(folder, version, identity)
                 self._env = self._open(folder, len(tables))
-                self._check_format(folder, version, identity)
-                self._tables = {table: self._env.open_db(table.encode("ascii")) for table in tables}
+                stored = self._check_format(folder, version, identity)
+                self._tables = {table: self._env.open_db(table.encode("ascii")) for table in (*tables, _FORMAT)}
+            self._migrate(folder, stored, version, migrations or {})
         except BaseException:
             self.close()
             raise
@@ -76,15 +103,20 @@ class LmdbDatabase:
     def _open(folder: Path, tables: int) -> lmdb.Environment:
         # A map smaller than the file would be refused; larger costs nothing but address space.
         path = folder / _DATA_FILE
-        size = path.stat().st_size if path.exists() else 0
+        size = path.stat().st_size
         map_size = max(INITIAL_MAP_SIZE, 2 * size)
         # No readahead: lookups are random, and a page that nobody asked for only pushes others out.
         env = lmdb.Environment(str(folder), map_size=map_size, max_dbs=tables + 1, mode=0o600, readahead=False)
+        if (env.info()["last_pgno"] + 1) * env.stat()["psize"] > size:
+            # To read on would end the process.
+            env.close()
+            raise DamagedError(f"{path} is cut short: {REMEDY}")
         _keep_from_children(path)
         env.reader_check()  # clears the slots of processes that were killed
         return env
 
-    def _check_format(self, folder: Path, version: int, identity: bytes) -> None:
+    def _check_format(self, folder: Path, version: int, identity: bytes) -> int:
+        """Refuse what is not ours to read, before anything is written; return the version of what is there."""
         env = self._environment
         try:
             table = env.open_db(_FORMAT.encode("ascii"), create=False)
@@ -103,6 +135,17 @@ class LmdbDatabase:
             with env.begin(table, write=True) as txn:
                 txn.put(_VERSION_KEY, version.to_bytes(4, "big"))
                 txn.put(_IDENTITY_KEY, identity)
+            return version
+        return int.from_bytes(raw_version, "big")
+
+    def _migrate(self, folder: Path, stored: int, version: int, migrations: Mapping[int, Migration]) -> None:
+        """Bring an older database up to date: each version is one write, so a kill leaves the old one or the new."""
+        while stored < version:
+            if stored not in migrations:
+                raise StorageError(f"{folder} is of an old version ({stored}) that this program cannot read any more")
+            changes = list(migrations[stored](self))
+            stored += 1
+            self.write([*changes, Change(_FORMAT, _VERSION_KEY, stored.to_bytes(4, "big"))])
 
     @property
     def _environment(self) -> lmdb.Environment:
@@ -252,6 +295,26 @@ class LmdbDatabase:
         self._lock.release()
 
 
+def _put_in_place(folder: Path, version: int, identity: bytes) -> None:
+    """Make an empty database, where there is none, beside its place: a power cut leaves none there, or a whole one."""
+    path, beside = folder / _DATA_FILE, folder / _BESIDE
+    if beside.exists():
+        shutil.rmtree(beside)
+    if path.exists() and path.stat().st_size:
+        return
+    beside.mkdir(mode=0o700)
+    with (
+        lmdb.Environment(str(beside), map_size=INITIAL_MAP_SIZE, max_dbs=1, mode=0o600) as env,
+        env.begin(write=True) as txn,
+    ):
+        table = env.open_db(_FORMAT.encode("ascii"), txn=txn)
+        txn.put(_VERSION_KEY, version.to_bytes(4, "big"), db=table)
+        txn.put(_IDENTITY_KEY, identity, db=table)
+    (beside / _DATA_FILE).replace(path)
+    sync_folder(folder)
+    shutil.rmtree(beside)
+
+
 def _keep_from_children(path: Path) -> None:
     """Mark LMDB's descriptors, one of which it leaves inheritable, so that no child gets them (A130)."""
     wanted = path.stat()
@@ -270,8 +333,8 @@ def _faults(doing: str) -> Iterator[None]:
     except lmdb.DiskError as error:
         raise DiskFullError(f"cannot {doing}: no space left on the disk") from error
     except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.PageNotFoundError) as error:
-        raise DamagedError(f"cannot {doing}: the database is damaged ({error})") from error
+        raise DamagedError(f"cannot {doing}: the database is damaged ({error}): {REMEDY}") from error
     except lmdb.Error as error:
         raise StorageError(f"cannot {doing}: {error}") from error
     except OSError as error:
-        raise StorageError(f"cannot {doing}: {error.strerror or error}") from error
+        raise from_os_error(f"cannot {doing}", error) from error
