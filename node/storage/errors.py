@@ -33,3 +33,8 @@ def from_os_error(what: str, error: OSError) -> StorageError:
     """Return the error of ours that says what the system said, and of what."""
     kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StorageError
     return kind(f"{what}: {error.strerror or error}")
+
+
+def again(error: StorageError) -> StorageError:
+    """Return what a call gets that comes after one that failed: the same, and that it was not tried."""
+    return type(error)(f"{error} (since then nothing is written)")

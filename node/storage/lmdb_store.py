@@ -27,6 +27,7 @@ from node.storage.errors import (
     NewerStorageError,
     OtherNetworkError,
     StorageError,
+    again,
     from_os_error,
 )
 from node.storage.executor import INLINE, run_whole
@@ -85,7 +86,7 @@ class LmdbDatabase:
         """What all reads see while a commit is on its way."""
         self._changes: lmdb.Transaction[bytes] | None = None
         """Made, and not committed yet. Touched by the executor only."""
-        self._failed = False
+        self._failed: StorageError | None = None
         self._lock = FolderLock(folder)
         self._env: lmdb.Environment | None = None
         try:
@@ -244,13 +245,13 @@ class LmdbDatabase:
         """
         if self._view is not None:
             raise RuntimeError("a database has one writer")
-        if self._failed:
-            raise StorageError("cannot write: an earlier write failed, and what is on the disk is not known")
+        if self._failed is not None:
+            raise again(self._failed)
         try:
             with _faults("write"):
                 yield
-        except StorageError:
-            self._failed = True
+        except StorageError as error:
+            self._failed = error
             raise
 
     @contextmanager

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from node.storage.errors import StorageError
+from node.storage.errors import StorageError, again
 from node.storage.store import Change, Database
 
 
@@ -25,7 +25,7 @@ class StagedDatabase:
         self._staged: dict[tuple[str, bytes], bytes | None] = {}
         """What is gathered, or on its way to the disk: seen by every read."""
         self._gathering = False
-        self._failed = False
+        self._failed: StorageError | None = None
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return the value of a key, or None."""
@@ -74,8 +74,8 @@ class StagedDatabase:
         Raises:
             StorageError: the disk failed before.
         """
-        if self._failed:
-            raise StorageError("cannot write: an earlier write failed")
+        if self._failed is not None:
+            raise again(self._failed)
         if self._gathering or self._staged:
             raise RuntimeError("a database has one writer")
         self._gathering = True
@@ -94,8 +94,8 @@ class StagedDatabase:
             return
         try:
             await self.commit([Change(table, key, value) for (table, key), value in self._staged.items()])
-        except StorageError:
-            self._failed = True
+        except StorageError as error:
+            self._failed = error
             raise
         finally:
             self._staged.clear()

@@ -422,7 +422,7 @@ def test_a_wallet_whose_disk_fails_answers_no_more() -> None:
                 await wallet.ask(lambda w: w.new_address())
             commits = disk.commits
             for _ in range(2):
-                with pytest.raises(StorageError, match="an earlier write failed"):
+                with pytest.raises(StorageError, match="since then nothing is written"):
                     await wallet.current()
             assert disk.commits == commits
             if wallet._task is not None:

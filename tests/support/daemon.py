@@ -77,6 +77,8 @@ class Daemon:
     def __init__(self, folder: Path, *flags: str, network: str = "regtest") -> None:
         self.folder = folder
         self.flags = ("--network", network, "--datadir", str(folder), "--port", "0", "--rpc-port", "0", *flags)
+        self.variables: dict[str, str] = {}
+        """Of the environment, at the next start."""
         self.process: subprocess.Popen[bytes] | None = None
         self.client: RpcClient | None = None
         self._read_from = 0
@@ -91,7 +93,7 @@ class Daemon:
         with (self.folder.parent / f"{self.folder.name}.output").open("ab") as output:
             self.process = subprocess.Popen(
                 command(*self.flags, *more),
-                env=environment(),
+                env=environment(**self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
