@@ -44,7 +44,10 @@ def partition(context: Context, *, groups: tuple[str, ...]) -> None:
 @click.command()
 @common
 def heal(context: Context) -> None:
-    """Join what was cut, mend all lines, set all clocks right; who has less work follows who has more."""
+    """Join what was cut, mend all lines, set all clocks right.
+
+    Whoever has less work follows whoever has more.
+    """
     import time
 
     from devnet.healing import heal as join_again

@@ -30,7 +30,10 @@ def _line(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--jitter", metavar="DURATION", help="By how much it is longer or shorter, evenly drawn. [default: 0ms]")
 @common
 def delay(context: Context, *, one: str, other: str, one_way: bool, duration: str, jitter: str | None) -> None:
-    """Let all that nodes A and B send each other come later, each way, such as 200ms. Either may be "all"."""
+    """Let what A and B send each other arrive later, such as 200ms.
+
+    Each way so much; a round trip takes twice that. A and B are nodes, and either may be "all".
+    """
     from devnet.errors import Misused
     from devnet.lines import with_delay
     from devnet.units import parse_duration
@@ -47,10 +50,11 @@ def delay(context: Context, *, one: str, other: str, one_way: bool, duration: st
 @click.argument("share", metavar="SHARE|off")
 @common
 def loss(context: Context, *, one: str, other: str, one_way: bool, share: str) -> None:
-    """Lose a share of what nodes A and B send each other, such as 10%. Either may be "all".
+    """Lose a share of what A and B send each other, such as 10%.
 
-    Nothing is missing in the end, for a stream repairs itself: what is lost comes late, with all that follows it, after
-    200 ms and a round trip, and twice that each time it is lost again, as TCP does it. Lost datagrams stay lost.
+    A and B are nodes, and either may be "all". Nothing is missing in the end, for a stream repairs itself: what is
+    lost comes late, with all that follows it, after 200 ms and a round trip, and twice that each time it is lost
+    again, as TCP does it. Lost datagrams stay lost.
     """
     from devnet.lines import with_loss
     from devnet.units import parse_share
@@ -63,7 +67,10 @@ def loss(context: Context, *, one: str, other: str, one_way: bool, share: str) -
 @click.argument("speed", metavar="SPEED|off")
 @common
 def bandwidth(context: Context, *, one: str, other: str, one_way: bool, speed: str) -> None:
-    """Let nodes A and B send each other no more than so much a second, such as 1mbit. Either may be "all"."""
+    """Bound how fast A and B send to each other, such as 1mbit.
+
+    So many bits a second each way. A and B are nodes, and either may be "all".
+    """
     from devnet.lines import with_speed
     from devnet.units import parse_speed
 
@@ -115,9 +122,10 @@ def line_value(line: Any) -> dict[str, object]:
 @click.argument("amount", metavar="SKEW|off")
 @common
 def skew(context: Context, *, node: str, amount: str) -> None:
-    """Set the clock of a node (or "all") ahead or behind, such as +90s or -2m, counted from the clock of this machine.
+    """Set a node's clock ahead or behind, such as +90s or -2m.
 
-    Others hold back a block that is dated more than two minutes ahead of their own clock until it is due.
+    Counted from the clock of this machine; of one node or "all". Others hold back a block that is dated more than
+    two minutes ahead of their own clock until it is due.
     """
     from devnet import control
     from devnet.lines import describe_skew, parse_nodes

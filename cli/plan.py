@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @click.option("--simulate", is_flag=True, help="Do them under simnet instead, in virtual time; no network is needed.")
 @common
 def plan(context: Context, *, file: Path, seed: int | None, check: bool, simulate: bool) -> None:
-    """Carry out a plan: a timed list of faults and actions, checked whole before its first step.
+    """Carry out a timed list of faults and actions from a file.
 
-    A step is a time and a command, such as `5s kill 3` or `2s x5 every 1s send any any 0.1..2`. docs/faults.md has all
-    of it.
+    It is checked whole before its first step. A step is a time and a command, such as `5s kill 3` or `2s x5 every
+    1s send any any 0.1..2`. docs/faults.md has all of it.
     """
     from devnet.plan_file import read_plan, schedule
 

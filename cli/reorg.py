@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--depth", type=click.IntRange(min=1), required=True, metavar="N", help="How many blocks are undone.")
 @click.option("--drop", metavar="TXID", help="A payment of a wallet here that stays out for good: its coins go back.")
-@click.option("--node", type=NODE, help="Who builds the branch. [default: the payer, or the last node]")
+@click.option("--node", type=NODE, metavar="NODE", help="Who builds the branch. [default: the payer, or the last node]")
 @common
 def reorg(context: Context, *, depth: int, drop: str | None, node: int | None) -> None:
-    """Undo the newest N blocks: a node is cut off, builds a branch with more work, and is joined again.
+    """Undo the newest blocks by a branch that has more work.
 
-    The branch holds no payments. Those of the undone blocks go back to the mempools and into the next block; with
-    --drop the payer spends the coins of one of them another way, and it never comes back.
+    A node is cut off, builds the branch, and is joined again. The branch holds no payments. Those of the undone
+    blocks go back to the mempools and into the next block; with --drop the payer spends the coins of one of them
+    another way, and it never comes back.
     """
     from devnet.reorg import reorganize
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=Commands)
 def snapshot() -> None:
-    """Keep a whole network in a file, and bring it back: chains, wallets, mempools, faults."""
+    """Keep a whole network in a file, and bring it back.
+
+    Its chains, wallets, mempools, settings and faults.
+    """
 
 
 @snapshot.command()
@@ -25,7 +28,10 @@ def snapshot() -> None:
 @click.option("--replace", is_flag=True, help="Write over a snapshot of that name.")
 @common
 def save(context: Context, *, name: str, replace: bool) -> None:
-    """Keep the network as it is now under NAME. Nodes that run stop for a moment, and go on."""
+    """Keep the network as it is now under NAME.
+
+    Nodes that run stop for a moment, and go on.
+    """
     from devnet.snapshots import save_snapshot
 
     folder = context.folder
@@ -49,9 +55,10 @@ def save(context: Context, *, name: str, replace: bool) -> None:
 @click.option("--no-start", is_flag=True, help="Leave the nodes stopped.")
 @common
 def load(context: Context, *, name: str, into: str | None, replace: bool, no_start: bool) -> None:
-    """Bring back the network that was saved as NAME, or in FILE, in the place of the one in the folder.
+    """Bring back what was saved as NAME, or in FILE.
 
-    Ports are chosen anew. Nodes that ran when it was saved are started.
+    It takes the place of the network in the folder. Ports are chosen anew. Nodes that ran when it was saved are
+    started.
     """
     import random
 
