@@ -137,7 +137,7 @@ class _SimulatedNetwork:
             await sim.sleep(SPACING)
             await sim.converged()
         for number in range(paid, size):
-            await self._node(number % paid).pay([(self._node(number).new_lock(), GIFT)])
+            await self._node(number % paid).pay([(await self._node(number).new_lock(), GIFT)])
         self._let_mine()
 
     def _let_mine(self) -> None:
@@ -230,7 +230,7 @@ class _SimulatedNetwork:
 
     async def _send(self, sender: SimNode, receiver: SimNode, grain: int) -> str:
         try:
-            sent = await sender.pay([(receiver.new_lock(), grain)])
+            sent = await sender.pay([(await receiver.new_lock(), grain)])
         except (WalletError, ConsensusError, NotYet, PolicyError) as error:
             raise Refused(f"The payer refused: {error}") from None
         self._last_payment = display_hash(sent.transaction.txid)
@@ -341,7 +341,7 @@ class _Branch:
     async def _find(self, transactions: list[Transaction]) -> BlockResult:
         while True:
             try:
-                return await self._miner.mine_on(self._tip, self._builder.mining_lock(), transactions)
+                return await self._miner.mine_on(self._tip, await self._builder.mining_lock(), transactions)
             except NotYet:
                 await asyncio.sleep(1.0)
 

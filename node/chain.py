@@ -213,6 +213,11 @@ class ChainManager:
         """Return the highest time, in UNIX seconds, that a header may have by our clock now; None where any may."""
         return self._headers.latest_time()
 
+    @property
+    def early_headers(self) -> int:
+        """How many headers and blocks wait to be due by our clock; at most `MAX_EARLY`."""
+        return len(self._headers.early)
+
     def forget_headers(self) -> int:
         """Drop all headers without a body, because nobody delivers those; return how many.
 

@@ -45,6 +45,11 @@ class PeerLink:
         return self._link.remote if self._link is not None else None
 
     @property
+    def unsent(self) -> int:
+        """Bytes that the peer has not read yet; at most `limits.MAX_WRITE_BUFFER`, but for one message."""
+        return self._link.write_buffer_size() if self._link is not None else 0
+
+    @property
     def is_writable(self) -> bool:
         """False while the peer is behind in reading: serve it no more bodies, announce only what must be."""
         return self._stall is None

@@ -139,6 +139,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=A_DAY, metavar="N", help=f"how many; {A_DAY} if not given")
     parser.add_argument("--start", type=int, metavar="S", help="the first; else the one after the last that has passed")
     parser.add_argument("--today", action="store_true", help="start with the first seed of today, as CI does")
+    parser.add_argument(
+        "--hostile", action="store_true", help="with a third of the peers, and 40 %% of the work, hostile"
+    )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="remember there what has passed, and go on from it")
     parser.add_argument("--shrink", action="store_true", help="look for a smaller plan that fails as a seed does")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="play one plan that --shrink wrote")
@@ -148,7 +151,8 @@ def main() -> int:
     if arguments.plan is not None:
         plans = iter([msgspec.json.decode(arguments.plan.read_bytes(), type=Plan)])
     else:
-        plans = map(draw_plan, campaign.seeds(arguments.seeds, today() if arguments.today else arguments.start))
+        seeds = campaign.seeds(arguments.seeds, today() if arguments.today else arguments.start)
+        plans = (draw_plan(seed, hostile=arguments.hostile) for seed in seeds)
     stands_at = commit()
     for plan in plans:
         if arguments.show:

@@ -346,7 +346,7 @@ class SimNode:
         Raises:
             NotYet: by its clock, they come too early.
         """
-        await self._parts.generator.generate(count, to or self.mining_lock())
+        await self._parts.generator.generate(count, to or await self.mining_lock())
         return self.tip
 
     def mine_later(self) -> None:
@@ -360,18 +360,19 @@ class SimNode:
         with suppress(NotYet, ChainClosedError, StorageError, NodeDown):
             await self.mine()
 
-    def mining_lock(self) -> LockId:
+    async def mining_lock(self) -> LockId:
         """Return where its rewards go: one address of its wallet; without a wallet, a lock that nobody opens."""
         if self._mining_lock is None:
             if self._has_wallet:
-                self._mining_lock = decode_address(self._world.params, self.wallet.wallet.new_address("mining"))
+                self._mining_lock = await self.new_lock("mining")
             else:
                 self._mining_lock = LockId(self.number.to_bytes(32, "big"))
         return self._mining_lock
 
-    def new_lock(self) -> LockId:
+    async def new_lock(self, label: str = "") -> LockId:
         """Return a lock of its wallet that was never handed out."""
-        return decode_address(self._world.params, self.wallet.wallet.new_address())
+        address = await self.wallet.ask(lambda wallet: wallet.new_address(label))
+        return decode_address(self._world.params, address)
 
     async def pay(self, payments: Sequence[tuple[LockId, int]]) -> Sent:
         """Pay out of its wallet; what is returned is acknowledged: durable, and on its way.
@@ -382,7 +383,8 @@ class SimNode:
             StorageError: the disk failed.
         """
         service = self.wallet
-        wallet = await service.current()
-        sent = wallet.send([Payment(lock, Amount(amount)) for lock, amount in payments], service.terms)
+        await service.current()
+        wanted = [Payment(lock, Amount(amount)) for lock, amount in payments]
+        sent = await service.ask(lambda wallet: wallet.send(wanted, service.terms))
         await service.hand_over(sent)
         return sent

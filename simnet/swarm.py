@@ -18,12 +18,14 @@ from node.chain_stats import coin_statistics
 from node.peer_settings import PeerSettings
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
+from simnet.bounds import check_bounds
 from simnet.conditions import BAD, INTERNET, LAN, Conditions
 from simnet.errors import InvariantBroken, NodeDown
+from simnet.hostile.coalition import Coalition
 from simnet.mining import simulated_params
 from simnet.sim_node import SimNode
 from simnet.simulation import Simulation, simulate
-from simnet.swarm_plan import Act, Plan, Step
+from simnet.swarm_plan import UNREST_SECONDS, Act, Plan, Step
 from wallet.errors import WalletError
 
 WEATHERS = (LAN, INTERNET, Conditions(latency=0.1, jitter=0.1, loss=0.02), BAD)
@@ -31,6 +33,10 @@ GRAIN = 100_000_000
 _PEACE_SECONDS = 1_500.0
 """Before the unrest: rewards mature, and everybody meets."""
 _CALM_BLOCKS = 3
+_HOSTILE_SHARE = 0.4
+"""Of the hash power, where there are hostile peers."""
+_VICTIMS = 3
+"""Of each hostile peer: all nodes have some of them."""
 _DEEP = 6
 """Blocks: a reorg that leaves more is deep."""
 
@@ -60,6 +66,8 @@ class Swarm:
         self._plan = plan
         self._payments: list[Acknowledged] = []
         self._sometimes: Counter[str] = Counter()
+        self._coalition: Coalition | None = None
+        self._wave = -1
         self._acts: dict[Act, Callable[[Step, SimNode, list[SimNode]], Awaitable[None] | None]] = {
             Act.PAY: self._pay,
             Act.MINE: self._mine,
@@ -93,7 +101,10 @@ class Swarm:
         begun = sim.time
         for step in plan.steps:
             await sim.sleep(max(0.0, begun + step.at - sim.time))
+            await self._send_wave(step.at)
             await self._do(step)
+            for node in sim.running:
+                check_bounds(node)
         await self._calm()
         await self._look()
         for node in sim.nodes:
@@ -114,6 +125,22 @@ class Swarm:
         await sim.sleep(_PEACE_SECONDS)
         sim.mine_at_random(dict(zip(sim.nodes, map(float, self._plan.miners), strict=True)))
 
+    async def _send_wave(self, at: float) -> None:
+        """Have the hostile peers of this part of the unrest in place."""
+        waves, sim = self._plan.hostile, self._sim
+        wave = int(at / UNREST_SECONDS * len(waves))
+        if not waves or wave == self._wave:
+            return
+        if self._coalition is None:
+            self._coalition = Coalition(sim, sim.nodes[-1])
+            self._coalition.start(share=sum(self._plan.miners) * _HOSTILE_SHARE / (1 - _HOSTILE_SHARE))
+        await self._coalition.dismiss()
+        self._wave = wave
+        for name in waves[min(wave, len(waves) - 1)]:
+            victims = sim.rng.sample(sim.nodes, min(_VICTIMS, len(sim.nodes)))
+            self._coalition.add(name, victims)
+            self._sometimes[f"hostile: {name}"] += 1
+
     async def _do(self, step: Step) -> None:
         sim = self._sim
         node = sim.nodes[step.node % len(sim.nodes)]
@@ -132,7 +159,7 @@ class Swarm:
         if not (node.is_up and payee.is_up):
             return
         try:
-            sent = await node.pay([(payee.new_lock(), step.amount * GRAIN)])
+            sent = await node.pay([(await payee.new_lock(), step.amount * GRAIN)])
         except WalletError as error:
             self._sim.events.say("swarm", "payment_refused", payer=node.name, why=type(error).__name__)
         except (ConsensusError, PolicyError) as error:
@@ -183,6 +210,8 @@ class Swarm:
         """All faults end, and a few more blocks come: after that there is no excuse."""
         sim = self._sim
         sim.events.say("swarm", "calm")
+        if self._coalition is not None:
+            await self._coalition.stop()
         sim.mining.stop()
         sim.heal()
         sim.release()
@@ -318,5 +347,5 @@ def run_plan(plan: Plan, *, log_level: str = "info", replay: str | None = None) 
         log_level=log_level,
         max_seconds=200_000,
         max_turns=20_000_000,
-        replay=replay or f"scripts/swarm --seeds 1 --start {plan.seed}",
+        replay=replay or f"scripts/swarm --seeds 1 --start {plan.seed}{' --hostile' if plan.hostile else ''}",
     )

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from simnet.hostile.library import BEHAVIOURS
+
 
 class Act(StrEnum):
     """One thing that happens. Which node, which others and how much are in its `Step`."""
@@ -74,10 +76,13 @@ class Plan(msgspec.Struct, frozen=True):
     """Whether nodes find each other by discovery and address gossip; else each dials two of those before it."""
     sync_seconds: float = 0.0
     """How long a disk takes for a commit."""
+    hostile: tuple[tuple[str, ...], ...] = ()
+    """Waves of hostile peers, by the names of their behaviours; together they have 40 % of the hash power."""
     miners: tuple[int, ...] = ()
     """Share of each node in the hash power."""
 
 
+WAVES = 4
 UNREST_SECONDS = 5_400.0
 """An hour and a half: ninety blocks."""
 _WEIGHTS = {
@@ -103,8 +108,12 @@ _WEIGHTS = {
 }
 
 
-def draw_plan(seed: int) -> Plan:
-    """Return the swarm of a seed."""
+def draw_plan(seed: int, *, hostile: bool = False) -> Plan:
+    """Return the swarm of a seed.
+
+    Args:
+        hostile: whether a third of the peers are.
+    """
     rng = random.Random(f"swarm {seed}")
     nodes = rng.randrange(5, 10)
     count = rng.randrange(40, 90)
@@ -121,7 +130,16 @@ def draw_plan(seed: int) -> Plan:
         gossip=rng.random() < 0.3,
         sync_seconds=rng.choice((0.0, 0.005, 0.3)),
         miners=miners if any(miners) else (1,) * nodes,
+        hostile=_draw_waves(rng, nodes) if hostile else (),
     )
+
+
+def _draw_waves(rng: random.Random, nodes: int) -> tuple[tuple[str, ...], ...]:
+    """Return whom the honest nodes have against them: half as many machines as they are, one after the other."""
+    names = rng.sample(sorted(BEHAVIOURS), len(BEHAVIOURS))
+    miners = rng.sample(sorted(name for name, kind in BEHAVIOURS.items() if kind.mines), WAVES)
+    size = -(-nodes // 2)
+    return tuple((miners[wave], *names[wave * size : wave * size + size - 1]) for wave in range(WAVES))
 
 
 def _draw_step(rng: random.Random, at: float, act: Act, nodes: int) -> Step:

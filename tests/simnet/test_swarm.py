@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from scripts.swarm_runs import A_DAY, Campaign, Passed, today
@@ -13,6 +14,8 @@ from simnet.errors import InvariantBroken
 from simnet.shrink import shrink
 from simnet.swarm import RARE, run_plan
 from simnet.swarm_plan import Act, Plan, Step, draw_plan
+
+HOSTILE_A_DAY = 4
 
 
 @pytest.mark.slow
@@ -29,6 +32,25 @@ def test_todays_seeds_end_as_they_must_and_reach_rare_states(capsys: pytest.Capt
     missing = [state for state in RARE if not reached[state]]
     # Each of these is reached dozens of times a day but for the last few; one alone may be missing by chance.
     assert len(missing) <= 1, f"never reached: {missing}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(HOSTILE_A_DAY))
+def test_with_a_third_of_the_peers_hostile_and_their_work_nothing_breaks(number: int) -> None:
+    """A052, A056, A057, A060, A076, A089, A095, A097, A197
+
+    At every step each node holds no more than its bounds; in the end all is as without them.
+    """
+    plan = draw_plan(today() + number, hostile=True)
+    assert len(plan.hostile[0]) * 2 >= plan.nodes
+    outcome = run_plan(plan)
+    assert sum(count for state, count in outcome.sometimes.items() if state.startswith("hostile")) >= 8
+
+
+def test_a_hostile_swarm_repeats_itself() -> None:
+    plan = draw_plan(6, hostile=True)
+    short = msgspec.structs.replace(plan, steps=plan.steps[:3], hostile=plan.hostile[:1])
+    assert run_plan(short).digest == run_plan(short).digest
 
 
 @pytest.mark.parametrize("seed", [16, 50])

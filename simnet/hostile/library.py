@@ -1,0 +1,10 @@
+"""All behaviours: importing their modules is what enters them."""
+
+from __future__ import annotations
+
+from simnet.hostile import blocks, floods, headers, mining, transactions, wire
+from simnet.hostile.behaviour import BEHAVIOURS
+
+MODULES = (blocks, floods, headers, mining, transactions, wire)
+
+__all__ = ["BEHAVIOURS", "MODULES"]
