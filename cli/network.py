@@ -81,7 +81,7 @@ def up(
 
 def _suggest(context: Context, folder: NetworkFolder, size: int) -> None:
     """Say what one may do with a network that runs."""
-    context.note(f"\nWatch it: {folder.hint('logs -f')}")
+    context.note(f"\nWatch it: {folder.hint('watch')}")
     if size > 1:
         context.note(f"Pay:      {folder.hint(f'send 0 {min(3, size - 1)} 12.5')}")
     context.note(f"End it:   {folder.hint('down')}")

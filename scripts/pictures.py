@@ -57,6 +57,7 @@ class Network:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._watch: subprocess.Popen[bytes] | None = None
         self._environment = os.environ | {
             "COLUMNS": str(COLUMNS),
             "DURE_DIR": str(folder),
@@ -76,6 +77,17 @@ class Network:
         if done.returncode:
             raise SystemExit(f"dure {shlex.join(arguments)} ended with {done.returncode}: {done.stdout}")
         return done.stdout.replace(str(self._folder), ".dure")
+
+    def watch(self) -> None:
+        """Follow the network from now on, as `scripts/up` does on a terminal: what is seen is recorded."""
+        self._watch = subprocess.Popen([DURE, "watch"], env=self._environment, stdout=subprocess.DEVNULL)
+
+    def down(self) -> None:
+        """End it, whatever has become of it."""
+        subprocess.run([DURE, "down"], env=self._environment, capture_output=True, check=False)
+        if self._watch is not None:
+            self._watch.terminate()
+            self._watch.wait()
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes as `dure status --json` knows them."""
@@ -102,10 +114,12 @@ class Network:
 def perform(network: Network, line: str) -> str:
     """Run one line of the tour and wait for its effect; return what it printed."""
     program, *arguments = shlex.split(line)
-    if program == "scripts/up":  # what it shows after this are the logs, for as long as one likes
+    if program == "scripts/up":  # what it shows after this is `dure watch`, for as long as one likes
         arguments = ["up", "--detach", *arguments]
     printed = network.run(*arguments)
     network.settle(arguments[0])
+    if program == "scripts/up":
+        network.watch()
     if arguments[0] == "logs":
         printed = "\n".join(printed.splitlines()[-LOG_LINES:])
     return printed
@@ -137,7 +151,7 @@ def main() -> None:
                 if drawing and f"{stop.name}.svg" in (ROOT / "README.md").read_text():
                     draw(stop, printed)
         finally:
-            subprocess.run([DURE, "down", "--dir", Path(folder) / "network"], capture_output=True, check=False)
+            network.down()
 
 
 if __name__ == "__main__":

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,10 +16,10 @@ from devnet.watch.recording import FILE, Recorder
 from devnet.watch.state import Event
 from tests.cli.test_commands import TIP, answers
 from tests.support.network import FakeNodes, fake_network, record_of, save_network
-from tests.support.repository import ROOT
+from tests.support.terminal import Terminal
 from tests.support.watching import Blocks
 
-PATIENCE = 60.0
+DURE = (sys.executable, "-P", "-m", "cli.main")
 
 
 def dure(*arguments: str) -> Result:
@@ -143,58 +138,16 @@ def test_nodes_elsewhere_are_watched_too(network: FakeNodes, monkeypatch: pytest
     assert dure("watch", "--replay").exit_code == 1
 
 
-class Terminal:
-    """A terminal of 80 columns and 24 lines with `dure` on it."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._master, slave = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT), "COLUMNS": "80", "LINES": "24"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli.main", *arguments],
-            stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
-        )  # fmt: skip
-        os.close(slave)
-        self.seen = ""
-
-    def until(self, text: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            assert time.monotonic() < deadline, f"never seen: {text!r} in {self.seen[-3000:]!r}"
-            self._read()
-
-    def _read(self) -> bool:
-        readable, _, _ = select.select([self._master], [], [], 1.0)
-        try:
-            self.seen += os.read(self._master, 65_536).decode(errors="replace") if readable else ""
-        except OSError:  # the other end was closed
-            return False
-        return True
-
-    def press(self, keys: str) -> None:
-        self.seen = ""
-        os.write(self._master, keys.encode())
-
-    def ended(self) -> int:
-        while self._read() and self.process.poll() is None:
-            pass
-        return self.process.wait(PATIENCE)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._master)
-
-
 @pytest.mark.parametrize("way", ["q", "Ctrl-C"])
 def test_on_a_terminal_it_takes_the_screen_and_gives_it_back(network: FakeNodes, way: str) -> None:
-    terminal = Terminal("watch")
+    terminal = Terminal(*DURE, "watch")
     try:
         terminal.until("\x1b[?1049h")
         terminal.until("q leaves the view; the nodes go on.")
         if way == "q":
             terminal.press("q")
         else:
-            terminal.process.send_signal(signal.SIGINT)
+            terminal.interrupt()
         terminal.until("\x1b[?1049l")
         assert terminal.ended() == 0
         assert "Traceback" not in terminal.seen
@@ -203,7 +156,7 @@ def test_on_a_terminal_it_takes_the_screen_and_gives_it_back(network: FakeNodes,
 
 
 def test_a_replay_is_halted_and_hastened_by_keys(recording: Path) -> None:
-    terminal = Terminal("watch", "--replay", "--speed", "0.02")
+    terminal = Terminal(*DURE, "watch", "--replay", "--speed", "0.02")
     try:
         terminal.until("replay at speed 0.02")
         terminal.press(" ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.benchmarks.harness import Measure
-from scripts.benchmarks.measures import blocks, calls, devnet, mempool, network, pool, process
+from scripts.benchmarks.measures import blocks, calls, devnet, mempool, network, pool, process, watching
 
 MEASURES: dict[str, Measure] = {
     **process.MEASURES,
@@ -13,4 +13,5 @@ MEASURES: dict[str, Measure] = {
     **calls.MEASURES,
     **devnet.MEASURES,
     **pool.MEASURES,
+    **watching.MEASURES,
 }
