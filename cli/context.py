@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,22 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     named = functools.update_wrapper(run, command)
     named = click.option("--json", "json_", is_flag=True, help="Print JSON.")(named)
     return click.option("--dir", "folder_", metavar="D", help=FOLDER_HELP)(named)
+
+
+@contextmanager
+def every_end_is_ctrl_c() -> Iterator[None]:
+    """Let a closed terminal or a `kill` end the command as Ctrl-C does, so that all is put in order first."""
+    import signal
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Commands(click.Group):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.context import INTERRUPTED, Context, common, join, plural
+from cli.context import INTERRUPTED, Context, common, every_end_is_ctrl_c, join, plural
 
 if TYPE_CHECKING:
     from devnet.bring_up import Progress
@@ -54,7 +53,7 @@ def up(
     folder = context.folder
     started = time.monotonic()
     plan = Plan(nodes, Topology(topology) if topology else None, miners, hashrate)
-    with _every_end_is_ctrl_c():
+    with every_end_is_ctrl_c():
         try:
             record = bring_up(
                 folder,
@@ -85,22 +84,6 @@ def _suggest(context: Context, folder: NetworkFolder, size: int) -> None:
     if size > 1:
         context.note(f"Pay:      {folder.hint(f'send 0 {min(3, size - 1)} 12.5')}")
     context.note(f"End it:   {folder.hint('down')}")
-
-
-@contextmanager
-def _every_end_is_ctrl_c() -> Iterator[None]:
-    """Let a closed terminal or a `kill` end the command as Ctrl-C does: with everything stopped."""
-    import signal
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def show_progress(context: Context) -> Progress:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.context import Context
+from cli.context import Context, every_end_is_ctrl_c
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +98,7 @@ class Screen(Output):
 def output(context: Context) -> Iterator[Output]:
     """Take the terminal over, and give it back as it was; in a pipe, write lines.
 
-    Ctrl-C, and a pipe that nobody reads any more, are the usual ways to leave.
+    Ctrl-C, a closed terminal, and a pipe that nobody reads any more are the usual ways to leave.
     """
     try:
         if context.json or not sys.stdout.isatty():
@@ -110,7 +110,7 @@ def output(context: Context) -> Iterator[Output]:
         from cli.keys import Keys
 
         console = Console()
-        with Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        with every_end_is_ctrl_c(), Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
             yield Screen(console, live, keys)
     except KeyboardInterrupt:
         return

@@ -7,6 +7,7 @@ letter and a colour, so that the table of nodes, the tree and a terminal without
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -75,15 +76,10 @@ def draw(picture: Picture, width: int, height: int) -> list[Text]:
     table = _nodes(nodes, letters, width, max(2, rooms[ruled]))
     rules = [[_rule("blocks, by height", width)], [_rule("events", width)]] if ruled else [[], []]
     lines = [_head(picture, tree, width), *table, *rules[0], *trunk, *rules[1]]
-    shown = max(0, height - 1 - len(lines))
-    lines += [_event(event) for event in _last(picture.events, shown)]
+    lines += _newest(picture.events, width, max(0, height - 1 - len(lines)))
     lines = lines[: height - 1]
     lines += [Text()] * (height - 1 - len(lines))
     return [_fit(line, width) for line in (*lines, Text(picture.foot, style="dim"))]
-
-
-def _last(events: Sequence[Event], shown: int) -> Sequence[Event]:
-    return events[max(0, len(events) - shown) :]
 
 
 def _fit(text: Text, width: int) -> Text:
@@ -385,5 +381,20 @@ def _losses(branch: Branch) -> list[str]:
 # Events
 
 
-def _event(event: Event) -> Text:
-    return Text.assemble((f"{_clock(event.at)} ", "dim"), (event.text, EVENT_STYLES.get(event.kind, "")))
+def _newest(events: Sequence[Event], width: int, room: int) -> list[Text]:
+    """Return as many of the newest events as fit, oldest first; a long sentence takes several lines."""
+    found: list[Text] = []
+    for event in reversed(events):
+        lines = _event(event, width)
+        if found and len(found) + len(lines) > room:
+            break
+        found = [*lines, *found]
+    return found[:room]
+
+
+def _event(event: Event, width: int) -> list[Text]:
+    style = EVENT_STYLES.get(event.kind, "")
+    clock = f"{_clock(event.at)} "
+    pieces = textwrap.wrap(event.text, max(20, width - len(clock))) or [""]
+    first = Text.assemble((clock, "dim"), (pieces[0], style))
+    return [first, *(Text(" " * len(clock) + piece, style=style) for piece in pieces[1:])]

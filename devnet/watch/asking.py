@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -94,6 +95,13 @@ class Line:
         connection.request("POST", "/", request, headers(self.node.credentials(self._folder)))
         answer = connection.getresponse()
         return answer.status, answer.read()
+
+    def abort(self) -> None:
+        """End what another thread is waiting for."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; the next question opens another."""

@@ -1,7 +1,7 @@
 """Looking at a network: asks every node the same few things, then what is new about blocks, of one node each.
 
-A look costs one request a node. Nodes are asked at the same time, and one that is slow is not waited for: it shows what
-it told last, until it has been silent for so long that this would mislead.
+A look costs one request a node. Nodes are asked at the same time, and one that is slow is not waited for but at first:
+it shows what it told last, until it has been silent for so long that this would mislead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from devnet.errors import Refused, Unavailable
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord
 from devnet.lines import tell_clocks, tell_lines
 from devnet.status import NodeState, node_state
-from devnet.watch.asking import Line, Question, read
+from devnet.watch.asking import ASK_SECONDS, Line, Question, read
 from devnet.watch.state import KEPT, MAX_PAYMENTS, BlockView, Fate, NetworkView, NodeView, branch_of, prune
 from rpc.encoding import Dure
 from rpc.schema import Balances
@@ -113,16 +113,22 @@ class Collector:
     """Looks at one network again and again."""
 
     def __init__(
-        self, folder: NetworkFolder, record: NetworkRecord, monotonic: Callable[[], float] = time.monotonic
+        self,
+        folder: NetworkFolder,
+        record: NetworkRecord,
+        monotonic: Callable[[], float] = time.monotonic,
+        patience: float = WAIT_SECONDS,
     ) -> None:
         """Args:
         folder: the network.
         record: its nodes, which stay the same.
         monotonic: seconds, from any moment on.
+        patience: seconds that a look waits for the slowest node; the first one waits until it gives up.
         """
         self._folder = folder
         self._record = record
         self._monotonic = monotonic
+        self._patience, self._waits = patience, max(patience, ASK_SECONDS)
         self._lines = {node.id: Line(node, folder) for node in record.nodes}
         self._pool = ThreadPoolExecutor(max_workers=len(record.nodes), thread_name_prefix="watch")
         self._asked: dict[int, Future[_Told | None]] = {}
@@ -150,11 +156,13 @@ class Collector:
         return self.view
 
     def close(self) -> None:
-        """End the threads and connections; a thread that waits for a node ends by itself, within seconds."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the threads and connections."""
         for number, line in self._lines.items():
-            if number not in self._asked:
-                line.close()
+            if number in self._asked:
+                line.abort()
+        self._pool.shutdown(cancel_futures=True)
+        for line in self._lines.values():
+            line.close()
 
     # Nodes
 
@@ -185,7 +193,8 @@ class Collector:
         for node in nodes:
             if node.id not in self._asked:
                 self._asked[node.id] = self._pool.submit(_ask, self._lines[node.id])
-        wait([self._asked[node.id] for node in nodes if node.id in self._asked], timeout=WAIT_SECONDS)
+        wait([self._asked[node.id] for node in nodes if node.id in self._asked], timeout=self._waits)
+        self._waits = self._patience
         now = self._monotonic()
         free = []
         for number, future in list(self._asked.items()):

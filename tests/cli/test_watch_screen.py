@@ -130,11 +130,17 @@ def test_a_node_that_is_down_shows_nothing_it_has_not_told() -> None:
     assert lines[3].split() == ["1", "✗", "crashed", "-", "-", "-", "-", "-"]
 
 
-def test_long_sentences_and_hostile_names_never_break_a_line() -> None:
+def test_a_long_sentence_takes_several_lines_and_the_newest_is_always_seen() -> None:
     blocks = Blocks()
     blocks.add("g a")
-    lines = shown(blocks.view("a"), events=[Event(START, "warning", "long " * 100)])
-    assert any(text.endswith("…") for text in lines)
+    long = Event(START, "reorg", "Node 1 left 2 blocks. " * 8 + "The end.")
+    lines = shown(blocks.view("a"), events=[*EVENTS, long])
+    assert lines[-2].strip().endswith("The end.")
+    assert all(text.startswith(" " * 9) for text in lines[-3:-1])
+    assert any("found block 39" in text for text in lines)
+    endless = Event(START, "warning", "word " * 1_000)
+    lines = shown(blocks.view("a"), events=[*EVENTS, endless])
+    assert lines[7].startswith("00:00:00 word word"), "of one that is longer than the screen its beginning"
 
 
 def test_an_empty_network_is_drawn_too() -> None:

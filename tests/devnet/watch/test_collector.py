@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from consensus.types import GRAIN_PER_DURE
 from devnet.errors import Refused
+from devnet.folder import wait_until
 from devnet.status import NodeState
-from devnet.watch.collector import Collector
+from devnet.watch.collector import SILENT_SECONDS, Collector
 from devnet.watch.state import BlockView
 from devnet.watch.tree import branches
 from rpc.encoding import Dure
 from tests.support.network import FakeNodes, Refusal, balances_of, chain_info, fake_network
 from tests.support.watching import Blocks, block_id
+
+PATIENCE = 60.0
+"""Seconds for what takes a few milliseconds."""
 
 
 class Chain:
@@ -92,7 +98,7 @@ def nodes(tmp_path: Path, chain: Chain) -> Iterator[FakeNodes]:
 
 @pytest.fixture
 def collector(nodes: FakeNodes) -> Iterator[Collector]:
-    made = Collector(nodes.folder, nodes.folder.load())
+    made = Collector(nodes.folder, nodes.folder.load(), patience=PATIENCE)
     yield made
     made.close()
 
@@ -154,6 +160,28 @@ def test_a_node_that_answers_with_an_error_is_starting(collector: Collector, nod
     assert collector.look().nodes[1].state is NodeState.RUNNING
 
 
+def test_a_node_that_falls_silent_holds_nobody_up_and_is_shown_so_before_long(nodes: FakeNodes) -> None:
+    now, speaks = [0.0], threading.Event()
+    collector = Collector(nodes.folder, nodes.folder.load(), lambda: now[0])
+    try:
+        assert collector.look().nodes[1].state is NodeState.RUNNING
+        real = nodes.answers["getblockchaininfo"]
+
+        def silent(node: int, params: list[Any]) -> Any:
+            if node == 1:
+                speaks.wait(PATIENCE)
+            return real(node, params)
+
+        nodes.answers["getblockchaininfo"] = silent
+        assert [node.state for node in collector.look().nodes] == [NodeState.RUNNING] * 3, "what it told last stands"
+        now[0] += SILENT_SECONDS + 0.1
+        silence = [NodeState.RUNNING, NodeState.STARTING, NodeState.RUNNING]
+        assert wait_until(lambda: [node.state for node in collector.look().nodes] == silence, PATIENCE)
+    finally:
+        speaks.set()
+        collector.close()
+
+
 def test_a_question_that_a_node_does_not_know_costs_one_cell(collector: Collector, nodes: FakeNodes) -> None:
     def unknown(_node: int, _params: list[Any]) -> Any:
         raise Refusal(-18, "no wallet")
@@ -164,16 +192,12 @@ def test_a_question_that_a_node_does_not_know_costs_one_cell(collector: Collecto
 
 
 def test_cuts_are_seen_as_the_folder_says(collector: Collector, nodes: FakeNodes) -> None:
-    import msgspec
-
     assert collector.look().groups == ()
     nodes.folder.save(msgspec.structs.replace(nodes.folder.load(), partition=((0,), (1, 2))))
     assert collector.look().groups == ((0,), (1, 2))
 
 
 def test_a_network_that_is_gone_or_another_ends_the_looking(collector: Collector, nodes: FakeNodes) -> None:
-    import msgspec
-
     collector.look()
     nodes.folder.save(msgspec.structs.replace(nodes.folder.load(), tag="11" * 16))
     with pytest.raises(Refused, match="another network"):
