@@ -22,7 +22,7 @@ from node.pool_change import Branches, Dropped, DropReason, PoolChange
 from node.relay_policy import MIN_FEE_RATE, TOO_LITTLE, PolicyError, Refusal, required_fee
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-"""Memory that all entries may take together: some 30,000 payments, nearly two full blocks of them."""
+"""Memory that all entries may take together: some 25,000 payments, nearly one and a half full blocks of them."""
 EXPIRY_SECONDS = 14 * 86_400
 """A transaction that no block took for so long is forgotten (Bitcoin Core: mempoolexpiry)."""
 FLOOR_HALF_LIFE = 20 * 60

@@ -107,7 +107,7 @@ def _template_transaction(entry: Entry, places: dict[TxId, int]) -> schema.Templ
         data=entry.tx.encoded.hex(),
         txid=display_hash(entry.tx.txid),
         hash=display_hash(entry.tx.wtxid),
-        depends=sorted(places[parent] for parent in entry.parents if parent in places),
+        depends=sorted(places[parent] for parent in entry.parents if parent in places) if entry.parents else [],
         fee=entry.fee,
         sigops=entry.signatures,
     )
