@@ -86,7 +86,7 @@ def _follow(context: Context, folder: NetworkFolder, record: NetworkRecord, live
     from devnet.bring_up import watch_for_end
     from devnet.watch.live import LOOK_SECONDS
 
-    title = f"local/{record.tag[:8]}" if record.tag else "$DURE_NODE"
+    title = f"local/{record.tag[:8]}" if record.tag else _elsewhere(record)
     events = deque(live.past, maxlen=MAX_EVENTS)
     if once:
         moment = live.look()
@@ -103,6 +103,12 @@ def _follow(context: Context, folder: NetworkFolder, record: NetworkRecord, live
                 return
     if is_over():
         click.echo("No node runs any more.", err=True)
+
+
+def _elsewhere(record: NetworkRecord) -> str:
+    """Return what nodes are called of which only their URLs are known."""
+    first, *others = record.nodes
+    return "nodes elsewhere" if others else f"{first.host}:{first.rpc_port}"
 
 
 def _never() -> bool:

@@ -133,7 +133,7 @@ def test_nodes_elsewhere_are_watched_too(network: FakeNodes, monkeypatch: pytest
     monkeypatch.setenv("DURE_NODE", " ".join(f"http://dure:local-only@127.0.0.1:{port}" for port in ports))
     monkeypatch.chdir(tmp_path)
     result = dure("watch", "--once")
-    assert result.stdout.startswith("$DURE_NODE  3 nodes")
+    assert result.stdout.startswith("nodes elsewhere  3 nodes")
     assert list(tmp_path.glob("*.jsonl*")) == []
     assert dure("watch", "--replay").exit_code == 1
 
