@@ -87,7 +87,7 @@ def _text(file: Path) -> str:
 @contextmanager
 def _naming(file: Path) -> Iterator[None]:
     """Say in which file a line is that makes no sense."""
-    from devnet.plan_file import PlanError
+    from devnet.plan_words import PlanError
 
     try:
         yield

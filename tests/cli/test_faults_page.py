@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
-from devnet.plan_file import VERBS
+from devnet.plan_words import VERBS
 from tests.cli.test_commands import answers
 from tests.support.network import fake_network
 from tests.support.repository import ROOT

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from devnet.plan_file import MAX_STEPS, PlanError, read_plan, schedule
+from devnet.plan_file import MAX_STEPS, read_plan, schedule
 from devnet.plan_model import Expected, network_of
 from devnet.plan_steps import Agree, ChangeLines, Mine, Partition, Process, Reorg, Schedule, Send, Skew
+from devnet.plan_words import PlanError
 
 MIXED = """
 # Cut in two, and a killed node.
