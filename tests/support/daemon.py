@@ -104,9 +104,13 @@ class Daemon:
         """Start the process and wait until it answers calls."""
         self.launch(*more)
         await until(lambda: self.logged("ready") or not self.running, "the daemon is ready")
-        ready = self.logged("ready")
-        if not ready:
+        if not self.logged("ready"):
             raise AssertionError(f"the daemon ended with {self.status}: {self.output[-2000:]}")
+        return await self.answering()
+
+    async def answering(self) -> RpcClient:
+        """Return a client of a daemon that is ready."""
+        ready = self.logged("ready")
         self.client = RpcClient(f"http://{ready[0]['rpc']}/", self.folder / ".cookie", timeout=PATIENCE)
         return self.client
 
