@@ -11,6 +11,8 @@ from cli.context import NODE, Context, common
 from cli.wallet_access import MAX_SECRET, NodeWallet, SecondsType, moment, passphrase_file, read_file, read_secret
 
 FILE = click.Path(path_type=Path)
+MAX_BACKUP = 6 * 1024 * 1024
+"""Bytes: what fits into a call."""
 
 
 @click.command()
@@ -127,6 +129,71 @@ def backup(context: Context, *, node: int, file: Path) -> None:
     )
 
 
+@click.command()
+@click.argument("node", type=NODE)
+@click.option("--encrypt", is_flag=True, help="Put it under a passphrase at once; elsewhere than on local it must be.")
+@passphrase_file
+@common
+def create(context: Context, *, node: int, encrypt: bool, passphrase_file: Path | None) -> None:
+    """Make a wallet with new words on a node that has none."""
+    from rpc.schema import MadeWallet
+
+    target = NodeWallet(context, node)
+    secret = _new_passphrase(passphrase_file, encrypt=encrypt)
+    made = target.ask(MadeWallet, "createwallet", "", False, False, secret)
+    lines = [f"Node {node} has a wallet now.", f"Write its words down: {target.hint('words')}"]
+    if secret is not None:
+        lines.insert(1, f"It is locked. Unlock it: {target.hint('unlock')}")
+    context.emit(made, "\n".join(lines))
+
+
+@click.command()
+@click.argument("node", type=NODE)
+@click.argument("file", type=FILE)
+@click.option("--replace", is_flag=True, help="Let the wallet that is there give way. It is kept in a folder.")
+@click.option("--encrypt", is_flag=True, help="For words: put the wallet under a passphrase at once.")
+@passphrase_file
+@common
+def restore(
+    context: Context, *, node: int, file: Path, replace: bool, encrypt: bool, passphrase_file: Path | None
+) -> None:
+    """Bring a wallet back from a backup, or from words in a file.
+
+    - is standard input. The payments are found in the chain. A backup brings labels and the names of requests along.
+    """
+    import base64
+    import sys
+
+    from devnet.errors import Refused
+    from rpc.schema import MadeWallet
+
+    raw = sys.stdin.buffer.read(MAX_BACKUP) if str(file) == "-" else read_file(file, MAX_BACKUP)
+    words = _words(raw)
+    if words is None and (encrypt or passphrase_file is not None):
+        raise Refused("A backup is under its own passphrase, or under none: encrypt the wallet afterwards.")
+    target = NodeWallet(context, node)
+    backup = base64.b64encode(raw).decode() if words is None else words
+    secret = _new_passphrase(passphrase_file, encrypt=encrypt)
+    made = target.ask(MadeWallet, "restorewallet", "", backup, secret, replace)
+    lines = [f"Node {node} has the wallet back. Look: {target.hint('info')}"]
+    if isinstance(made.replaced, str):
+        lines.append(f"The wallet that gave way is kept, keys and all, in the folder {made.replaced} of the node.")
+    context.emit(made, "\n".join(lines))
+
+
+def _new_passphrase(file: Path | None, *, encrypt: bool) -> str | None:
+    return read_secret("New passphrase", file, confirm=True) if encrypt or file is not None else None
+
+
+def _words(raw: bytes) -> str | None:
+    """Return a mnemonic, if that is what a file holds: several words, on one line or on several."""
+    try:
+        words = raw.decode("ascii").split()
+    except UnicodeDecodeError:
+        return None
+    return " ".join(words) if len(words) > 1 and all(word.isalpha() for word in words) else None
+
+
 # Single keys and messages
 
 
@@ -193,4 +260,4 @@ def verify(context: Context, *, node: int, address: str, signature: str, message
         raise click.exceptions.Exit(1)
 
 
-COMMANDS = (encrypt, unlock, lock, passphrase, words, backup, sign, verify, export_key, import_key)
+COMMANDS = (create, encrypt, unlock, lock, passphrase, words, backup, restore, sign, verify, export_key, import_key)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,7 @@ from node.storage.folder import FolderLock
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
 from node.version import AGENT, VERSION
-from node.wallet_opening import open_wallet
-from node.wallet_service import WalletService
+from node.wallet_place import Around, WalletPlace
 from node.workers import ProcessWorkers
 from p2p.tcp import TcpNetwork
 from p2p.transport import Address, AddressSyntaxError, parse_address
@@ -185,11 +185,18 @@ class Daemon:
         return services
 
     def _open_wallet(self) -> None:
-        log, executor = self._logs.logger("wallet"), self._disk_thread("wallet-disk")
-        wallet, database = open_wallet(self.config, self.params, self.entropy, self.clock, log, executor)
-        self._undo.append(database.close)
-        if wallet is not None:
-            self.services.wallet = WalletService(wallet, database, self.node, log, self.fail, executor)
+        around = Around(
+            self.config,
+            self.params,
+            self.entropy,
+            self.clock,
+            self._logs.logger("wallet"),
+            self._disk_thread("wallet-disk"),
+            self.node,
+            self.fail,
+        )
+        self.services.wallet_place = place = WalletPlace(around, partial(setattr, self.services, "wallet"))
+        self._undo.append(place.close)
 
     def _disk_thread(self, name: str) -> Executor:
         """Return a thread of its own for what waits for a disk; it ends after those who use it."""
@@ -216,9 +223,9 @@ class Daemon:
             self.log.info("reindex_started")
         self._stops["chain"] = self.chain.close
         await self.chain.start()
-        if self.services.wallet is not None:
-            self._stops["wallet"] = self.services.wallet.stop
-            await self.services.wallet.start()
+        if self.services.wallet_place is not None:
+            self._stops["wallet"] = self.services.wallet_place.stop
+            await self.services.wallet_place.start()
         self._stops["peers"] = self.node.stop
         await self._start_peers()
         self.services.starting = None

@@ -28,6 +28,25 @@ MAX_SECRET_FILE = 64 * 1024 * 1024
 """Bytes of a backup, or of a file with words or a passphrase."""
 
 
+FOLDER = "wallet"
+"""In the data directory."""
+
+
+def open_world(
+    folder: Path, params: Params, entropy: Entropy, clock: Clock, log: FilteringBoundLogger, executor: Executor
+) -> tuple[Outside, StagedDatabase]:
+    """Return what a wallet in `folder` has of the world, and its database, which is made if need be.
+
+    Args:
+        executor: where the database writes.
+
+    Raises:
+        StorageError: the disk failed, or the database is another network's.
+    """
+    database = open_wallet_database(folder, params, executor)
+    return Outside(DirectoryFiles(folder), database, entropy, clock, log), database
+
+
 def open_wallet(
     config: NodeConfig, params: Params, entropy: Entropy, clock: Clock, log: FilteringBoundLogger, executor: Executor
 ) -> tuple[Wallet | None, StagedDatabase]:
@@ -43,9 +62,7 @@ def open_wallet(
         WalletError: the wallet is damaged, or may not be opened on this network.
         StorageError: the disk failed, or the database is another network's.
     """
-    folder = config.folder / "wallet"
-    database = open_wallet_database(folder, params, executor)
-    outside = Outside(DirectoryFiles(folder), database, entropy, clock, log)
+    outside, database = open_world(config.folder / FOLDER, params, entropy, clock, log, executor)
     try:
         return _open(config, params, outside), database
     except BaseException:
@@ -86,7 +103,9 @@ def _open(config: NodeConfig, params: Params, outside: Outside) -> Wallet | None
     elif Wallet.exists(outside.files):
         wallet = Wallet.open(params, outside, allow_plain=config.is_private)
     elif passphrase is None and not config.is_private:
-        outside.log.warning("wallet_not_made", why="on this network it takes a passphrase: set passphrase_file")
+        outside.log.warning(
+            "wallet_not_made", why="on this network it takes a passphrase: set passphrase_file, or call createwallet"
+        )
         return None
     else:
         wallet = Wallet.create(params, outside, passphrase=passphrase, allow_plain=config.is_private)

@@ -30,6 +30,7 @@ from node.storage.errors import StorageError
 from node.storage.executor import INLINE, run_whole
 from node.storage.staged import StagedDatabase
 from node.wallet_lock import WalletLock
+from rpc.errors import ErrorCode, RpcError
 from rpc.follower import follow_step
 from wallet.results import RelayTerms, Sent, State
 from wallet.wallet import Wallet
@@ -78,6 +79,7 @@ class WalletService:
         self._task: asyncio.Task[None] | None = None
         self._ends: list[Callable[[], None]] = []
         self._foreign: dict[TxId, None] = {}
+        self._open = True
         self.keys = WalletLock(wallet, self._ask_slowly)
 
     @property
@@ -108,6 +110,11 @@ class WalletService:
             with suppress(asyncio.CancelledError):
                 await self._task
         await self.ask(Wallet.close)
+        self._open = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise RpcError(ErrorCode.WALLET_NOT_FOUND, "The wallet has been closed, or has given way to another")
 
     async def _run(self) -> None:
         try:
@@ -137,9 +144,11 @@ class WalletService:
         Nobody else has the wallet meanwhile.
 
         Raises:
+            RpcError: this wallet gave way to another.
             StorageError: the disk failed: the node must stop, and the wallet be opened anew.
         """
         async with self._turn:
+            self._check_open()
             try:
                 with self._database.gathering():
                     return work(self.wallet)
@@ -149,6 +158,7 @@ class WalletService:
     async def _ask_slowly(self, work: Callable[[], _T]) -> _T:
         """As `ask`, but off the loop: for what derives a key from a passphrase, or writes the keystore."""
         async with self._turn:
+            self._check_open()
             try:
                 with self._database.gathering():
                     return await run_whole(self._executor, work)

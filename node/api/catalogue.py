@@ -16,6 +16,7 @@ from node.api.methods import (
     transactions,
     wallet,
     wallet_addresses,
+    wallet_backup,
     wallet_coins,
     wallet_keys,
 )
@@ -34,6 +35,7 @@ ALL: tuple[Method, ...] = (
     *wallet_coins.METHODS,
     *payments.METHODS,
     *wallet_keys.METHODS,
+    *wallet_backup.METHODS,
     *control.METHODS,
 )
 """Every method there is; `node.api.method.by_name` leaves out those that a network does not have."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from node.storage.chain_store import ChainStore
     from node.storage.errors import StorageError
     from node.storage.files import Files
+    from node.wallet_place import WalletPlace
     from node.wallet_service import WalletService
 
 
@@ -50,6 +51,7 @@ class Services:
     generator: Generator
     branches: BranchMiner
     wallet: WalletService | None
+    """None while there is none, or while one gives way to another."""
     backups: Files
     """The folder that backups of the wallet are written into."""
     fail: Callable[[StorageError], None]
@@ -65,6 +67,8 @@ class Services:
     """Bytes that the chain takes on disk."""
     mining_lock: Callable[[], Awaitable[LockId]]
     """Returns where rewards go that nobody named an address for: the same all the time."""
+    wallet_place: WalletPlace | None = None
+    """Where a wallet may be put; None if the settings want none."""
     starting: str | None = None
     """Why most calls are refused yet; None once the node runs."""
     methods: Mapping[str, Method] = field(default_factory=dict)

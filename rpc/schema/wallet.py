@@ -160,6 +160,15 @@ class AddressValidity(Result, frozen=True, kw_only=True):
     error: str | UnsetType = UNSET
 
 
+class MadeWallet(Result, frozen=True, kw_only=True):
+    """createwallet, restorewallet."""
+
+    name: str
+    warnings: list[str]
+    replaced: str | UnsetType = UNSET
+    """The folder in the data directory in which the wallet is kept that gave way."""
+
+
 class RescanResult(Result, frozen=True, kw_only=True):
     """rescanblockchain."""
 

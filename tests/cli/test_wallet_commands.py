@@ -255,3 +255,43 @@ def test_a_key_is_imported_from_a_file_or_from_standard_input(nodes: FakeNodes, 
     assert nodes.calls_of("importkey") == [(0, ["PEM", "old"]), (0, ["PEM", ""])]
     (tmp_path / "big").write_bytes(bytes(70_000))
     assert "too large" in dure("import-key", "0", str(tmp_path / "big")).stderr
+
+
+def test_a_wallet_is_made_under_a_passphrase_or_without(nodes: FakeNodes) -> None:
+    nodes.answers["createwallet"] = {"name": "", "warnings": []}
+    assert "wallet words 0" in dure("create", "0").stdout
+    assert "wallet unlock 0" in dure("create", "0", "--encrypt", typed=SECRET).stdout
+    assert nodes.calls_of("createwallet") == [(0, ["", False, False, None]), (0, ["", False, False, SECRET])]
+
+
+@pytest.mark.parametrize("content", ["legal winner thank\n year wave\n", "  legal winner   thank year wave"])
+def test_a_wallet_comes_back_from_a_backup_or_from_words(nodes: FakeNodes, tmp_path: Path, content: str) -> None:
+    nodes.answers["restorewallet"] = {"name": "", "warnings": [], "replaced": "wallet.before-1"}
+    file = tmp_path / "kept"
+    file.write_bytes(b"durewallet\x02 binary")
+    assert "wallet.before-1" in dure("restore", "0", str(file), "--replace").stdout
+    refused = dure("restore", "0", str(file), "--encrypt", typed=SECRET)
+    assert (refused.exit_code, "its own passphrase" in refused.stderr) == (1, True)
+    file.write_text(content)
+    assert dure("restore", "0", str(file), "--encrypt", typed=SECRET).exit_code == 0
+    assert nodes.calls_of("restorewallet") == [
+        (0, ["", base64.b64encode(b"durewallet\x02 binary").decode(), None, True]),
+        (0, ["", "legal winner thank year wave", SECRET, False]),
+    ]
+
+
+def test_a_node_without_a_wallet_says_how_to_make_one(nodes: FakeNodes) -> None:
+    nodes.answers["getwalletinfo"] = refusing(-18, "This node runs without a wallet")
+    assert dure("info", "0").stderr == (
+        "Node 0 refused: This node runs without a wallet. Make one: dure wallet create 0\n"
+    )
+
+
+def test_a_payment_is_bumped_by_the_first_digits_of_its_id(nodes: FakeNodes) -> None:
+    nodes.answers["bumpfee"] = {"txid": TXID, "origfee": 0.00000243, "fee": 0.0000054, "errors": []}
+    assert "0.00000540 DURE now, it was 0.00000243" in dure("bump", "0", "abcd", "--fee-rate", "5").stdout
+    assert dure("bump", "0", OTHER, "--from-output", "1", "--force").exit_code == 0
+    assert nodes.calls_of("bumpfee") == [
+        (0, [OTHER, {"force": False, "fee_rate": "5"}]),
+        (0, [OTHER, {"force": True, "original_change_index": 1}]),
+    ]

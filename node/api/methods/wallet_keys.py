@@ -1,9 +1,8 @@
-"""The wallet's keys: passphrase, backup, export, import, rescan. What is secret goes to the caller only."""
+"""The wallet's keys: passphrase, export, import, rescan. What is secret goes to the caller only."""
 # ruff: noqa: ARG001 (parameters that mean nothing here are taken for the sake of Bitcoin Core's clients)
 
 from __future__ import annotations
 
-from base64 import b64encode
 from typing import Annotated
 
 from msgspec import Meta
@@ -13,7 +12,6 @@ from node.api.method import Area, method
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
 from node.api.parameters import AddressText, Height, Label
 from node.api.services import Services
-from node.storage.errors import StorageError
 from rpc import schema
 from rpc.errors import ErrorCode, RpcError
 from wallet.errors import WalletError
@@ -24,8 +22,6 @@ MAX_UNLOCK_SECONDS = 100_000_000
 MAX_GAP = 10_000
 
 Passphrase = Annotated[str, Meta(min_length=1, max_length=1_024)]
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-"""A name and nothing else: no folder, no link, nothing hidden."""
 
 
 @method(Area.WALLET, needs_wallet=True)
@@ -90,44 +86,6 @@ async def encryptwallet(services: Services, passphrase: Passphrase) -> str:
 def _require_encrypted(services: Services) -> None:
     if not service_of(services).wallet.encrypted:
         raise RpcError(ErrorCode.WRONG_ENC_STATE, "Error: running with an unencrypted wallet.")
-
-
-@method(Area.WALLET, needs_wallet=True)
-async def backupwallet(services: Services, destination: FileName) -> str:
-    """Write a backup of the wallet into the folder `backups` of the data directory, and return the file's path there.
-
-    Its keys are as protected as the wallet's: without a passphrase, whoever reads the file has the coins.
-
-    Args:
-        destination: a new file's name.
-    """
-    wallet = await current_wallet(services)
-    if services.backups.read(destination) is not None:
-        raise RpcError(ErrorCode.WALLET_ERROR, "Error: there is a backup of that name already")
-    try:
-        await services.backups.save(destination, wallet.backup())
-    except StorageError as error:
-        services.log.warning("backup_failed", why=str(error))
-        raise RpcError(ErrorCode.WALLET_ERROR, "Error: Wallet backup failed! The log says why.") from None
-    return f"backups/{destination}"
-
-
-@method(Area.WALLET, needs_wallet=True)
-async def getwalletbackup(services: Services) -> str:
-    """Return a backup of the wallet as base64: what backupwallet writes to a file beside the node.
-
-    Its keys are as protected as the wallet's: without a passphrase, whoever reads it has the coins.
-    """
-    return b64encode((await current_wallet(services)).backup()).decode("ascii")
-
-
-@method(Area.WALLET, needs_wallet=True)
-async def getmnemonic(services: Services) -> str:
-    """Return the words from which the wallet's keys follow, but for imported ones. Whoever has them has the coins."""
-    try:
-        return service_of(services).wallet.mnemonic()
-    except WalletError as error:
-        refuse_wallet(error)
 
 
 @method(Area.WALLET, needs_wallet=True)
@@ -206,9 +164,6 @@ METHODS = (
     walletlock,
     walletpassphrasechange,
     encryptwallet,
-    backupwallet,
-    getwalletbackup,
-    getmnemonic,
     exportkey,
     importkey,
     rescanblockchain,
