@@ -42,7 +42,7 @@ def delay(context: Context, *, one: str, other: str, one_way: bool, duration: st
         raise Misused("Without a delay there is nothing that a jitter could vary.")
     late = 0 if duration == OFF else parse_duration(duration)
     swing = 0 if jitter is None else parse_duration(jitter)
-    _change(context, one, other, with_delay(late, swing), one_way=one_way, undo="delay")
+    _change(context, one, other, with_delay(late, swing), one_way=one_way, undo="delay", is_off=duration == OFF)
 
 
 @click.command()
@@ -59,7 +59,8 @@ def loss(context: Context, *, one: str, other: str, one_way: bool, share: str) -
     from devnet.lines import with_loss
     from devnet.units import parse_share
 
-    _change(context, one, other, with_loss(0 if share == OFF else parse_share(share)), one_way=one_way, undo="loss")
+    lost = 0 if share == OFF else parse_share(share)
+    _change(context, one, other, with_loss(lost), one_way=one_way, undo="loss", is_off=share == OFF)
 
 
 @click.command()
@@ -75,7 +76,7 @@ def bandwidth(context: Context, *, one: str, other: str, one_way: bool, speed: s
     from devnet.units import parse_speed
 
     bound = None if speed == OFF else parse_speed(speed)
-    _change(context, one, other, with_speed(bound), one_way=one_way, undo="bandwidth")
+    _change(context, one, other, with_speed(bound), one_way=one_way, undo="bandwidth", is_off=speed == OFF)
 
 
 def _change(
@@ -86,6 +87,7 @@ def _change(
     *,
     one_way: bool,
     undo: str,
+    is_off: bool,
 ) -> None:
     """Change some lines, and say what they do now."""
     from devnet.control import change_lines
@@ -95,11 +97,13 @@ def _change(
     pairs = lines_between(one, other, len(folder.load().nodes), one_way=one_way)
     bad = change_lines(folder, pairs, change)
     ends = f"{one} {other}" + (" --one-way" if one_way else "")
-    if bad:
+    if not bad:
+        text = "Nothing happens any more to what they send."
+    elif is_off:
+        text = "\n".join(["What is left:", *tell_lines(bad), f"Mend all: {folder.hint('heal')}"])
+    else:
         text = "\n".join(tell_lines(bad)) + f"\nTake it back: {folder.hint(f'{undo} {ends} {OFF}')}, or all: "
         text += folder.hint("heal")
-    else:
-        text = "Nothing happens any more to what they send."
     context.emit({"lines": [line_value(line) for line in bad]}, text)
 
 

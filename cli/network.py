@@ -240,7 +240,7 @@ def _show_status(folder: NetworkFolder, record: NetworkRecord, nodes: list[NodeS
 
 
 MAX_LINES_TOLD = 8
-"""Sentences about lines; 64 nodes have 4,032 of them."""
+"""Sentences about lines, should they all differ."""
 
 
 def _tell_faults(folder: NetworkFolder, record: NetworkRecord) -> None:
@@ -249,8 +249,11 @@ def _tell_faults(folder: NetworkFolder, record: NetworkRecord) -> None:
 
     said = tell_lines(record.lines)
     if len(said) > MAX_LINES_TOLD:
-        rest = plural(len(said) - MAX_LINES_TOLD + 1, "line")
-        said = [*said[: MAX_LINES_TOLD - 1], f"And {rest} more; all of them: {folder.hint('status --json')}"]
+        rest = len(said) - MAX_LINES_TOLD + 1
+        said = [
+            *said[: MAX_LINES_TOLD - 1],
+            f"And {rest} such sentences more; all lines: {folder.hint('status --json')}",
+        ]
     said += tell_clocks(record)
     if said:
         click.echo("\n".join(said) + f"\nMend all: {folder.hint('heal')}")

@@ -154,16 +154,35 @@ def describe(conditions: LinkConditions) -> str:
 
 
 def tell_lines(lines: Sequence[LineRecord]) -> list[str]:
-    """Return a sentence for each bad line, one for both directions where they are alike."""
+    """Return sentences about bad lines: one for all that are alike, and for both directions where these are alike."""
     known = {(line.source, line.target): line.conditions for line in lines}
-    said = []
+    both: dict[LinkConditions, list[str]] = {}
+    one_way: dict[tuple[int, LinkConditions], list[str]] = {}
     for (source, target), conditions in known.items():
-        back = known.get((target, source))
-        if back != conditions:
-            said.append(f"From node {source} to node {target}: {describe(conditions)}.")
+        if known.get((target, source)) != conditions:
+            one_way.setdefault((source, conditions), []).append(str(target))
         elif source < target:
-            said.append(f"Between nodes {source} and {target}, each way: {describe(conditions)}.")
+            both.setdefault(conditions, []).append(f"{source}-{target}")
+    said = []
+    for conditions, pairs in both.items():
+        ends = f"nodes {pairs[0].replace('-', ' and ')}" if len(pairs) == 1 else f"nodes {_some(pairs)}"
+        said.append(f"Between {ends}, each way: {describe(conditions)}.")
+    for (source, conditions), targets in one_way.items():
+        said.append(
+            f"From node {source} to node{'s' if len(targets) > 1 else ''} {_some(targets)}: {describe(conditions)}."
+        )
     return said
+
+
+MAX_NAMED = 12
+"""Lines that one sentence names."""
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return "1", "1 and 2", "1, 2 and 3"; of very many the first, and how many there are."""
+    if len(names) > MAX_NAMED:
+        return f"{', '.join(names[:MAX_NAMED])}, … ({len(names)} in all)"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def tell_clocks(record: NetworkRecord) -> list[str]:

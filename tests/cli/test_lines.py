@@ -72,12 +72,23 @@ def test_status_shows_every_fault_in_words_and_as_json(network: FakeNodes) -> No
     }
 
 
-def test_of_very_many_bad_lines_some_are_told_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_lines_that_are_alike_are_told_in_one_sentence_and_of_very_many_sentences_some(tmp_path: Path) -> None:
     with fake_network(tmp_path, 6, **answers()):
         dure("--dir", str(tmp_path), "loss", "all", "all", "1%")
         shown = dure("--dir", str(tmp_path), "status").stdout
-        assert shown.count("1 % lost") == 7
-        assert "And 8 lines more" in shown
+        assert (
+            "Between nodes 0-1, 0-2, 0-3, 0-4, 0-5, 1-2, 1-3, 1-4, 1-5, 2-3, 2-4, 2-5, … (15 in all), each way" in shown
+        )
+        for pair in ("0 1", "0 2", "0 3", "0 4", "1 2", "1 3", "1 4", "2 3", "2 4"):
+            dure("--dir", str(tmp_path), "delay", *pair.split(), f"{pair.replace(' ', '')}ms")
+        assert "And 3 such sentences more" in dure("--dir", str(tmp_path), "status").stdout
+
+
+def test_what_is_left_is_told_when_something_is_taken_back(network: FakeNodes) -> None:
+    dure("loss", "0", "1", "10%")
+    dure("delay", "0", "1", "1s")
+    said = dure("delay", "0", "1", "off").stdout
+    assert said == "What is left:\nBetween nodes 0 and 1, each way: 10 % lost.\nMend all: scripts/dure heal\n"
 
 
 def test_heal_mends_all_that_is_bad_in_one_go(network: FakeNodes) -> None:

@@ -62,6 +62,14 @@ def test_lines_are_told_in_sentences_one_for_both_directions_where_they_are_alik
         "From node 2 to node 1: at most 1 mbit/s.",
     ]
     assert describe(LinkConditions()) == "as good as it is"
+    record = change_lines(record_of(5), lines_between("all", "2", 5), with_delay(50, 0))
+    record = change_lines(record, lines_between("0", "all", 5, one_way=True), with_loss(10_000))
+    assert tell_lines(record.lines) == [
+        "Between nodes 1-2, 2-3 and 2-4, each way: 50 ms later.",
+        "From node 0 to nodes 1, 3 and 4: 1 % lost.",
+        "From node 0 to node 2: 50 ms later, 1 % lost.",
+        "From node 2 to node 0: 50 ms later.",
+    ]
 
 
 def test_a_start_does_not_wait_for_connections_that_may_take_very_long() -> None:
