@@ -172,7 +172,11 @@ class AddressGossip:
 
     def _load(self) -> AddressManager:
         private = self._settings.private_addresses
-        raw = self._files.read(FILE)
+        raw: bytes | None = None
+        if (self._files.size(FILE) or 0) > limits.MAX_ADDRESS_FILE:
+            self._log.warning("addresses_unreadable", file=FILE, why="it is far too large to be ours")
+        else:
+            raw = self._files.read(FILE)
         if raw is not None:
             try:
                 return AddressManager.restore(raw, self._rng, private_allowed=private)

@@ -47,6 +47,8 @@ DISCOURAGE_SECONDS: Final = 24 * 3600.0
 
 # --- addresses ----------------------------------------------------------------------------------------------------
 
+MAX_ADDRESS_FILE = 32 * 1024 * 1024
+"""Bytes of the file of addresses that are read at all: a full table of 81,920 has a third of that (A134)."""
 SAVE_ADDRESSES_SECONDS: Final = 15 * 60.0
 """Between two savings of the address table: what a kill may lose."""
 RELAY_ADDRESSES_AT_MOST: Final = 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from node.gossip_limits import MAX_INBOUND_PER_HOST, REDIAL_CAP_SECONDS
 from node.partition import FILE as PARTITION_FILE
 from node.peer import Role
 from node.storage.errors import DamagedError
-from node.storage.files import MemoryFiles
+from node.storage.files import DirectoryFiles, MemoryFiles
 from p2p.address_manager import KnownAddress
 from p2p.messages import Addr, GetAddr, Inv, Item, ItemKind, Message, PeerAddress, TxMessage
 from p2p.transport import Address, Link, LinkHandler
@@ -212,6 +213,19 @@ def test_a_damaged_address_file_costs_a_warning_and_no_more() -> None:
         async with world.node(files=files) as node:
             assert len(node.node.addresses.table) == 0
             assert node.logged("addresses_unreadable")
+
+    run_virtual(story)
+
+
+def test_a_huge_address_file_is_not_even_read(tmp_path: Path) -> None:
+    """A134"""
+    with (tmp_path / "peers.dat").open("wb") as file:
+        file.truncate(1 << 40)
+
+    async def story() -> None:
+        async with World().node(files=DirectoryFiles(tmp_path)) as node:
+            assert len(node.node.addresses.table) == 0
+            assert len(node.logged("addresses_unreadable")) == 1
 
     run_virtual(story)
 

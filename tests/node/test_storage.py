@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.storage import folder as folder_module
 from node.storage.errors import DamagedError, FolderInUseError, NewerStorageError, OtherNetworkError, StorageError
 from node.storage.files import DirectoryFiles, Files, MemoryFiles
-from node.storage.folder import FolderLock
+from node.storage.folder import FolderLock, file_system_of
 from node.storage.lmdb_store import INITIAL_MAP_SIZE, SCAN_PIECE, LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
 from node.storage.store import Change, Database
@@ -206,6 +207,57 @@ def test_a_folder_that_cannot_be_made_is_a_named_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot use the folder"):
         open_lmdb(tmp_path / "file" / "db")
+
+
+MOUNTS = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:27 / /home rw,relatime shared:5 - nfs4 server:/home rw,vers=4.2
+31 30 8:1 / /home/me/disk rw,relatime - xfs /dev/sda1 rw
+32 22 0:29 / /mnt/with\040blank rw - cifs //server/share rw
+33 22 0:30 / /mnt/over rw - ext4 /dev/vdb rw
+34 33 0:31 / /mnt/over rw - fuse.sshfs server: rw
+nonsense
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/var/lib/dure", "ext4"),
+        ("/home", "nfs4"),
+        ("/home/me/.dure", "nfs4"),
+        ("/home/me/disk/dure", "xfs"),
+        ("/homes", "ext4"),
+        ("/mnt/with blank/dure", "cifs"),
+        ("/mnt/over/dure", "fuse.sshfs"),
+    ],
+)
+def test_the_file_system_of_a_folder_is_that_of_the_last_mount_above_it(folder: str, kind: str) -> None:
+    assert file_system_of(Path(folder), MOUNTS) == kind
+
+
+def test_a_folder_on_a_network_file_system_is_refused_before_anything_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A132"""
+    (tmp_path / "mounts").write_text(f"30 22 0:27 / {tmp_path}/far rw - nfs4 server:/home rw\n")
+    monkeypatch.setattr(folder_module, "_MOUNTS", tmp_path / "mounts")
+    (tmp_path / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "far").mkdir()
+    for place in ("far", "link"):
+        with pytest.raises(StorageError, match=r"network file system \(nfs4\)"):
+            FolderLock(tmp_path / place)
+    assert not list((tmp_path / "far").iterdir())
+    FolderLock(tmp_path / "near").release()
+
+
+def test_a_folder_may_be_reached_by_a_link_and_is_held_under_both_names(tmp_path: Path) -> None:
+    """A129, A132"""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    lock = FolderLock(tmp_path / "link")
+    with pytest.raises(FolderInUseError):
+        FolderLock(tmp_path / "real")
+    lock.release()
 
 
 def test_no_child_gets_a_descriptor_of_the_database(tmp_path: Path) -> None:
