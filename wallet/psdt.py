@@ -24,6 +24,7 @@ from msgspec import Meta
 
 from consensus.codec import encode, lock_digest, spend_message
 from consensus.errors import ConsensusError
+from consensus.hashing import hash256
 from consensus.params import Params
 from consensus.signatures import SignatureCheck, verify
 from consensus.spend_policy import check_policy, policy_id, walk
@@ -43,6 +44,7 @@ from consensus.types import (
     Policy,
     Preimage,
     Threshold,
+    TxId,
 )
 from wallet.errors import WalletError
 
@@ -50,7 +52,7 @@ MAGIC = b"durepsdt"
 VERSION = 1
 _HEAD = MAGIC + bytes([VERSION])
 _CHECKSUM_SIZE = 32
-MAX_FILE_SIZE = 1024 * 1024
+MAX_FILE_SIZE = 512 * 1024
 """Bytes: a transaction as large as one that is relayed, its coins, policies and signatures, several times over."""
 MAX_FILE_SIGNATURES = 1_000
 """Each is verified when a file is read: 50 ms of one core at most. A relayed transaction holds fewer."""
@@ -153,6 +155,11 @@ class Psdt(_Value, frozen=True):
     def message(self) -> bytes:
         """What all signatures commit to, beside their lock."""
         return spend_message(self.genesis, self.core, self.spent)
+
+    @property
+    def txid(self) -> TxId:
+        """The id that the finished transaction will have: no signature changes it."""
+        return TxId(hash256(encode(self.core)))
 
     @property
     def fee(self) -> int:

@@ -12,6 +12,8 @@ from node.api.methods import (
     network,
     packages,
     payments,
+    policies,
+    psbt,
     steering,
     transactions,
     wallet,
@@ -36,6 +38,8 @@ ALL: tuple[Method, ...] = (
     *payments.METHODS,
     *wallet_keys.METHODS,
     *wallet_backup.METHODS,
+    *policies.METHODS,
+    *psbt.METHODS,
     *control.METHODS,
 )
 """Every method there is; `node.api.method.by_name` leaves out those that a network does not have."""

@@ -30,6 +30,7 @@ class Area(StrEnum):
     FAULTS = "Faults"
     MINING = "Mining"
     NETWORK = "Network"
+    POLICIES = "Policies"
     RAW_TRANSACTIONS = "Rawtransactions"
     UTIL = "Util"
     WALLET = "Wallet"

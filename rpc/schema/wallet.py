@@ -36,6 +36,8 @@ class Balances(Result, frozen=True, kw_only=True):
     """getbalances."""
 
     mine: MineBalances
+    watchonly: MineBalances | UnsetType = UNSET
+    """What lies at policies that the wallet remembers, if it does any: others can spend it too, by some branch."""
     lastprocessedblock: LastProcessedBlock
 
 

@@ -153,11 +153,18 @@ class PolicyDesk:
 
     # Spends
 
-    def record(self, tx: Transaction) -> None:
-        """Take in a finished spend, before it is handed to the node: it is offered until it is in a block."""
-        if tx.txid not in self._ledger.pending:
-            self._ledger.add_own(tx)
+    def record(self, tx: Transaction) -> bool:
+        """Take in a finished spend before it is handed to the node, which is offered it until it is in a block.
+
+        Returns:
+            Whether it spends anything that this wallet watches, and was not known before.
+        """
+        new = self._ledger.store.transaction(tx.txid) is None
+        if not new or all(self._ledger.coins.find(outpoint) is None for outpoint in tx.core.inputs):
+            return False
+        self._ledger.add_own(tx)
         self._ledger.flush()
+        return True
 
 
 def _coin(outpoint: OutPoint, record: CoinRecord, next_height: int, maturity: int) -> PolicyCoin:

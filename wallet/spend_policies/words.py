@@ -96,6 +96,23 @@ def _until_time(time: int, now: Now | None) -> str:
     return f" (in about {duration_text(time - now.median_time)} by the chain's clock)"
 
 
+def withdrawal_sentence(vault: str, amount: str, free_at: int | None, now: Now) -> str:
+    """Return the alarm of a vault.
+
+    Args:
+        amount: in DURE, as people write it.
+        free_at: the height of the first block in which whoever started it can take it; None while it is in no block.
+    """
+    begun = f"{amount} DURE leave the vault {vault}"
+    if free_at is None:
+        return f"{begun}: the withdrawal is in no block yet. If it is not yours, take it back with the cold key."
+    away = free_at - now.height - 1
+    if away <= 0:
+        return f"{begun}, and can be taken from the next block on. If it is not yours, be quick with the cold key."
+    left = f"for {plural(away, 'block')} more, about {duration_text(away * now.spacing)}"
+    return f"{begun}. If it is not yours, only the cold key can take it back {left}: until block {free_at:,}."
+
+
 def clock_text(time: int) -> str:
     """Return UNIX seconds as a date and a time of day, UTC."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import NoReturn
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from consensus.address import encode_address
 from consensus.codec import display_hash
@@ -89,7 +89,17 @@ async def getbalances(services: Services) -> schema.Balances:
             immature=Dure(balances.immature),
             locked=Dure(balances.locked),
         ),
+        watchonly=_at_policies(wallet),
         lastprocessedblock=_last_block(wallet),
+    )
+
+
+def _at_policies(wallet: Wallet) -> schema.MineBalances | UnsetType:
+    if not any(True for _ in wallet.policies):
+        return UNSET
+    held = wallet.policies.holdings()
+    return schema.MineBalances(
+        trusted=Dure(held.confirmed), untrusted_pending=Dure(held.pending), immature=Dure(held.immature)
     )
 
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta
 
 from consensus.address import encode_address
 from consensus.policy_text import format_policy
-from consensus.types import Key
+from consensus.types import Key, Policy
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
@@ -46,17 +46,22 @@ async def getaddressinfo(services: Services, address: AddressText) -> schema.Add
         address: of this network.
     """
     lock = read_address(services.params, address)
-    facts = service_of(services).wallet.addresses.facts(lock)
+    wallet = service_of(services).wallet
+    facts = wallet.addresses.facts(lock)
+    remembered = wallet.policies.find(lock)
+    policy: Policy | None = None if remembered is None else remembered.policy
+    if facts.public_key is not None:
+        policy = Key(facts.public_key)
     return schema.AddressInfo(
         address=encode_address(services.params, lock),
         scriptPubKey=lock.hex(),
         ismine=facts.mine,
-        solvable=facts.mine,
-        iswatchonly=False,
+        solvable=policy is not None,
+        iswatchonly=remembered is not None,
         ischange=facts.change,
         labels=[facts.label] if facts.label or (facts.mine and not facts.change) else [],
         pubkey=UNSET if facts.public_key is None else facts.public_key.hex(),
-        policy=UNSET if facts.public_key is None else format_policy(Key(facts.public_key)),
+        policy=UNSET if policy is None else format_policy(policy),
         hdkeypath=facts.path or UNSET,
     )
 

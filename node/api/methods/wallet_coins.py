@@ -37,7 +37,8 @@ class CoinName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def outpoint(self) -> OutPoint:
         """The same, as the rules name it."""
-        return OutPoint(TxId(self.txid), self.vout)
+        # Plain bytes: what is encoded knows no type of the API.
+        return OutPoint(TxId(bytes(self.txid)), self.vout)
 
 
 class CoinFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -120,7 +120,7 @@ async def importkey(
     except WalletError as error:
         refuse_wallet(error)
     if rescan:
-        await _rescan(services, 1, None)
+        await rescan_from(services, 1)
     return address
 
 
@@ -142,11 +142,16 @@ async def rescanblockchain(
     start = max(1, start_height)
     if start > services.chain.tip.height + 1:
         raise RpcError(ErrorCode.INVALID_PARAMETER, "Invalid start_height")
-    await _rescan(services, start, gap)
+    await rescan_from(services, start, gap)
     return schema.RescanResult(start_height=start_height, stop_height=service_of(services).wallet.cursor.height)
 
 
-async def _rescan(services: Services, start: int, gap: int | None) -> None:
+async def rescan_from(services: Services, start: int, gap: int | None = None) -> None:
+    """Let the wallet look again at all blocks from a height on; returns when it has.
+
+    Raises:
+        RpcError: the gap is absurd.
+    """
     service, index = service_of(services), services.chain.index
     previous = index.at(start - 1)
     if previous is None or index.tip.height == 0:
