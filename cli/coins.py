@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from cli.context import NODE, Context, common, plural
 
 if TYPE_CHECKING:
-    from devnet.payments import Payment
+    from devnet.payments import Balance, Payment
 
 
 MAX_BLOCKS = 100_000
@@ -72,7 +73,7 @@ def _show_payment(context: Context, payment: Payment, to: str) -> None:
     from devnet.payments import is_mined
 
     folder = context.folder
-    whom = f"node {to} ({payment.to})" if to != payment.to else to
+    whom = to if to == payment.to else f"{f'node {to}' if to.isdigit() else to} ({payment.to})"
     if is_mined(folder.load(), payment.sender):
         then = "The next block confirms it, usually within seconds."
     else:
@@ -92,7 +93,6 @@ def _show_payment(context: Context, payment: Payment, to: str) -> None:
 @common
 def balance(context: Context, *, nodes: tuple[int, ...]) -> None:
     """Show what the wallets hold: of all running nodes, or of those named."""
-    from cli.table import show_table
     from devnet.payments import balances, running
     from devnet.status import require_network_up, require_running
 
@@ -101,9 +101,25 @@ def balance(context: Context, *, nodes: tuple[int, ...]) -> None:
         require_running(context.folder, record.node(node))
     require_network_up(context.folder, record)
     held = balances(record, context.calls, list(nodes) or [node.id for node in running(record)])
-    rows = [[str(one.node), *map(str, (one.confirmed, one.pending, one.immature))] for one in held]
+    context.emit({"balances": held}, lambda: _show_balances(held))
+
+
+def _show_balances(held: Sequence[Balance]) -> None:
+    from cli.table import show_table
+
     titles = ["node", "confirmed", "pending", "immature"]
-    context.emit({"balances": held}, lambda: show_table(titles, rows, right=titles[1:]))
+    rows = [[str(one.node), *map(str, (one.confirmed, one.pending, one.immature))] for one in held]
+    if any(one.at_policies.grain for one in held):
+        titles.append("at policies")
+        rows = [[*row, str(one.at_policies)] for row, one in zip(rows, held, strict=True)]
+    show_table(titles, rows, right=titles[1:])
+    show_alarms([(one.node, alarm) for one in held for alarm in one.alarms])
+
+
+def show_alarms(alarms: Sequence[tuple[int, str]]) -> None:
+    """Say what is leaving vaults, so that nobody overlooks it: which node sees it, and the sentence."""
+    for node, sentence in alarms:
+        click.secho(f"ALARM at node {node}: {sentence}", fg="red", bold=True)
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli import coins, doctor, faults, lines, logs, network, plan, reorg, rpc, snapshots, wallet, watch
+from cli import coins, doctor, faults, lines, logs, network, plan, policies, psdt, reorg, rpc, snapshots, wallet, watch
 from cli.context import FOLDER_HELP, Commands, Context
 
 EPILOG = """
@@ -25,7 +25,22 @@ def main(context: click.Context, folder: str | None, as_json: bool) -> None:
     ours.json = as_json
 
 
-for group in (network, coins, wallet, faults, lines, reorg, plan, snapshots, watch, logs, rpc, doctor):
+for group in (
+    network,
+    coins,
+    wallet,
+    policies,
+    psdt,
+    faults,
+    lines,
+    reorg,
+    plan,
+    snapshots,
+    watch,
+    logs,
+    rpc,
+    doctor,
+):
     for command in group.COMMANDS:
         main.add_command(command)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from consensus.address import AddressError, decode_address
-from consensus.params import LOCAL, local_params
+from consensus.params import LOCAL, NETWORKS, local_params
 from devnet.calls import Calls
 from devnet.errors import Refused
 from devnet.folder import NetworkRecord, NodeRecord
 from devnet.launcher import is_alive, is_paused
 from devnet.status import require_running, spendable
 from rpc.encoding import Dure
-from rpc.schema import Balances
+from rpc.schema import Balances, MineBalances, Policies
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -36,10 +36,14 @@ class Balance(msgspec.Struct, frozen=True):
     """Comes with a block."""
     immature: Dure
     """Rewards that are still too young."""
+    at_policies: Dure = Dure(0)
+    """At policies that it watches: others can spend that too."""
+    alarms: list[str] = []
+    """What is leaving its vaults, a sentence each."""
 
 
 def resolve_recipient(calls: Calls, record: NetworkRecord, to: str) -> str:
-    """Return the address that `to` means: a new one of the node of that number, or `to` itself.
+    """Return the address that `to` means: a new one of that node, that of a policy of that name, or `to` itself.
 
     Raises:
         Misused: there is no such node.
@@ -51,12 +55,32 @@ def resolve_recipient(calls: Calls, record: NetworkRecord, to: str) -> str:
         require_running(calls.folder, node)
         return str(calls.call(node, "getnewaddress"))
     if not record.tag:
-        return to  # which network's address it must be only the node knows, and it refuses any other
+        # Which network's address it must be only the node knows, and it refuses any other.
+        return (None if _looks_like_an_address(to) else _address_of_policy(calls, record, to)) or to
     try:
         decode_address(local_params(bytes.fromhex(record.tag)), to)
     except AddressError as error:
-        raise Refused(f"{to!r} is neither a node of this network nor an address in it: {error}.") from None
+        policy = None if _looks_like_an_address(to) else _address_of_policy(calls, record, to)
+        if policy is not None:
+            return policy
+        raise Refused(
+            f"{to!r} is neither a node of this network, nor a policy that a wallet knows, nor an address: {error}."
+        ) from None
     return to
+
+
+def _looks_like_an_address(text: str) -> bool:
+    """Tell whether somebody meant an address: a mistyped one is no name."""
+    return any(text.lower().startswith(f"{params.address_prefix}1") for params in NETWORKS.values())
+
+
+def _address_of_policy(calls: Calls, record: NetworkRecord, name: str) -> str | None:
+    """Return the address of a policy that the wallet of some running node remembers under this name."""
+    for node in running(record):
+        for known in calls.ask(node, Policies, "listpolicies").policies:
+            if known.name == name:
+                return known.address
+    return None
 
 
 def send(calls: Calls, record: NetworkRecord, sender: int, to: str, amount: Dure) -> Payment:
@@ -109,8 +133,19 @@ def balances(record: NetworkRecord, calls: Calls, numbers: list[int]) -> list[Ba
     """
 
     def ask(node: NodeRecord) -> Balance:
-        mine = calls.ask(node, Balances, "getbalances").mine
-        return Balance(node.id, confirmed=mine.trusted, pending=mine.untrusted_pending, immature=mine.immature)
+        held = calls.ask(node, Balances, "getbalances")
+        mine, apart = held.mine, held.watchonly
+        if not isinstance(apart, MineBalances):
+            return Balance(node.id, confirmed=mine.trusted, pending=mine.untrusted_pending, immature=mine.immature)
+        alarms = calls.ask(node, Policies, "listpolicies").withdrawals
+        return Balance(
+            node.id,
+            confirmed=mine.trusted,
+            pending=mine.untrusted_pending,
+            immature=mine.immature,
+            at_policies=Dure(apart.trusted.grain + apart.untrusted_pending.grain + apart.immature.grain),
+            alarms=[alarm.sentence for alarm in alarms],
+        )
 
     return calls.of_each([record.node(number) for number in numbers], ask)
 

@@ -22,10 +22,19 @@ from consensus.address import encode_address
 from consensus.params import LOCAL, REGTEST
 from consensus.types import LockId
 from devnet.processes import sight
+from rpc.encoding import Dure
+from rpc.schema import Policies, RememberedPolicy
 from tests.support.network import FakeNodes, Refusal, balances_of, chain_info, fake_network, record_of, save_network
 
 TIP = "00" * 4 + "ab" * 28
 ADDRESS = encode_address(LOCAL, LockId(bytes(range(32))))
+
+
+def policies_of(*names: str) -> Policies:
+    none: Any = {"keys": [], "branches": [], "coins": []}
+    nothing: Any = {"confirmed": Dure(0), "pending": Dure(0), "immature": Dure(0)}
+    known = [RememberedPolicy(name=name, address=ADDRESS, policy="", **none, **nothing) for name in names]
+    return Policies(policies=known, withdrawals=[])
 
 
 def dure(*arguments: str) -> Result:
@@ -43,6 +52,7 @@ def answers(**more: Any) -> dict[str, Any]:
         "getbalances": lambda node, _params: balances_of(f"{10 * node}", immature="50"),
         "getnewaddress": lambda node, _params: f"address of {node}",
         "sendtoaddress": "ff" * 32,
+        "listpolicies": lambda node, _params: policies_of("board") if node == 2 else policies_of(),
         "getmempoolinfo": {
             "loaded": True, "size": 2, "bytes": 0, "usage": 0, "total_fee": 0, "maxmempool": 0, "mempoolminfee": 0,
             "minrelaytxfee": 0, "incrementalrelayfee": 0,
@@ -186,8 +196,6 @@ def test_send_takes_an_address_of_this_network(network: FakeNodes) -> None:
     [
         (ADDRESS[:-1] + ("q" if ADDRESS[-1] != "q" else "p"), "mistyped"),
         (encode_address(REGTEST, LockId(bytes(32))), "not of this network"),
-        ("nobody", "too short"),
-        ("-", "too short"),
     ],
 )
 def test_a_mistyped_address_is_refused_before_any_node_is_asked(network: FakeNodes, to: str, words: str) -> None:
@@ -196,6 +204,19 @@ def test_a_mistyped_address_is_refused_before_any_node_is_asked(network: FakeNod
     assert result.exit_code == 1
     assert words in result.stderr
     assert network.asked == []
+
+
+@pytest.mark.parametrize("to", ["nobody", "-", "board2"])
+def test_a_name_that_no_wallet_knows_is_no_recipient(network: FakeNodes, to: str) -> None:
+    result = dure("send", "0", to, "1")
+    assert result.exit_code == 1
+    assert "neither a node of this network, nor a policy that a wallet knows, nor an address" in result.stderr
+    assert network.calls_of("sendtoaddress") == []
+
+
+def test_send_pays_to_a_policy_by_its_name(network: FakeNodes) -> None:
+    assert dure("send", "1", "board", "1").exit_code == 0
+    assert network.calls_of("sendtoaddress") == [(1, [ADDRESS, "1.00000000"])]
 
 
 def test_a_refusal_of_the_wallet_is_passed_on_in_its_own_words(network: FakeNodes) -> None:
@@ -240,7 +261,7 @@ def test_balance_shows_each_wallet_exactly(network: FakeNodes) -> None:
     assert lines[0].split() == ["node", "confirmed", "pending", "immature"]
     assert lines[2].split() == ["1", "10.00000000", "0.00000000", "50.00000000"]
     one = json.loads(dure("balance", "2", "--json").stdout)["balances"]
-    assert one == [{"node": 2, "confirmed": 20, "pending": 0, "immature": 50}]
+    assert one == [{"node": 2, "confirmed": 20, "pending": 0, "immature": 50, "at_policies": 0, "alarms": []}]
 
 
 def test_a_paused_node_is_not_waited_for(network: FakeNodes) -> None:

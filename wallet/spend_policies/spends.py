@@ -273,11 +273,11 @@ class PolicySpends:
     def _too_little(
         self, known: KnownPolicy, branch: Branch, coins: list[_Source], wanted: int, fee: int
     ) -> InsufficientFundsError:
-        there = sum(source.record.value for source in coins)
-        age = f" that are {plural(branch.older, 'block')} old" if branch.older else ""
+        there = format_amount(sum(source.record.value for source in coins))
+        needed = f"{format_amount(wanted)} DURE and a fee of about {format_amount(fee)} are needed; " if wanted else ""
+        age = f", and {plural(branch.older, 'block')} old" if branch.older else ""
         return InsufficientFundsError(
-            f"{format_amount(wanted)} DURE and a fee of about {format_amount(fee)} are needed; at {known.name} lie "
-            f"{format_amount(there)} DURE in confirmed coins{age}"
+            f"{needed}at {known.name} lie {there} DURE that this branch can spend now; coins must be in a block{age}"
         )
 
 

@@ -103,7 +103,7 @@ def withdrawal_sentence(vault: str, amount: str, free_at: int | None, now: Now) 
         amount: in DURE, as people write it.
         free_at: the height of the first block in which whoever started it can take it; None while it is in no block.
     """
-    begun = f"{amount} DURE leave the vault {vault}"
+    begun = f"{amount} DURE are leaving {vault}"
     if free_at is None:
         return f"{begun}: the withdrawal is in no block yet. If it is not yours, take it back with the cold key."
     away = free_at - now.height - 1

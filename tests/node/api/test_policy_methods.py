@@ -180,7 +180,7 @@ async def test_a_vault_sounds_its_alarm_in_the_answers_and_in_the_log(pair: Pair
     signed = await pair.ann.client.call("walletprocesspsbt", spend.psbt, result=schema.ProcessedPsbt)
     assert await pair.bob.client.call("sendrawtransaction", signed.hex)
     (alarm,) = (await listed(pair.bob)).withdrawals
-    assert alarm.sentence.startswith("10.00000000 DURE leave the vault savings: the withdrawal is in no block yet.")
+    assert alarm.sentence.startswith("10.00000000 DURE are leaving savings: the withdrawal is in no block yet.")
     (line,) = pair.bob.logged("vault_withdrawal_seen")
     assert (line["vault"], line["log_level"]) == ("savings", "warning")
     await pair.ann.client.call("sendrawtransaction", signed.hex)
