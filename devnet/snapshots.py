@@ -273,7 +273,8 @@ def load_snapshot(
 
     Raises:
         Refused: another network is there.
-        Misconfigured: the snapshot is damaged, or there is no room. What was there is as it was.
+        Misconfigured: the snapshot is damaged, there is no room, or a node's folder is there that no network speaks of.
+            What was there is as it was.
         Unavailable: no free ports; or, when all is in place, a node does not start.
     """
     with folder.locked(create=True):
@@ -283,6 +284,7 @@ def load_snapshot(
                 f"In {folder.path} is another network than that of the snapshot. Load it into another folder "
                 f"(--into OTHER), or delete the one that is there, coins and all: --replace"
             )
+        _check_room(folder, there, len(archive.manifest.network.nodes))
         progress.step("Unpacking")
         record = _stage(folder, archive, entropy)
         if there is not None and any(map(is_alive, there.nodes)):
@@ -294,6 +296,17 @@ def load_snapshot(
         if start:
             record = _start(folder, record, archive.manifest, progress)
         return record
+
+
+def _check_room(folder: NetworkFolder, there: NetworkRecord | None, size: int) -> None:
+    """Refuse to delete the folder of a node that the network which is replaced does not have."""
+    known = set() if there is None else {node.id for node in there.nodes}
+    for number in range(size):
+        if number not in known and folder.node_path(number).exists():
+            raise Misconfigured(
+                f"{folder.node_path(number)} is there, but no network.json that speaks of it. Move it away, or load "
+                "into another folder: --into OTHER"
+            )
 
 
 def _start(folder: NetworkFolder, record: NetworkRecord, manifest: Manifest, progress: Progress) -> NetworkRecord:

@@ -139,6 +139,17 @@ def test_another_network_is_replaced_only_if_that_is_said(tmp_path: Path) -> Non
     assert other.load().tag == "00" * 16
 
 
+def test_the_folder_of_a_node_that_no_network_speaks_of_is_left_alone(tmp_path: Path) -> None:
+    path, _ = save_snapshot(network(tmp_path / "a"), "one", NOW)
+    target = NetworkFolder(tmp_path / "b")
+    (target.path / "node2").mkdir(parents=True)
+    (target.path / "node2" / "wallet").write_text("mine")
+    with pytest.raises(Misconfigured, match="Move it away"):
+        load(target, path)
+    assert (target.path / "node2" / "wallet").read_text() == "mine"
+    assert not target.exists()
+
+
 def test_names_are_listed_replaced_and_deleted(tmp_path: Path) -> None:
     folder = network(tmp_path)
     save_snapshot(folder, "one", NOW)
