@@ -24,6 +24,7 @@ from consensus.errors import ConsensusError, NotYet
 from consensus.types import BlockHash, Transaction, TxId
 from node.chain import ChainManager
 from node.chain_events import TipChanged, UnknownCursorError
+from node.fee_history import estimate_fee
 from node.node import Node
 from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError, Refusal
 from node.storage.errors import StorageError
@@ -36,7 +37,9 @@ from wallet.results import RelayTerms, Sent, State
 from wallet.wallet import Wallet
 
 REBROADCAST_SECONDS = 15 * 60
-"""How often payments of ours that wait for a block are offered and told again."""
+"""How long at most until payments of ours that wait for a block are offered to the mempool again."""
+CONFIRM_TARGET = 6
+"""Blocks within which a payment should be in one, where its owner says nothing (Bitcoin Core: txconfirmtarget)."""
 MAX_FOREIGN = 1_000
 """Payments of others to us whose leaving the mempool is watched for; their confirmation is seen in any case."""
 MAX_SEEN = 10_000
@@ -204,9 +207,13 @@ class WalletService:
 
     @property
     def terms(self) -> RelayTerms:
-        """What a payment has to offer now to be relayed."""
+        """What a payment has to offer now to be in a block soon, as far as this node can tell."""
+        return self.terms_within(CONFIRM_TARGET)
+
+    def terms_within(self, target: int, *, conservative: bool = False) -> RelayTerms:
+        """Return what a payment has to offer to be in one of the next `target` blocks (see `estimate_fee`)."""
         return RelayTerms(
-            fee_rate=self._node.mempool.min_fee_rate,
+            fee_rate=estimate_fee(self._node.fees, self._node.mempool, target, conservative=conservative).rate,
             min_fee_rate=MIN_FEE_RATE,
             dust_limit=DUST_LIMIT,
             max_size=MAX_RELAY_SIZE,
@@ -235,6 +242,7 @@ class WalletService:
             raise
 
     async def _offer_own(self) -> None:
+        """Offer our payments that are in no block to the mempool; whoever connects is told by the relay what waits."""
         for tx in self.wallet.rebroadcast():
             if tx.txid in self._node.mempool:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,10 @@ from rpc.errors import ErrorCode, RpcError
 Count = Annotated[int, Meta(ge=0, le=100_000)]
 Height = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Seconds = Annotated[int, Meta(ge=0, le=100_000_000)]
+MAX_CONF_TARGET = 1_008
+"""Blocks (Bitcoin Core's bound, so that its clients find theirs)."""
+ConfTarget = Annotated[int, Meta(ge=1, le=MAX_CONF_TARGET)]
+EstimateMode = Literal["unset", "economical", "conservative", "UNSET", "ECONOMICAL", "CONSERVATIVE"]
 AddressText = Annotated[str, Meta(max_length=256)]
 Label = Annotated[str, Meta(max_length=255)]
 HostPort = Annotated[str, Meta(min_length=1, max_length=300)]

@@ -196,6 +196,26 @@ def test_a_payment_is_offered_again_to_a_node_that_forgot_it() -> None:
     story(body)
 
 
+def test_peers_that_came_later_hear_of_a_payment_that_waits() -> None:
+    """A157: the mempool has it, so nothing is offered again; yet whoever could mine it came after it was told."""
+
+    async def whole() -> None:
+        chain, world = Chain(), World(params=PARAMS)
+        async with world.node() as one, service(one) as payer:
+            paid = chain.mine(chain.base, to=lock_of(payer.wallet.new_address()))
+            tip = chain.mine_many(paid, PARAMS.coinbase_maturity)
+            await one.feed(chain.builder.chain(tip))
+            await payer.current()
+            terms = payer.terms
+            sent = await payer.ask(lambda wallet: wallet.send([TO_HIM], terms))
+            await payer.hand_over(sent)
+            async with world.node(connect=[one.address]) as two:
+                await until(lambda: two.chain.tip.hash == tip.hash)
+                await until(lambda: sent.transaction.txid in two.mempool)
+
+    run_virtual(whole)
+
+
 def test_a_payment_between_two_nodes_is_pending_then_confirmed() -> None:
     async def whole() -> None:
         chain, world = Chain(), World(params=PARAMS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import UNSET, Meta
 
@@ -12,7 +12,7 @@ from consensus.types import Transaction
 from node.admission import Proposal
 from node.api.method import Area, method
 from node.api.methods.transactions import DEFAULT_MAX_FEE_RATE, read_transaction
-from node.api.parameters import Hex
+from node.api.parameters import ConfTarget, EstimateMode, Hex
 from node.api.services import Services
 from node.fee_history import estimate_fee
 from node.packages import PackageOutcome, Refused
@@ -20,9 +20,6 @@ from node.relay_policy import MAX_PACKAGE, PolicyError, Refusal, required_fee
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
-
-MAX_CONF_TARGET = 1_008
-"""Blocks (Bitcoin Core's bound, so that its clients find theirs)."""
 
 RawTransactions = Annotated[list[Hex], Meta(min_length=1, max_length=MAX_PACKAGE)]
 
@@ -142,8 +139,8 @@ def _package_result(tx: Transaction, outcome: PackageOutcome) -> schema.PackageT
 @method(Area.UTIL, reads=True)
 async def estimatesmartfee(
     services: Services,
-    conf_target: Annotated[int, Meta(ge=1, le=MAX_CONF_TARGET)],
-    estimate_mode: Literal["unset", "economical", "conservative", "UNSET", "ECONOMICAL", "CONSERVATIVE"] = "economical",
+    conf_target: ConfTarget,
+    estimate_mode: EstimateMode = "economical",
 ) -> schema.FeeEstimate:
     """Tell what fee rate gets a payment into one of the next blocks.
 

@@ -15,10 +15,10 @@ from consensus.types import TxId
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address, refuse
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
-from node.api.parameters import AddressText, FeeRate, HashHex
+from node.api.parameters import AddressText, ConfTarget, EstimateMode, FeeRate, HashHex
 from node.api.services import Services
 from node.relay_policy import PolicyError
-from node.wallet_service import WalletService
+from node.wallet_service import CONFIRM_TARGET, WalletService
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
@@ -43,8 +43,8 @@ async def sendtoaddress(
     comment_to: str = "",
     subtractfeefromamount: bool = False,
     replaceable: bool | None = None,
-    conf_target: int | None = None,
-    estimate_mode: str | None = None,
+    conf_target: ConfTarget | None = None,
+    estimate_mode: EstimateMode | None = None,
     avoid_reuse: bool | None = None,
     fee_rate: FeeRate | None = None,
     verbose: bool = False,
@@ -60,16 +60,17 @@ async def sendtoaddress(
         comment_to: not used.
         subtractfeefromamount: whether the receiver bears the fee.
         replaceable: not used: what waits for a block can be replaced, by bumpfee.
-        conf_target: not used.
-        estimate_mode: not used.
+        conf_target: within how many blocks it should be in one; 6 unless you say. See estimatesmartfee.
+        estimate_mode: as in estimatesmartfee.
         avoid_reuse: not used.
-        fee_rate: grain per byte; by default what it takes to be relayed.
+        fee_rate: grain per byte, in place of an estimate.
         verbose: true for an object with the fee.
         request_id: any text of the caller's. A call that repeats it, after a time-out say, pays only once.
         force: true if a fee beyond the wallet's caps is meant: above 0.1 DURE or 10 %, or below what is relayed.
     """
     bearers = [0] if subtractfeefromamount else []
-    sent = await _pay(services, [(address, amount)], fee_rate, bearers=bearers, request_id=request_id, force=force)
+    terms = _terms(service_of(services), fee_rate, conf_target, estimate_mode)
+    sent = await _pay(services, [(address, amount)], terms, bearers=bearers, request_id=request_id, force=force)
     return _sent(sent, fee_rate, verbose=verbose)
 
 
@@ -82,8 +83,8 @@ async def sendmany(
     comment: str = "",
     subtractfeefrom: AddressList | None = None,
     replaceable: bool | None = None,
-    conf_target: int | None = None,
-    estimate_mode: str | None = None,
+    conf_target: ConfTarget | None = None,
+    estimate_mode: EstimateMode | None = None,
     fee_rate: FeeRate | None = None,
     verbose: bool = False,
     request_id: RequestId | None = None,
@@ -98,8 +99,8 @@ async def sendmany(
         comment: not used.
         subtractfeefrom: the addresses of `amounts` that bear the fee, in equal parts; without any it is ours to bear.
         replaceable: not used: what waits for a block can be replaced, by bumpfee.
-        conf_target: not used.
-        estimate_mode: not used.
+        conf_target: as in sendtoaddress.
+        estimate_mode: as in sendtoaddress.
         fee_rate: as in sendtoaddress.
         verbose: true for an object with the fee.
         request_id: as in sendtoaddress.
@@ -109,7 +110,8 @@ async def sendmany(
         raise RpcError(ErrorCode.INVALID_PARAMETER, 'Dummy value must be set to ""')
     bearers = _bearers(services, list(amounts), subtractfeefrom or [])
     payments = list(amounts.items())
-    sent = await _pay(services, payments, fee_rate, bearers=bearers, request_id=request_id, force=force)
+    terms = _terms(service_of(services), fee_rate, conf_target, estimate_mode)
+    sent = await _pay(services, payments, terms, bearers=bearers, request_id=request_id, force=force)
     return _sent(sent, fee_rate, verbose=verbose)
 
 
@@ -126,14 +128,14 @@ def _bearers(services: Services, addresses: Sequence[str], named: Sequence[str])
 
 def _sent(sent: Sent, fee_rate: FeeRate | None, *, verbose: bool) -> str | schema.SentPayment:
     txid = display_hash(sent.transaction.txid)
-    reason = "Minimum relay fee" if fee_rate is None else "As asked for"
+    reason = "Estimated" if fee_rate is None else "As asked for"
     return schema.SentPayment(txid=txid, fee=Dure(sent.fee), fee_reason=reason) if verbose else txid
 
 
 async def _pay(
     services: Services,
     payments: Sequence[tuple[str, Dure]],
-    fee_rate: FeeRate | None,
+    terms: RelayTerms,
     *,
     bearers: Sequence[int],
     request_id: str | None,
@@ -143,7 +145,6 @@ async def _pay(
     wallet = await service.current()
     try:
         parsed = [_payment(services, wallet, address, amount) for address, amount in payments]
-        terms = _terms(service, fee_rate)
         sent = await service.ask(
             lambda wallet: wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force)
         )
@@ -158,8 +159,19 @@ def _payment(services: Services, wallet: Wallet, address: str, amount: Dure) -> 
     return wallet.parse_payment(address, amount.grain)
 
 
-def _terms(service: WalletService, fee_rate: FeeRate | None) -> RelayTerms:
-    return service.terms if fee_rate is None else service.terms._replace(fee_rate=int(fee_rate))
+def _terms(
+    service: WalletService, fee_rate: FeeRate | None, target: int | None, mode: EstimateMode | None
+) -> RelayTerms:
+    """Return what a payment offers: what its caller says, or what the node estimates.
+
+    Raises:
+        RpcError: it says two things.
+    """
+    if fee_rate is not None and (target is not None or mode not in {None, "unset", "UNSET"}):
+        raise RpcError(ErrorCode.INVALID_PARAMETER, "Cannot specify both conf_target or estimate_mode and fee_rate")
+    conservative = (mode or "").lower() == "conservative"
+    terms = service.terms_within(CONFIRM_TARGET if target is None else target, conservative=conservative)
+    return terms if fee_rate is None else terms._replace(fee_rate=int(fee_rate))
 
 
 async def _hand_over(service: WalletService, sent: Sent) -> None:
@@ -173,8 +185,8 @@ async def _hand_over(service: WalletService, sent: Sent) -> None:
 async def sendall(
     services: Services,
     recipients: Annotated[list[AddressText], Meta(min_length=1, max_length=1)],
-    conf_target: int | None = None,
-    estimate_mode: str | None = None,
+    conf_target: ConfTarget | None = None,
+    estimate_mode: EstimateMode | None = None,
     fee_rate: FeeRate | None = None,
     request_id: RequestId | None = None,
     force: bool = False,
@@ -183,8 +195,8 @@ async def sendall(
 
     Args:
         recipients: an array with the address.
-        conf_target: not used.
-        estimate_mode: not used.
+        conf_target: as in sendtoaddress.
+        estimate_mode: as in sendtoaddress.
         fee_rate: as in sendtoaddress.
         request_id: as in sendtoaddress.
         force: as in sendtoaddress.
@@ -192,7 +204,7 @@ async def sendall(
     service = service_of(services)
     await service.current()
     lock = read_address(services.params, recipients[0])
-    terms = _terms(service, fee_rate)
+    terms = _terms(service, fee_rate, conf_target, estimate_mode)
     try:
         sent = await service.ask(lambda wallet: wallet.send_all(lock, terms, request_id=request_id, force=force))
     except WalletError as error:
@@ -220,6 +232,8 @@ async def abandontransaction(services: Services, txid: HashHex) -> None:
 class BumpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to raise a fee."""
 
+    conf_target: ConfTarget | None = None
+    estimate_mode: EstimateMode | None = None
     fee_rate: FeeRate | None = None
     original_change_index: Annotated[int, Meta(ge=0)] | None = None
     force: bool = False
@@ -233,8 +247,9 @@ async def bumpfee(services: Services, txid: HashHex, options: BumpOptions | None
 
     Args:
         txid: the id of the payment.
-        options: an object with fee_rate (grain per byte; by default what is usual now, and more than it paid),
-            original_change_index (the output that bears the fee in place of the change), force (see sendtoaddress).
+        options: an object with fee_rate, conf_target, estimate_mode and force (see sendtoaddress; by default the fee
+            rate is what is estimated now, and more than it paid), and original_change_index (the output that bears the
+            fee in place of the change).
     """
     service = service_of(services)
     await service.current()
@@ -242,7 +257,8 @@ async def bumpfee(services: Services, txid: HashHex, options: BumpOptions | None
     entry = services.mempool.entry(original)
     if entry is not None and entry.descendant_count > 1:
         raise RpcError(ErrorCode.INVALID_PARAMETER, "Transaction has descendants in the mempool")
-    terms, rate = service.terms, None if how.fee_rate is None else int(how.fee_rate)
+    terms = _terms(service, how.fee_rate, how.conf_target, how.estimate_mode)
+    rate = None if how.fee_rate is None else int(how.fee_rate)
     try:
         before = service.wallet.transaction(original).fee
         sent = await service.ask(

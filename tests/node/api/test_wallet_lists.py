@@ -189,3 +189,19 @@ async def test_what_a_replacement_would_take_from_others_is_refused(api: Api) ->
     assert (await refused(api, "bumpfee", old)).message == "Transaction has descendants in the mempool"
     assert (await refused(api, "bumpfee", "00" * 32)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
     assert (await refused(api, "bumpfee", old, {"rate": 1})).code is ErrorCode.INVALID_PARAMETER
+
+
+async def test_a_payment_offers_what_is_estimated_or_what_its_caller_says_but_not_both(api: Api) -> None:
+    """A152"""
+    own = await api.client.call("getnewaddress")
+    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "sendtoaddress"}
+    params = {"address": own, "amount": 1, "conf_target": 2, "estimate_mode": "conservative", "verbose": True}
+    _, answer = await api.post(call | {"params": params})
+    assert answer["result"]["fee_reason"] == "Estimated"
+    estimate = await api.client.call("estimatesmartfee", 2, "conservative", result=schema.FeeEstimate)
+    entry = await api.client.call("getmempoolentry", answer["result"]["txid"], result=schema.MempoolEntry)
+    assert entry.fees.base.grain * 1_000 / entry.vsize == pytest.approx(estimate.feerate.grain, rel=0.05)
+    _, answer = await api.post(call | {"params": params | {"fee_rate": 2}})
+    assert answer["error"]["code"] == ErrorCode.INVALID_PARAMETER
+    _, answer = await api.post(call | {"params": params | {"conf_target": 0}})
+    assert answer["error"]["code"] == ErrorCode.INVALID_PARAMETER
