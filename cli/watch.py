@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -53,7 +54,7 @@ def watch(context: Context, *, replay: str | None, speed: float, record: Path | 
     It is recorded meanwhile, and --replay plays that again. In a pipe only the sentences are written. Ctrl-C or q
     leaves the view, and the nodes go on.
     """
-    if speed != speed:  # noqa: PLR0124 (only NaN is another than itself)
+    if math.isnan(speed):  # which no range keeps out
         raise click.BadParameter("it must be a number.", param_hint="--speed")
     if replay is None:
         _watch_live(context, record, once=once)

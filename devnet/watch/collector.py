@@ -18,7 +18,7 @@ from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord
 from devnet.lines import tell_clocks, tell_lines
 from devnet.status import NodeState, node_state
 from devnet.watch.asking import ASK_SECONDS, Line, Question, read
-from devnet.watch.state import KEPT, MAX_PAYMENTS, BlockView, Fate, NetworkView, NodeView, branch_of, prune
+from devnet.watch.state import KEPT, MAX_PAYMENTS, TXID_DIGITS, BlockView, Fate, NetworkView, NodeView, branch_of, prune
 from rpc.encoding import Dure
 from rpc.schema import Balances
 
@@ -99,6 +99,15 @@ class _End(msgspec.Struct):
     status: str
 
 
+class _Owner:
+    """Whose an address is."""
+
+    def __init__(self) -> None:
+        self.node: int | None = None
+        self.strangers: set[int] = set()
+        """Nodes whose wallet was asked."""
+
+
 class _Told(NamedTuple):
     """What a node said of itself at one look."""
 
@@ -134,7 +143,9 @@ class Collector:
         self._asked: dict[int, Future[_Told | None]] = {}
         self._told: dict[int, tuple[float, _Told]] = {}
         self._stamp: tuple[int, int] | None = None
-        self._owners: dict[str, int | None] = {}
+        self._owners: dict[str, _Owner] = {}
+        self._unowned: dict[str, str] = {}
+        """The reward addresses of blocks whose finder is not known, by block."""
         self._compared: set[tuple[int, str]] = set()
         """Which nodes have told the ends of their trees at which tip."""
         self.view = NetworkView()
@@ -250,33 +261,38 @@ class Collector:
                 _fetch(line, end.hash, blocks)
 
     def _name_finders(self, blocks: dict[str, BlockView], free: Sequence[NodeRecord]) -> dict[str, BlockView]:
-        """Find out whose wallet has the rewards of blocks that are new, by asking every wallet."""
-        new = [block for block in blocks.values() if block.id not in self.view.blocks]
-        for block in new:
-            [first, *_] = block.txids or ("",)
-            coinbase = read(_any(self._lines, free, "getrawtransaction", first, True, block.id), _Coinbase)
-            reward, finder = 0, None
-            if coinbase is not None and coinbase.vout:
-                reward = sum(output.value.grain for output in coinbase.vout)
-                finder = self._owner(coinbase.vout[0].scriptPubKey.address, free)
-            txids = block.txids[1 : MAX_PAYMENTS + 1]
-            blocks[block.id] = msgspec.structs.replace(block, reward=reward, finder=finder, txids=txids)
+        """Find out whose wallet has the rewards of blocks, by asking every wallet once."""
+        for block in [block for block in blocks.values() if block.id not in self.view.blocks]:
+            coinbase, *txids = block.txids or ("",)
+            found = read(_any(self._lines, free, "getrawtransaction", coinbase, True, block.id), _Coinbase)
+            reward = 0
+            if found is not None and found.vout:
+                reward = sum(output.value.grain for output in found.vout)
+                self._unowned[block.id] = found.vout[0].scriptPubKey.address
+            short = tuple(txid[:TXID_DIGITS] for txid in txids[:MAX_PAYMENTS])
+            blocks[block.id] = msgspec.structs.replace(block, reward=reward, txids=short)
+        for number, address in list(self._unowned.items()):
+            owner = self._owner(address, free)
+            if number not in blocks or owner is not None:
+                del self._unowned[number]
+            if number in blocks and owner is not None:
+                blocks[number] = msgspec.structs.replace(blocks[number], finder=owner)
         return blocks
 
     def _owner(self, address: str, free: Sequence[NodeRecord]) -> int | None:
+        """Return the node whose wallet has an address, None as long as none of those that were asked has it."""
         if address not in self._owners:
-            found = None
-            for node in free:
+            if len(self._owners) >= ADDRESSES:
+                del self._owners[next(iter(self._owners))]
+            self._owners[address] = _Owner()
+        owner = self._owners[address]
+        for node in free:
+            if owner.node is None and node.id not in owner.strangers:
                 about = read(_one(self._lines[node.id], "getaddressinfo", address), _Owned)
                 if about is not None and about.ismine:
-                    found = node.id
-                    break
-            if found is None and len(free) < len(self._record.nodes):
-                return None  # it may be one of those that were not asked
-            if len(self._owners) >= ADDRESSES:
-                self._owners.pop(next(iter(self._owners)))
-            self._owners[address] = found
-        return self._owners[address]
+                    owner.node = node.id
+                owner.strangers.add(node.id)
+        return owner.node
 
     def _fates(self, network: NetworkView, free: Sequence[NodeRecord]) -> dict[str, Fate]:
         """Find out what became of payments that are in a losing branch and not in the best one."""
@@ -293,7 +309,8 @@ class Collector:
         pool = self._told[there[0].id][1].mempool
         if pool is None or pool.size > MAX_SEARCHED:
             return {}
-        waiting = set(read(_one(self._lines[there[0].id], "getrawmempool"), list[str]) or [])
+        pooled = read(_one(self._lines[there[0].id], "getrawmempool"), list[str]) or []
+        waiting = {txid[:TXID_DIGITS] for txid in pooled}
         return {txid: "waits" if txid in waiting else "gone" for txid in sorted(sought)}
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 from devnet.errors import Misconfigured, Refused
-from devnet.logs import MAX_LINE
 from devnet.watch.state import BlockView, Event, Fate, NetworkView, NodeView, prune
 
 FILE = "watch.jsonl"
@@ -29,8 +28,8 @@ MAX_FILE = 16 * 1024 * 1024
 TAIL = 256 * 1024
 """Bytes at the end of a recording in which the newest events are looked for."""
 
-LONGEST_LINE = 64 * MAX_LINE
-"""Bytes of a line that are read: far more than the whole view of 64 nodes that all stand on branches of their own."""
+LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes of a line that are read: the whole view of 64 nodes on branches of their own, with full blocks."""
 
 
 class Whole(msgspec.Struct, frozen=True, tag="whole"):

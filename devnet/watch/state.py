@@ -18,6 +18,9 @@ STALE_BRANCHES = 32
 MAX_PAYMENTS = 256
 """Payments of a block that are kept by their id; of more, only how many there are."""
 
+TXID_DIGITS = 16
+"""Hex digits by which payments are told apart here: 64 bits."""
+
 Fate = Literal["waits", "gone"]
 """Of a payment in a losing branch: it waits for a block again, or no mempool has it."""
 
@@ -56,7 +59,7 @@ class BlockView(msgspec.Struct, frozen=True, omit_defaults=True):
     payments: int = 0
     """Its transactions, the coinbase left out."""
     txids: tuple[str, ...] = ()
-    """Of the first `MAX_PAYMENTS` of those."""
+    """Of the first `MAX_PAYMENTS` of those, their first `TXID_DIGITS`."""
 
 
 class NetworkView(msgspec.Struct, frozen=True):

@@ -126,6 +126,22 @@ def test_a_block_is_asked_for_once_and_of_one_node(collector: Collector, nodes: 
     assert (found.finder, found.payments, found.txids) == (2, 2, ("t1", "t2"))
 
 
+def test_a_finder_that_was_away_is_named_when_it_is_back(collector: Collector, nodes: FakeNodes, chain: Chain) -> None:
+    real = nodes.answers["getblockchaininfo"]
+
+    def away(node: int, params: list[Any]) -> Any:
+        if node == 1:
+            raise Refusal(-28, "starting")
+        return real(node, params)
+
+    nodes.answers["getblockchaininfo"] = away
+    assert collector.look().blocks[block_id("b")].finder is None
+    collector.look()
+    assert len(nodes.calls_of("getaddressinfo")) == 2, "no wallet is asked twice"
+    nodes.answers["getblockchaininfo"] = real
+    assert collector.look().blocks[block_id("b")].finder == 1
+
+
 def test_branches_that_nobody_stands_on_are_found_at_the_first_look(
     collector: Collector, nodes: FakeNodes, chain: Chain
 ) -> None:
