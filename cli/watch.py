@@ -153,10 +153,12 @@ class _Pace(NamedTuple):
     @property
     def title(self) -> str:
         """What stands above it."""
-        return f"replay at speed {self.speed:g}{', halted' if self.halted else ''}"
+        return f"replay {self.speed:g}x"
 
-
-FOOT = "q leaves; space halts and goes on; + and - change the speed."
+    @property
+    def foot(self) -> str:
+        """What stands below it."""
+        return f"{'Halted. ' if self.halted else ''}q leaves; space halts and goes on; + and - change the speed."
 
 
 def _watch_recorded(context: Context, file: Path | None, speed: float, *, once: bool) -> None:
@@ -193,9 +195,11 @@ def _play(shown: Output, moments: Iterable[Moment], events: deque[Event], pace: 
                 return
         moment = following
         events.extend(moment.events)
-        shown.show(moment, _picture(moment, events, pace.title, FOOT))
+        shown.show(moment, _picture(moment, events, pace.title, pace.foot))
     if moment is not None:
-        shown.show(moment, _picture(moment, events, f"{pace.title}, at its end", "q leaves."), last=True)
+        shown.show(
+            moment, _picture(moment, events, pace.title, "This is the end of the recording. q leaves."), last=True
+        )
         shown.wait_for_end()
 
 
@@ -210,7 +214,7 @@ def _hold(shown: Output, moment: Moment, until: float, events: deque[Event], pac
             left -= pace.speed * (min(time.monotonic() - began, step) if keys else step)
         pace = pace.obey(keys)
         if left > 0 or pace.halted:
-            shown.show(moment, _picture(moment, events, pace.title, FOOT, now=until - max(0.0, left)))
+            shown.show(moment, _picture(moment, events, pace.title, pace.foot, now=until - max(0.0, left)))
     return pace
 
 

@@ -158,13 +158,13 @@ def test_on_a_terminal_it_takes_the_screen_and_gives_it_back(network: FakeNodes,
 def test_a_replay_is_halted_and_hastened_by_keys(recording: Path) -> None:
     terminal = Terminal(*DURE, "watch", "--replay", "--speed", "0.02")
     try:
-        terminal.until("replay at speed 0.02")
+        terminal.until("replay 0.02x")
         terminal.press(" ")
-        terminal.until("halted")
+        terminal.until("Halted.")
         terminal.press("+")
-        terminal.until("replay at speed 0.04, halted")
+        terminal.until("replay 0.04x")
         terminal.press(" " + "+" * 20)
-        terminal.until("at its end")
+        terminal.until("This is the end")
         terminal.press("q")
         assert terminal.ended() == 0
     finally:
