@@ -302,7 +302,11 @@ class PeerManager:
             self._height(),
         )
         connection = PeerConnection(
-            hello, dialled=dialled is not None, budget=self._budget, random_bytes=self._rng.randbytes
+            hello,
+            dialled=dialled is not None,
+            budget=self._budget,
+            random_bytes=self._rng.randbytes,
+            ping_seconds=self._settings.ping_seconds,
         )
         return NodeLink(
             connection,

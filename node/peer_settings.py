@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node import gossip_limits
+from p2p.limits import PING_SECONDS
 from p2p.transport import Address
 
 
@@ -28,5 +29,7 @@ class PeerSettings:
     """Whether loopback and private addresses are learned and told: on networks of one machine or house."""
     max_outbound: int = gossip_limits.MAX_OUTBOUND
     max_inbound: int = gossip_limits.MAX_INBOUND
+    ping_seconds: float = PING_SECONDS
+    """Between two pings: a dead peer is noticed by the next one. Simulations of thousands of links ping less."""
     agent: str = "dure"
     """Our program and version, as told to peers: printable ASCII, at most 64 characters."""

@@ -98,7 +98,13 @@ class PeerConnection:
     """What one peer and we may say to each other, and when it is enough."""
 
     def __init__(
-        self, hello: Hello, *, dialled: bool, budget: ReceiveBudget, random_bytes: Callable[[int], bytes]
+        self,
+        hello: Hello,
+        *,
+        dialled: bool,
+        budget: ReceiveBudget,
+        random_bytes: Callable[[int], bytes],
+        ping_seconds: float = limits.PING_SECONDS,
     ) -> None:
         """
         Args:
@@ -106,6 +112,7 @@ class PeerConnection:
             dialled: True if we opened the link; the side that did says `Hello` first.
             budget: the node's, shared by all its connections.
             random_bytes: for ping nonces, unpredictable to the peer: `random.Random.randbytes` or the like.
+            ping_seconds: between two pings.
         """
         self.state = State.NEW
         self.dialled = dialled
@@ -119,6 +126,7 @@ class PeerConnection:
         """When bytes were last given out to be written, as of the newest `now`."""
         self._hello = hello
         self._random_bytes = random_bytes
+        self._ping_seconds = ping_seconds
         self._reader = FrameReader(budget, self._check_head)
         self._out: list[bytes] = []
         self._events: list[Event] = []
@@ -296,7 +304,7 @@ class PeerConnection:
         if nonce != self._ping_nonce:
             raise ProtocolError(Violation.BAD_PONG)
         self._ping_nonce = None
-        self._ping_due = self._ping_sent + limits.PING_SECONDS
+        self._ping_due = self._ping_sent + self._ping_seconds
         self.latency = self._now - self._ping_sent
         self._events.append(LatencyMeasured(self.latency))
 

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, NoReturn, TypeVar
+from contextvars import Context
+from heapq import heapify, heappop, heappush
+from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from simnet.errors import Deadlock, Runaway
 
 _T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
 START = 1_000.0
 """The loop's time at the beginning, so that a forgotten 0 stands out."""
 MAX_SECONDS = 400 * 86_400.0
 """Of virtual time: a year and a bit, which no story needs."""
 MAX_TURNS = 200_000_000
 """Of the loop: an hour of computing. A task that spins without waiting ends here."""
-_RESOLUTION = 1e-6
+_MANY = 1_000
 _GRACE_TURNS = 1_000_000
 """More turns after the bound, for tasks to be cancelled in order."""
 
@@ -36,18 +40,7 @@ class _JumpingSelector(selectors.BaseSelector):
         self._keys: dict[Any, selectors.SelectorKey] = {}
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        loop = self.loop
-        loop.turns += 1
-        if timeout is None:
-            loop.end_by(Deadlock("every task waits, and no timer is set"))
-        if timeout > 0:
-            loop.now += timeout
-            if loop.now > loop.max_time:
-                loop.max_time += MAX_SECONDS
-                loop.end_by(Runaway(f"more than {loop.now - START:.0f} s of virtual time: something goes on for ever"))
-        if loop.turns > loop.max_turns:
-            loop.max_turns += _GRACE_TURNS
-            loop.end_by(Runaway(f"{loop.turns} turns of the loop: something goes on for ever"))
+        self.loop.move_on(idle=timeout is None)
         return []
 
     # The loop registers the pipe by which other threads would wake it. Nobody writes to it.
@@ -67,6 +60,9 @@ class _JumpingSelector(selectors.BaseSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Satisfies asyncio with a time of its own."""
 
+    _ready: deque[asyncio.Handle]
+    """What the loop runs in this turn; asyncio's."""
+
     def __init__(self, *, max_seconds: float = MAX_SECONDS, max_turns: int = MAX_TURNS) -> None:
         selector = _JumpingSelector()
         selector.loop = self
@@ -75,11 +71,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """How many there were."""
         self.max_time = START + max_seconds
         self.max_turns = max_turns
-        self.failure: Exception | None = None
-        """What ended the story from outside: see `end_by`."""
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap. The number in the middle is that of its setting: of two for one moment the first set runs first."""
+        self._set = self._dropped = 0
         super().__init__(selector)
-        # Timers run up to so much early. The machine's own nanosecond is lost to rounding after some months.
-        self._clock_resolution = _RESOLUTION
 
     def time(self) -> float:
         """Return virtual seconds."""
@@ -90,10 +85,58 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the beginning."""
         return self.now - START
 
-    def end_by(self, error: Exception) -> NoReturn:
-        """End the run with an error that no task of the story may catch."""
-        self.failure = self.failure or error
-        raise error
+    # asyncio's own heap compares handles in Python, and runs timers of one moment in any order.
+
+    def call_later(
+        self, delay: float, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._set += 1
+        heappush(self._timers, (when, self._set, timer))
+        return timer
+
+    def _timer_handle_cancelled(self, _timer: asyncio.TimerHandle) -> None:
+        """Drop timers that were cancelled once they are the most: some are set for hours ahead."""
+        self._dropped += 1
+        if self._dropped > _MANY and self._dropped > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if not entry[2].cancelled()]
+            heapify(self._timers)
+            self._dropped = 0
+
+    def move_on(self, *, idle: bool) -> None:
+        """Make ready what is due; if nothing else is to be done, that is what is due next.
+
+        Raises:
+            Deadlock, Runaway: the story would never end.
+        """
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+            self._dropped -= 1
+        if idle:
+            if not timers:
+                raise Deadlock("every task waits, and no timer is set")
+            self.now = max(self.now, timers[0][0])
+            if self.now > self.max_time:
+                self.max_time += MAX_SECONDS
+                raise Runaway(f"more than {self.elapsed:.0f} s of virtual time: something goes on for ever")
+        self.turns += 1
+        if self.turns > self.max_turns:
+            self.max_turns += _GRACE_TURNS
+            raise Runaway(f"{self.turns} turns of the loop: something goes on for ever")
+        while timers and timers[0][0] <= self.now:
+            timer = heappop(timers)[2]
+            if timer.cancelled():
+                self._dropped -= 1
+            else:
+                self._ready.append(timer)
 
     def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
         """Refuse: what threads do comes in no order."""

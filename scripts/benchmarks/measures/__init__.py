@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.benchmarks.harness import Measure
-from scripts.benchmarks.measures import blocks, calls, devnet, mempool, network, pool, process, watching
+from scripts.benchmarks.measures import blocks, calls, devnet, mempool, network, pool, process, simulated, watching
 
 MEASURES: dict[str, Measure] = {
     **process.MEASURES,
@@ -14,4 +14,5 @@ MEASURES: dict[str, Measure] = {
     **devnet.MEASURES,
     **pool.MEASURES,
     **watching.MEASURES,
+    **simulated.MEASURES,
 }
