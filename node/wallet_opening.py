@@ -24,6 +24,10 @@ from wallet.wallet import Wallet
 STORAGE_VERSION = 2
 """Of how records lie in the wallet's database. What they say is `wallet.store`'s, which counts its own versions."""
 ADVICE = "move the wallet's folder away, and restore it from a backup or from its words (restore_wallet)"
+RECORDS_MISSING = (
+    "there are keys and no database: what blocks say of them is read anew; labels, names of requests and payments that "
+    "are in no block are in backups only"
+)
 MAX_SECRET_FILE = 64 * 1024 * 1024
 """Bytes of a backup, or of a file with words or a passphrase."""
 
@@ -101,6 +105,8 @@ def _open(config: NodeConfig, params: Params, outside: Outside) -> Wallet | None
         wallet = _restore(Path(config.restore_wallet), config, params, outside, passphrase)
         outside.log.info("wallet_restored", encrypted=wallet.encrypted)
     elif Wallet.exists(outside.files):
+        if outside.database.get("meta", b"version") is None:
+            outside.log.warning("wallet_records_missing", why=RECORDS_MISSING)
         wallet = Wallet.open(params, outside, allow_plain=config.is_private)
     elif passphrase is None and not config.is_private:
         outside.log.warning(
