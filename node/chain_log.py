@@ -157,9 +157,10 @@ class ChainLog:
     def reorg_done(self, reorg: Reorg, tip: BlockEntry, took_ms: int) -> None:
         """Tell how it ended, with the numbers of the mempool."""
         facts = _facts(reorg.fork, reorg.old, tip, ("old", "new"))
+        where = "now on the other branch" if reorg.connected else f"back at block {tip.height}"
         self._log.info(
             "reorg_done",
-            says=f"now on the other branch: {reorg.disconnected} block(s) left, {reorg.connected} joined;"
+            says=f"{where}: {reorg.disconnected} block(s) left, {reorg.connected} joined;"
             f" {format_amount(reorg.lost_amount)} DURE of mining rewards were lost",
             **facts,
             disconnected=reorg.disconnected,

@@ -230,8 +230,10 @@ def estimate_fee(history: FeeHistory, mempool: Mempool, target: int, *, conserva
     rate = now
     if said.rate is not None:
         rate = max(now, said.rate) if conservative else min(now, said.rate)
-    room = "more than" if last else "less than"
-    waits = f"{len(mempool)} transactions wait now, {room} the next {target} blocks hold"
+    count = len(mempool)
+    wait = f"{count} transactions wait" if count != 1 else "1 transaction waits"
+    hold = f"the next {target} blocks hold" if target != 1 else "the next block holds"
+    waits = f"{wait} now, {'more' if last else 'less'} than {hold}"
     if said.rate is None:
         seen = f"too few payments were seen in blocks to count on them ({said.payments:.0f})"
     else:

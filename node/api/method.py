@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from msgspec import Meta
 
 from node.api.parameters import FeeRate, HashHex, Hex, LockHex, read_parameter
@@ -158,7 +159,7 @@ def method(
             ),
             summary=documentation.summary,
             about=documentation.about,
-            result=documentation.result or kind_name(hints["return"]),
+            result=documentation.result or _described(hints["return"]),
             reads=reads,
             waits=waits,
             needs_wallet=needs_wallet,
@@ -200,6 +201,7 @@ _NAMES: dict[Any, str] = {
     float: "number",
     bool: "boolean",
     type(None): "null",
+    msgspec.UnsetType: "left out",
     Dure: "amount",
     FeeRate: "number",
     HashHex: "hash",
@@ -223,6 +225,29 @@ def kind_name(kind: Any) -> str:
     if origin is dict:
         return f"object of {kind_name(inner[1])}"
     return _NAMES.get(kind) or str(getattr(kind, "__name__", kind))
+
+
+def _described(kind: Any) -> str:
+    """Return what a type is called, and the fields of those that are objects of ours."""
+    lines = [kind_name(kind)]
+    structs = _structs(kind)
+    for struct in structs:
+        lines += [f"{struct.__name__}:"] if len(structs) > 1 else []
+        lines += [f"  {name} {about}" for name, about in _fields(struct)]
+    return "\n".join(lines)
+
+
+def _structs(kind: Any) -> list[type[msgspec.Struct]]:
+    """Return the objects in a type: it, or those of which it is an array, an object or a choice."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [found for inner in get_args(kind) for found in _structs(inner)]
+
+
+def _fields(struct: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    hints = get_type_hints(struct, include_extras=True)
+    fields = [(field.encode_name, hints[field.name]) for field in msgspec.structs.fields(struct)]
+    return [(name, f"({kind_name(kind)})") for name, kind in fields]
 
 
 def _is_text(kind: Any) -> bool:

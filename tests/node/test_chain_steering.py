@@ -192,6 +192,7 @@ async def test_the_log_says_what_the_operator_did_and_what_it_meant() -> None:
     assert started == ["the operator has set our branch aside: leaving 2 block(s) after block 3 for 0 other(s)"]
     (done,) = lines(entries, "reorg_done")
     assert (done["disconnected"], done["connected"]) == (2, 0)
+    assert done["says"].startswith("back at block 3: 2 block(s) left, 0 joined;")
     assert len(list(lines(entries, "block_taken_back"))) == 1
 
 

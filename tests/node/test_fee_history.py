@@ -201,7 +201,7 @@ async def test_with_an_empty_mempool_and_no_history_the_floor_is_enough() -> Non
     found = estimate_fee(history(), pool.mempool, 1, conservative=True)
     assert (found.rate, found.blocks) == (MIN_FEE_RATE, 1)
     assert found.basis == (
-        "0 transactions wait now, less than the next 1 blocks hold; "
+        "0 transactions wait now, less than the next block holds; "
         "too few payments were seen in blocks to count on them (0)"
     )
 
@@ -211,7 +211,7 @@ async def test_what_waits_beyond_the_next_blocks_must_be_outbid(monkeypatch: pyt
     monkeypatch.setattr(fee_history, "MAX_BLOCK_SIZE", 10 * 210)
     soon = estimate_fee(history(), pool.mempool, 1, conservative=True)
     assert 10_000 < soon.rate < 10_300
-    assert "more than the next 1 blocks hold" in soon.basis
+    assert "more than the next block holds" in soon.basis
     assert estimate_fee(history(), pool.mempool, 4, conservative=True).rate == MIN_FEE_RATE
 
 

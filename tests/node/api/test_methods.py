@@ -158,6 +158,10 @@ async def test_help_lists_what_there_is_and_explains_each(api: Api) -> None:
     text = await api.client.call("help", "getblock")
     assert text.startswith('getblock "blockhash" ( verbosity )')
     assert "2. verbosity (number or boolean, optional, default=1)" in text
+    assert "\n  confirmations (number)\n" in text
+    listed = await api.client.call("help", "getrawmempool")
+    assert "\nMempoolEntry:\n  vsize (number)\n" in listed
+    assert "\nMempoolSequence:\n  txids (array of string)\n" in listed
     await refused(api.client, "help", "nosuch", code=ErrorCode.METHOD_NOT_FOUND)
 
 
