@@ -33,6 +33,7 @@ from node.branch_mining import BranchMiner
 from node.chain import ChainManager
 from node.clock import SystemClock
 from node.config import ConfigError, NodeConfig
+from node.descriptors import needed, raise_limit, share
 from node.gossip_limits import MAX_OUTBOUND
 from node.logs import FILE_NAME, FileSink, Logs, TerminalSink
 from node.mempool import Mempool
@@ -101,11 +102,13 @@ class Daemon:
         self.clock = SkewedClock(SystemClock(), self.files)
         self.entropy = random.SystemRandom()
         self._started = self.clock.monotonic()
+        self._limit = raise_limit(needed(config.max_connections))
+        self._room = share(self._limit, config.max_connections)
         # Before anybody can call: who reads the file finds the secret of this run.
         self.cookie = Cookie(folder)
         self._undo.append(self.cookie.remove)
         rpc_port = self.params.rpc_port if config.rpc_port is None else config.rpc_port
-        self._socket = _bind(config.rpc_bind, rpc_port)
+        self._socket = _bind(config.rpc_bind, rpc_port, self._room.backlog)
         self._undo.append(self._socket.close)
         database = LmdbDatabase(
             folder / "chain",
@@ -127,11 +130,11 @@ class Daemon:
             max_bytes=config.mempool_mb * 1024 * 1024,
         )
         self.node = Node(
-            peer_settings(config, self.params),
+            peer_settings(config, self.params, self._room.peers),
             params=self.params,
             clock=self.clock,
             rng=self.entropy,
-            network=TcpNetwork(),
+            network=TcpNetwork(self._room.backlog),
             chain=self.chain,
             mempool=self.mempool,
             files=self.files,
@@ -139,7 +142,11 @@ class Daemon:
         )
         self.services = self._make_services()
         self.rpc = RpcServer(
-            self.services, self.services.methods, access_for(config, self.cookie), self._logs.logger("node.api")
+            self.services,
+            self.services.methods,
+            access_for(config, self.cookie),
+            self._logs.logger("node.api"),
+            self._room.callers,
         )
         if config.wallet:
             self._open_wallet()
@@ -214,6 +221,14 @@ class Daemon:
         """
         config = self.config
         self.log.info("starting", version=VERSION, network=self.params.name, datadir=str(config.folder))
+        if self._room.peers < config.max_connections:
+            self.log.warning(
+                "connections_reduced",
+                says=f"{self._limit} files may be open at once: raise that limit (ulimit -n)",
+                peers=self._room.peers,
+                callers=self._room.callers,
+                needed=needed(config.max_connections),
+            )
         self._check_mining_address()
         self._stops["workers"] = self.workers.close
         await self.rpc.start(self._socket)
@@ -349,14 +364,17 @@ def params_of(config: NodeConfig) -> Params:
     return NETWORKS[config.network]
 
 
-def peer_settings(config: NodeConfig, params: Params) -> PeerSettings:
+def peer_settings(config: NodeConfig, params: Params, connections: int) -> PeerSettings:
     """Return what gossip reads of the settings.
+
+    Args:
+        connections: to peers, that there may be.
 
     Raises:
         ConfigError: an address is none.
     """
     host = config.bind or ("127.0.0.1" if config.is_private else "0.0.0.0")
-    outbound = min(MAX_OUTBOUND, config.max_connections)
+    outbound = min(MAX_OUTBOUND, connections)
     return PeerSettings(
         bind=Address(host, params.p2p_port if config.port is None else config.port) if config.listen else None,
         advertise_host=config.advertise,
@@ -365,7 +383,7 @@ def peer_settings(config: NodeConfig, params: Params) -> PeerSettings:
         discovery=config.discovery,
         private_addresses=config.is_private,
         max_outbound=outbound,
-        max_inbound=config.max_connections - outbound,
+        max_inbound=connections - outbound,
         agent=AGENT,
     )
 
@@ -377,9 +395,9 @@ def _addresses(setting: str, texts: tuple[str, ...], params: Params) -> tuple[Ad
         raise ConfigError(f"{setting}: {error}") from None
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
     try:
-        return bind(host, port)
+        return bind(host, port, backlog)
     except OSError as error:
         raise _port_error(error, "JSON-RPC", port) from error
 

@@ -25,7 +25,11 @@ from p2p.transport import (
 class TcpNetwork:
     """The network of this machine. One may serve any number of nodes in one loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, backlog: int = limits.LISTEN_BACKLOG) -> None:
+        """Args:
+        backlog: connections that the system may keep ready for a listener.
+        """
+        self._backlog = backlog
         self._lookups = asyncio.Semaphore(limits.PARALLEL_LOOKUPS)
 
     async def connect(self, address: Address, handler: LinkHandler) -> Link:
@@ -39,7 +43,7 @@ class TcpNetwork:
     async def listen(self, address: Address, handler_factory: Callable[[], LinkHandler]) -> Listener:
         """See `transport.Network.listen`."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: _TcpLink(handler_factory()), address.host, address.port, backlog=limits.LISTEN_BACKLOG
+            lambda: _TcpLink(handler_factory()), address.host, address.port, backlog=self._backlog
         )
         return _TcpListener(server)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from node.api.access import MAX_BODY, Access, HttpRefusal, Role
 from node.api.json_text import JsonError, parse_json
 from node.api.method import Method
 from node.api.services import RunningCall, Services
+from node.descriptors import MAX_CALLERS
 from node.storage.errors import StorageError
 from rpc.encoding import encode
 from rpc.errors import ErrorCode, RpcError
@@ -36,8 +37,6 @@ MAX_REQUESTS = 64
 """Requests in hand at once, as many as Bitcoin Core queues (rpcworkqueue); the next are turned away with 503."""
 MAX_WAITING = 64
 """Calls that wait for something to happen; they cost next to nothing, and leave room for the others (A176)."""
-MAX_CONNECTIONS = 512
-"""Open connections, idle ones included."""
 IDLE_SECONDS = 30.0
 """For a request's head to arrive, from connecting or from the answer before."""
 BODY_SECONDS = 30.0
@@ -55,12 +54,21 @@ class RpcServer:
     """Answers calls of `methods` at one address."""
 
     def __init__(
-        self, services: Services, methods: Mapping[str, Method], access: Access, log: FilteringBoundLogger
+        self,
+        services: Services,
+        methods: Mapping[str, Method],
+        access: Access,
+        log: FilteringBoundLogger,
+        max_connections: int = MAX_CALLERS,
     ) -> None:
+        """Args:
+        max_connections: open at once, idle ones included; the next are cut off.
+        """
         self._services = services
         self._methods = methods
         self._access = access
         self._log = log
+        self._max_connections = max_connections
         self._requests = 0
         self._strangers = 0
         self._waiting: set[asyncio.Task[object]] = set()
@@ -70,7 +78,8 @@ class RpcServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Answer calls at a bound socket from now on."""
-        self._runner = ServerRunner(_HttpServer(self._handle, handler_cancellation=True), shutdown_timeout=STOP_SECONDS)
+        http = _HttpServer(self._handle, self._max_connections)
+        self._runner = ServerRunner(http, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         await SockSite(self._runner, listening).start()
 
@@ -277,6 +286,10 @@ def _hear(task: asyncio.Task[object]) -> None:
 class _HttpServer(Server):
     """aiohttp's low-level server: bounded in connections, and silent about what it is made of."""
 
+    def __init__(self, handle: Callable[[BaseRequest], Awaitable[StreamResponse]], max_connections: int) -> None:
+        super().__init__(handle, handler_cancellation=True)
+        self._max_connections = max_connections
+
     def __call__(self) -> web_protocol.RequestHandler:
         return _Connection(
             self,
@@ -289,7 +302,7 @@ class _HttpServer(Server):
 
     def connection_made(self, handler: web_protocol.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self._max_connections:
             transport.abort()
 
 

@@ -56,8 +56,11 @@ def access_for(config: NodeConfig, cookie: Cookie) -> Access:
     return Access(logins, hosts=config.rpc_hosts, bound_to=config.rpc_bind)
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
     """Return a listening socket.
+
+    Args:
+        backlog: connections that the system may keep ready for us.
 
     Raises:
         OSError: the port is taken, or the host is not one of this machine.
@@ -71,7 +74,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setblocking(False)
         bound.bind(address)
-        bound.listen(BACKLOG)
+        bound.listen(backlog)
     except OSError:
         bound.close()
         raise

@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from consensus.params import REGTEST
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import HEADERS, STORAGE_VERSION, TABLES
 from node.storage.store import Change
+from rpc.client import RpcClient
 from rpc.errors import RpcError
 from tests.support.daemon import Daemon, daemons, environment, obeying_modes, run, until
 
@@ -476,3 +477,49 @@ async def test_two_nodes_agree_pay_each_other_fall_apart_and_agree_again(tmp_pat
         coins = await left.call(COINS)
         assert coins == await right.call(COINS)
         assert coins["total_amount"] == coins["supply"]
+
+
+async def test_a_node_with_few_descriptors_serves_its_callers_whoever_storms_its_door(tmp_path: Path) -> None:
+    """A196: 64 of them, and 300 who connect and say nothing."""
+    daemon = Daemon(tmp_path / "node", descriptors=64)
+    try:
+        await daemon.start()
+        assert [line["peers"] for line in daemon.logged("connections_reduced")] == [4]
+        host, port = daemon.peer_address.rsplit(":", 1)
+        storm = [socket.socket() for _ in range(300)]
+        for number, stranger in enumerate(storm):
+            stranger.setblocking(False)
+            stranger.connect_ex((host, int(port)))
+            if number % 50 == 49:  # those who called before are remembered by nobody: each call is a new connection
+                async with closing_client(daemon) as caller:
+                    assert await caller.call("getblockcount") == number // 50
+                    await caller.call("generatetoaddress", 1, await caller.call("getnewaddress"))
+        spent = processor_seconds(daemon.pid)
+        await asyncio.sleep(1)
+        assert processor_seconds(daemon.pid) - spent < 0.5  # whom nobody can take in is not tried for ever
+        for stranger in storm:
+            stranger.close()
+        assert daemon.logged("failed") == []
+        assert (daemon.folder / "debug.log").stat().st_size < 100_000
+    finally:
+        await daemon.stop()
+
+
+@asynccontextmanager
+async def closing_client(daemon: Daemon) -> AsyncIterator[RpcClient]:
+    """Another caller, with a connection of its own."""
+    ready = daemon.logged("ready")[0]
+    client = RpcClient(f"http://{ready['rpc']}/", daemon.folder / ".cookie", timeout=60)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used of the processor so far."""
+    said = subprocess.run(["ps", "-o", "cputime=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+    seconds = 0.0
+    for part in said.strip().replace("-", ":").split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds

@@ -198,10 +198,10 @@ def test_a_tag_makes_another_network() -> None:
 )
 def test_gossip_is_told_its_part_of_the_settings(chosen: dict[str, Any], found: dict[str, Any]) -> None:
     made = NodeConfig(**chosen)
-    settings_ = peer_settings(made, params_of(made))
+    settings_ = peer_settings(made, params_of(made), made.max_connections)
     assert {name: getattr(settings_, name) for name in found} == found
 
 
 def test_an_address_that_is_none_is_refused_by_its_setting() -> None:
     with pytest.raises(ConfigError, match="seed"):
-        peer_settings(NodeConfig(seed=("a:b",)), LOCAL)
+        peer_settings(NodeConfig(seed=("a:b",)), LOCAL, 8)

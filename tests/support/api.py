@@ -23,6 +23,7 @@ from node.branch_mining import BranchMiner
 from node.chain import ChainManager
 from node.clock import SystemClock
 from node.config import NodeConfig
+from node.descriptors import MAX_CALLERS
 from node.mempool import Mempool
 from node.mining import Generator
 from node.node import Node
@@ -128,7 +129,7 @@ async def _mining_lock() -> LockId:
 
 @asynccontextmanager
 async def running_api(
-    params: Params = REGTEST, *, wallet: bool = True, seed: int = 1, **settings: Any
+    params: Params = REGTEST, *, wallet: bool = True, seed: int = 1, max_callers: int = MAX_CALLERS, **settings: Any
 ) -> AsyncIterator[Api]:
     """A node that answers until the block ends. Its wallet is not encrypted."""
     log, entries = recorder()
@@ -184,7 +185,7 @@ async def running_api(
         services.wallet = WalletService(made, database, node, log, failures.append)
         await services.wallet.start()
     access = Access([Login(*OWNER, Role.OWNER), Login(*READER, Role.READER)], hosts=["node.example"])
-    server = RpcServer(services, services.methods, access, log)
+    server = RpcServer(services, services.methods, access, log, max_callers)
     listening = bind("127.0.0.1", 0)
     await server.start(listening)
     address = Address(*listening.getsockname()[:2])

@@ -74,7 +74,12 @@ async def until(condition: Callable[[], object], what: str) -> None:
 class Daemon:
     """One data directory and the process that runs on it, if one does."""
 
-    def __init__(self, folder: Path, *flags: str, network: str = "regtest") -> None:
+    def __init__(self, folder: Path, *flags: str, network: str = "regtest", descriptors: int | None = None) -> None:
+        """Args:
+        descriptors: how many files the process may have open at once; None for what the tests may.
+        """
+        limit = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors)]
+        self._prefix = [] if descriptors is None else limit
         self.folder = folder
         self.flags = ("--network", network, "--datadir", str(folder), "--port", "0", "--rpc-port", "0", *flags)
         self.variables: dict[str, str] = {}
@@ -92,7 +97,7 @@ class Daemon:
         self._read_from = self._log_size()
         with (self.folder.parent / f"{self.folder.name}.output").open("ab") as output:
             self.process = subprocess.Popen(
-                command(*self.flags, *more),
+                [*self._prefix, *command(*self.flags, *more)],
                 env=environment(**self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -258,16 +258,16 @@ async def test_a_request_that_never_arrives_is_given_up(api: Api, monkeypatch: p
     assert status_of(await api.raw(request(*head, body=b"{"))) == 408
 
 
-async def test_connections_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A176."""
-    monkeypatch.setattr(jsonrpc, "MAX_CONNECTIONS", 3)
-    open_ = [await asyncio.open_connection(*api.address) for _ in range(3)]
-    assert [writer.is_closing() for _, writer in open_] == [False] * 3
-    reader, writer = await asyncio.open_connection(*api.address)
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await reader.readexactly(1)
-    for _, each in (*open_, (reader, writer)):
-        each.close()
+async def test_connections_are_bounded() -> None:
+    """A176, A196."""
+    async with running_api(max_callers=3) as api:
+        open_ = [await asyncio.open_connection(*api.address) for _ in range(3)]
+        assert [writer.is_closing() for _, writer in open_] == [False] * 3
+        reader, writer = await asyncio.open_connection(*api.address)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        for _, each in (*open_, (reader, writer)):
+            each.close()
 
 
 async def test_no_answer_says_what_the_server_is_made_of(api: Api) -> None:
