@@ -181,12 +181,13 @@ def start_nodes(folder: NetworkFolder, record: NetworkRecord, numbers: Sequence[
         Misconfigured: a daemon refused its settings, or a node's folder is gone.
     """
     for number in numbers:
-        node = record.node(number)
         if not folder.node_path(number).is_dir():
             raise Misconfigured(
                 f"{folder.node_path(number)} is gone: the coins of node {number} were in there. Put it back, "
                 f"or delete the network and start anew: {folder.hint('up')} --fresh"
             )
+    for number in numbers:
+        node = record.node(number)
         for port in taken((node.port, node.rpc_port)):
             raise Unavailable(f"Port {port} of node {number} is taken by another program. Stop that one first.")
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import shutil
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -19,6 +21,16 @@ from tests.support.require import require
 # No test fails by the speed of a machine: hypothesis would otherwise give each example 200 ms.
 hypothesis.settings.register_profile("dure", deadline=None)
 hypothesis.settings.load_profile("dure")
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start. Here it is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MAX_MEMORY = 8 * 1024**3
+"""Bytes of one process: many times what any test takes. One that goes on for ever ends with a traceback of its own,
+before the machine has no memory left."""
+if sys.platform == "linux":
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 _real_connect = socket.socket.connect
 

@@ -44,6 +44,10 @@ def closing(events: Iterable[Event]) -> ConnectionClosed:
     return ends[0]
 
 
+MAX_ROUNDS = 10_000
+"""More turns than any conversation of a test takes."""
+
+
 class ConnectionPair:
     """A dialling and an accepting connection with a perfect link in between. `now` moves only by `wait`."""
 
@@ -60,9 +64,11 @@ class ConnectionPair:
 
     def exchange(self, piece: int = 0) -> None:
         """Carry bytes both ways until nobody has any, in pieces of `piece` bytes (0: as they come)."""
-        moved = True
+        moved, rounds = True, 0
         while moved:
-            moved = False
+            moved, rounds = False, rounds + 1
+            if rounds > MAX_ROUNDS:
+                raise AssertionError("the two go on answering each other for ever")
             for side in (self.dialler, self.acceptor):
                 data = side.data_to_send()
                 moved = moved or bool(data)
@@ -74,7 +80,7 @@ class ConnectionPair:
     def wait(self, seconds: float) -> None:
         """Let time pass, waking each side whenever it wants, and carrying what it says then."""
         end = self.now + seconds
-        while True:
+        for _ in range(MAX_ROUNDS):
             due = [when for side in self.events if (when := side.next_timer()) is not None and when <= end]
             if not due:
                 break
@@ -82,6 +88,8 @@ class ConnectionPair:
             for side in self.events:
                 side.handle_timer(self.now)
             self.exchange()
+        else:
+            raise AssertionError(f"a timer is due again and again, at {self.now}")
         self.now = end
 
     def take(self, side: PeerConnection) -> list[Event]:
