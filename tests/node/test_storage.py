@@ -210,8 +210,8 @@ def test_a_folder_that_cannot_be_made_is_a_named_error(tmp_path: Path) -> None:
 
 
 MOUNTS = r"""22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-30 22 0:27 / /home rw,relatime shared:5 - nfs4 server:/home rw,vers=4.2
-31 30 8:1 / /mnt/me/disk rw,relatime - xfs /dev/sda1 rw
+30 22 0:27 / /srv rw,relatime shared:5 - nfs4 server:/srv rw,vers=4.2
+31 30 8:1 / /srv/me/disk rw,relatime - xfs /dev/sda1 rw
 32 22 0:29 / /mnt/with\040blank rw - cifs //server/share rw
 33 22 0:30 / /mnt/over rw - ext4 /dev/vdb rw
 34 33 0:31 / /mnt/over rw - fuse.sshfs server: rw
@@ -223,10 +223,10 @@ nonsense
     ("folder", "kind"),
     [
         ("/var/lib/dure", "ext4"),
-        ("/home", "nfs4"),
-        ("/mnt/me/.dure", "nfs4"),
-        ("/mnt/me/disk/dure", "xfs"),
-        ("/homes", "ext4"),
+        ("/srv", "nfs4"),
+        ("/srv/me/.dure", "nfs4"),
+        ("/srv/me/disk/dure", "xfs"),
+        ("/srvs", "ext4"),
         ("/mnt/with blank/dure", "cifs"),
         ("/mnt/over/dure", "fuse.sshfs"),
     ],
