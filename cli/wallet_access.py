@@ -185,13 +185,14 @@ def moment(seconds: int, form: str = "%m-%d %H:%M") -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime(form)
 
 
-_WHAT = {
+WHAT = {
     "send": "paid",
     "receive": "received",
     "generate": "mined",
     "immature": "maturing",
     "orphan": "lost",
 }
+"""What Bitcoin Core's categories are called here."""
 
 
 def history_row(entry: WalletEntry) -> list[str]:
@@ -206,7 +207,7 @@ def history_row(entry: WalletEntry) -> list[str]:
     }
     return [
         moment(entry.time),
-        _WHAT[entry.category],
+        WHAT[entry.category],
         str(entry.amount),
         style.get(entry.state, "") + state,
         entry.label[:18] or short_address(entry.address),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.context import NODE, Context, common, plural
-from cli.wallet_access import HISTORY_TITLES, NodeWallet, history_row, moment, short_address
+from cli.wallet_access import HISTORY_TITLES, WHAT, NodeWallet, history_row, moment, short_address
 
 if TYPE_CHECKING:
     from rpc.schema import Balances, UnspentCoin, WalletInfo, WalletTransaction
@@ -154,7 +154,7 @@ def _tell_transaction(detail: WalletTransaction) -> str:
         lines.append(f"  fee {str(detail.fee).lstrip('-')} DURE")
     for entry in detail.details:
         named = f" ({entry.label})" if entry.label else ""
-        lines.append(f"  {entry.category:<8} {entry.amount!s:>18}  {entry.address}{named}")
+        lines.append(f"  {WHAT[entry.category]:<8} {entry.amount!s:>18}  {entry.address}{named}")
     lines += [f"  spends a coin that {other} spends too" for other in detail.walletconflicts]
     if isinstance(detail.replaced_by_txid, str):
         lines.append(f"  replaced, with a higher fee, by {detail.replaced_by_txid}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,6 +20,7 @@ from consensus.address import encode_address
 from consensus.params import LOCAL
 from consensus.types import LockId
 from tests.support.network import FakeNodes, Refusal, balances_of, fake_network
+from tests.support.repository import ROOT
 
 TXID, OTHER = "ab" * 32, "abcd" + "00" * 30
 ADDRESS = encode_address(LOCAL, LockId(bytes(range(32))))
@@ -295,3 +299,20 @@ def test_a_payment_is_bumped_by_the_first_digits_of_its_id(nodes: FakeNodes) -> 
         (0, [OTHER, {"force": False, "fee_rate": "5"}]),
         (0, [OTHER, {"force": True, "original_change_index": 1}]),
     ]
+
+
+def test_every_command_on_the_page_is_one() -> None:
+    """docs/wallet.md; what they do is tried on real nodes in tests/e2e/test_wallet.py."""
+    page = (ROOT / "docs" / "wallet.md").read_text("utf-8")
+    commands = re.findall(r"(?:^    |\$\(|`)dure (wallet [^|>)`\n]+)", page, re.MULTILINE)
+    assert len(commands) > 30
+    for line in commands:
+        words = shlex.split(line.replace("NODE", "0"))
+        context = click.Context(main)
+        _, command, rest = main.resolve_command(context, words)
+        assert isinstance(command, click.Group), line
+        if rest:
+            name, verb, rest = command.resolve_command(context, rest)
+            assert verb is not None, line
+            if rest:
+                verb.make_context(name, list(rest), parent=context)
