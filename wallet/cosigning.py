@@ -141,6 +141,7 @@ class Cosigner:
         Raises:
             PsdtError: `LIE`: see `check_coins`.
             FeeError: more is paid out than taken in, or the fee is absurd.
+            WalletError: a secret that no policy asks for.
             WalletLockedError: unlock it first.
         """
         psdt = self.update(psdt)
@@ -150,6 +151,9 @@ class Cosigner:
         if not force:
             check_fee(psdt.fee, sum(output.value for output in psdt.core.outputs))
         by_hash = {sha256(secret).digest(): secret for secret in secrets}
+        wanted = {node.hash for part in psdt.parts for node in _nodes(part) if isinstance(node, Preimage)}
+        if not wanted.issuperset(by_hash):
+            raise WalletError("no policy of this transaction asks for that secret: its hash is another one")
         signed: dict[bytes, None] = {}
         for part in psdt.parts:
             if only is not None and part.lock not in only:

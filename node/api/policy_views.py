@@ -252,11 +252,11 @@ class PolicyView:
     def _missing(self, lack: Lack, roles: Mapping[bytes, str]) -> list[str]:
         missing = []
         if lack.signatures:
-            of = " or ".join(self._key_name(key, roles) for key in lack.keys)
+            of = join([self._key_name(key, roles) for key in lack.keys], "or")
             missing.append(f"{plural(lack.signatures, 'signature')} of {of}")
         missing += [f"the secret whose SHA-256 is {digest.hex()}" for digest in lack.hashes]
         if lack.waits:
-            missing.append("its height, its time or the age of its coins")
+            missing.append("time: it is not due yet")
         if lack.strays:
             missing.append(f"outputs that pay {join([self._lock_name(lock) for lock in lack.branch.pays])}")
         if lack.branch.hidden:

@@ -175,10 +175,9 @@ class PolicySpends:
     def _check_destination(self, branch: Branch, wish: Sequence[Payment] | Everything) -> None:
         wanted = {wish.lock} if isinstance(wish, Everything) else {payment.lock for payment in wish}
         if branch.pays and wanted != set(branch.pays):
-            raise PaymentError(
-                f"by this branch coins go whole to lock {branch.pays[0].hex()[:16]}… and nowhere else: "
-                "name its address, or another branch"
-            )
+            known = self._policies.find(branch.pays[0])
+            there = f"lock {branch.pays[0].hex()[:16]}…" if known is None else known.name
+            raise PaymentError(f"by this branch coins go whole to {there} and nowhere else; or name another branch")
 
     def _usable(self, known: KnownPolicy, branch: Branch, context: SpendContext) -> list[_Source]:
         """Return the coins in a block that the branch opens now, the largest first."""

@@ -41,9 +41,10 @@ async def getpolicykey(services: Services, label: Label = "") -> str:
         label: shown with it.
     """
     try:
-        return service_of(services).wallet.policies.new_key(label).hex()
+        key = await service_of(services).ask(lambda wallet: wallet.policies.new_key(label))
     except WalletError as error:
         refuse_wallet(error)
+    return key.hex()
 
 
 @method(Area.POLICIES, reads=True)
@@ -71,13 +72,14 @@ async def importpolicy(
         roles: an object of public key and what its owner is called.
         rescan: whether to look for what it was paid before.
     """
-    wallet = await current_wallet(services)
+    tree, owners = _parse(policy), _roles(roles or {})
     try:
-        known = wallet.policies.remember(name, _parse(policy), _roles(roles or {}))
+        known = await service_of(services).ask(lambda wallet: wallet.policies.remember(name, tree, owners))
     except WalletError as error:
         refuse_wallet(error)
     if rescan:
         await rescan_from(services, 1)
+    wallet = await current_wallet(services)
     return PolicyView(services, wallet).remembered(wallet, known)
 
 

@@ -18,7 +18,7 @@ from consensus.errors import ConsensusError, NotYet
 from consensus.types import MAX_INPUTS, MAX_MEMO, MAX_OUTPUTS, Amount, Coin, Core, Output, Transaction
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address, refuse
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import current_wallet, refuse_wallet
 from node.api.methods.wallet_coins import CoinName
 from node.api.parameters import AddressText, LockHex
 from node.api.policy_views import PolicyView, context_of, known_coins, known_outputs
@@ -233,8 +233,8 @@ async def _send(services: Services, tx: Transaction, psdt: Psdt) -> None:
         services.node.announce_again(tx)
         return
     try:
-        if services.wallet is not None and (await current_wallet(services)).policies.record(tx):
-            await service_of(services).hand_over(Sent(tx, Amount(psdt.fee), Amount(0), 0))
+        if services.wallet is not None and await services.wallet.ask(lambda wallet: wallet.policies.record(tx)):
+            await services.wallet.hand_over(Sent(tx, Amount(psdt.fee), Amount(0), 0))
         else:
             await services.node.submit_transaction(tx)
     except (ConsensusError, NotYet, PolicyError) as error:

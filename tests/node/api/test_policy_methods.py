@@ -215,7 +215,7 @@ async def test_a_secret_finishes_a_hash_lock(pair: Pair) -> None:
     assert not signed.complete
     (part,) = (await decoded(pair.bob, signed.psbt)).parts
     assert part.branches[0].missing == [f"the secret whose SHA-256 is {sha256(secret).hexdigest()}"]
-    assert part.branches[1].missing[-1] == "its height, its time or the age of its coins"
+    assert part.branches[1].missing[-1] == "time: it is not due yet"
     shown = {"psbt": signed.psbt, "secrets": [secret.hex()]}
     _, answer = await pair.bob.post({"id": 1, "method": "walletprocesspsbt", "params": shown})
     assert answer["result"]["complete"]
