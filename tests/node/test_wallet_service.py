@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consensus.types import Amount, LockId, Transaction
+from consensus.types import Amount, LockId, Output, Transaction
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
 from node.storage.staged import StagedDatabase
@@ -17,7 +17,7 @@ from node.wallet_service import REBROADCAST_SECONDS, WalletService
 from simnet.loop import run_virtual
 from tests.support.chain import recorder
 from tests.support.nodes import RunningNode, World, until
-from tests.support.rules import lock
+from tests.support.rules import lock, pay
 from tests.support.wallets import (
     DURE,
     OTHER_WORDS,
@@ -238,6 +238,34 @@ def test_a_payment_between_two_nodes_is_pending_then_confirmed() -> None:
             await until(lambda: payer.wallet.balances().confirmed == sent.change)
 
     run_virtual(whole)
+
+
+def test_a_payment_that_its_sender_replaces_by_one_to_himself_is_shown_as_lost() -> None:
+    """A156: paid to us in the mempool, then with a higher fee to somebody else; and mined so."""
+
+    async def body(chain: Chain, running: RunningNode, service: WalletService) -> None:
+        tip = chain.builder.blocks[running.chain.tip.hash]
+        source = chain.builder.mature(tip)[5]
+        value = chain.builder.coins(tip)[source].output.value
+        ours = Output(Amount(3 * DURE), lock_of(service.wallet.new_address()), None)
+        promise = chain.builder.spend(tip, [source], [ours, pay(1, value - 3 * DURE - 1_000)])
+        await running.node.submit_transaction(promise)
+        assert (await service.current()).balances().pending == 3 * DURE
+        betrayal = chain.builder.spend(tip, [source], [pay(1, value - 9_000)])
+        await running.node.submit_transaction(betrayal)
+        wallet = await service.current()
+        assert promise.txid not in running.mempool
+        assert (wallet.balances().pending, wallet.transaction(promise.txid).state) == (0, State.CONFLICTED)
+        assert wallet.transaction(promise.txid).conflicts == (betrayal.txid,)
+        await running.feed([chain.mine(tip, [betrayal])])
+        wallet = await service.current()
+        assert (wallet.balances().total, wallet.transaction(promise.txid).confirmations) == (50 * DURE, -1)
+        # A branch on which the promise is kept.
+        await running.feed([block := chain.mine(tip, [promise]), chain.mine(block)])
+        wallet = await service.current()
+        assert (wallet.balances().total, wallet.transaction(promise.txid).state) == (53 * DURE, State.CONFIRMED)
+
+    story(body)
 
 
 def test_a_reorg_reaches_the_wallet() -> None:

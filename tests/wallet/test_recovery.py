@@ -337,7 +337,8 @@ def _live(chain: Chain, world: Outside, shown: list[str]) -> None:
     gift = chain.gift(chain.base, [(lock_of(address), 5 * DURE) for address in shown[:2]])
     tip = chain.mine(chain.base, [gift])
     chain.follow(wallet, tip)
-    sent = wallet.send([payment(new_wallet(mnemonic=OTHER_WORDS).new_address(), DURE)], TERMS).transaction
+    first = wallet.send([payment(new_wallet(mnemonic=OTHER_WORDS).new_address(), DURE)], TERMS, request_id="once")
+    sent = wallet.bump(first.transaction.txid, TERMS).transaction
     tip = chain.mine(tip, [sent])
     chain.follow(wallet, tip)
     chain.follow(wallet, chain.mine_many(chain.base, 3))
@@ -346,7 +347,7 @@ def _live(chain: Chain, world: Outside, shown: list[str]) -> None:
     shown.append(wallet.new_address())
 
 
-@pytest.mark.parametrize("writes", range(16))
+@pytest.mark.parametrize("writes", range(18))
 def test_dying_at_any_write_costs_nothing_that_was_shown(
     chain: Chain, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
