@@ -30,6 +30,7 @@ from node.mempool_graph import Entry
 from node.relay_policy import (
     DUST_LIMIT,
     MAX_CHAIN,
+    MAX_CHAIN_SIZE,
     MAX_RELAY_SIZE,
     MIN_FEE_RATE,
     SIGNATURE_BYTES,
@@ -476,3 +477,39 @@ def test_refusals_read_as_a_name_and_facts() -> None:
 def test_encodings_used_here_are_those_of_the_wire(pool: Pool) -> None:
     tx = forward(pool.reward(1))
     assert decode_transaction(encode(tx)) == tx
+
+
+def _sized(coins: dict[OutPoint, Coin], size: int) -> Transaction:
+    """A payment of exactly `size` bytes (more than 10,000), with two outputs or more for others to spend."""
+    fee = 2 * MAX_CHAIN_SIZE
+    output = len(forward(coins, fee=fee, parts=1_001).encoded) - len(forward(coins, fee=fee, parts=1_000).encoded)
+    parts = 1_000 + (size - len(forward(coins, fee=fee, parts=1_000).encoded)) // output
+    tx = forward(coins, fee=fee, parts=parts, memo=bytes(size - len(forward(coins, fee=fee, parts=parts).encoded)))
+    assert len(tx.encoded) == size
+    return tx
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_transaction_and_its_ancestors_have_at_most_so_many_bytes(pool: Pool, more: int) -> None:
+    first = _sized(give(pool, 10**11), 90_000)
+    second = _sized(outputs_of(first, 0) | give(pool, 10**11, n=2), 90_000)
+    third = _sized(outputs_of(second, 0) | give(pool, 10**11, n=3), MAX_CHAIN_SIZE - 180_000 + more)
+    await accepted(pool, first)
+    await accepted(pool, second)
+    if more:
+        assert await refused(pool, third) is Refusal.CHAIN_TOO_LONG
+    else:
+        await accepted(pool, third)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_transaction_and_its_descendants_have_at_most_so_many_bytes(pool: Pool, more: int) -> None:
+    parent = _sized(give(pool, 10**11), 90_000)
+    first = _sized(outputs_of(parent, 0) | give(pool, 10**11, n=2), 90_000)
+    second = _sized(outputs_of(parent, 1) | give(pool, 10**11, n=3), MAX_CHAIN_SIZE - 180_000 + more)
+    await accepted(pool, parent)
+    await accepted(pool, first)
+    if more:
+        assert await refused(pool, second) is Refusal.CHAIN_TOO_LONG
+    else:
+        await accepted(pool, second)

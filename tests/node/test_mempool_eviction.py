@@ -9,6 +9,8 @@ import pytest
 from consensus.errors import NotYet
 from consensus.types import Coin, OutPoint, Transaction
 from node.mempool import FLOOR_HALF_LIFE
+from node.mempool_graph import score
+from node.pool_change import DropReason
 from node.relay_policy import MIN_FEE_RATE, PolicyError, Refusal, required_fee, virtual_size
 from tests.support.pool import Pool, forward, outputs_of
 from tests.support.rules import outpoint, pay
@@ -162,3 +164,28 @@ async def test_any_flood_leaves_the_mempool_within_its_bounds_and_whole(seed: in
         finally:
             pool.mempool.check_invariants()
         spendable += ({place: coin} for place, coin in outputs_of(tx).items())
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_reorg_that_gives_back_more_than_fits_leaves_what_pays_best(seed: int) -> None:
+    """A198, A199: full after a reorg, within the bound, every parent there; and what is lost is named."""
+    chance = random.Random(seed)
+    pool = Pool(max_bytes=await room_for(10))
+    mined: list[Transaction] = []
+    for n in range(1, 13):
+        parent = payment(pool, n, chance.choice([1_000, 5_000, 20_000]))
+        mined += [parent, forward(outputs_of(parent), fee=required_fee(chance.choice([1_000, 30_000]), SIZE))]
+    pool.ledger.mine(mined)
+    waiting = [payment(pool, n, 9_000) for n in range(20, 28)]
+    for tx in waiting:
+        await pool.mempool.accept_transaction(tx)
+    change = pool.mempool.on_tip_changed(pool.ledger.reorg(1, [], []))
+    pool.mempool.check_invariants()
+    assert len(pool.mempool) == 10
+    left = {lost.txid for lost in change.dropped}
+    assert left | {entry.tx.txid for entry in pool.mempool} == {tx.txid for tx in (*mined, *waiting)}
+    assert {lost.reason for lost in change.dropped} == {DropReason.TOO_MANY}
+    assert pool.mempool.min_fee_rate > MIN_FEE_RATE
+    kept = min(entry.worth for entry in pool.mempool)
+    assert kept >= score(5_000, 1_000)
+    pool.ledger.mine([entry.tx for entry in pool.mempool])
