@@ -182,7 +182,8 @@ class Mempool:
     def next_blocks_rate(self, blocks: int, block_size: int) -> int:
         """Return the fee rate, in grain per 1,000 virtual bytes, of the last that the next blocks have room for.
 
-        0 if they have room for all that waits. What hangs together is counted once, by its best.
+        0 if they have room for all that waits. Close enough to what a block takes: a child is counted where it
+        stands with its ancestors, and they where they stand alone.
         """
         room = blocks * block_size
         for rank, _, entry in self._graph.block_order:
@@ -221,7 +222,8 @@ class Mempool:
         """
         proposal = self._propose(txs)
         if max_fee_rate and proposal.fee > required_fee(max_fee_rate, proposal.virtual_size):
-            raise PolicyError(Refusal.MAX_FEE, fee=proposal.fee, virtual_size=proposal.virtual_size)
+            limit = required_fee(max_fee_rate, proposal.virtual_size)
+            raise PolicyError(Refusal.MAX_FEE, fee=proposal.fee, limit=limit)
         await self._verify(proposal)
         return self._add(proposal, time)
 
@@ -373,14 +375,17 @@ class Mempool:
         roots = [entry for entry in self._graph if entry.watched]
         roots += (spender for spender in map(self._graph.spender, branches.gone) if spender)
         doubtful = self._graph.family(roots)
-        times = {entry.tx.wtxid: entry.time for entry in doubtful}
+        before = {entry.tx.wtxid: entry for entry in doubtful}
         self._leave(doubtful, DropReason.REORG)
         dropped = [Dropped(tx.txid, DropReason.TOO_MANY) for tx in branches.too_many]
         for tx in (*branches.reverted, *(entry.tx for entry in doubtful)):
             examination = Examination(self._params, self._chain, self._graph, (tx,), self.generation)
             try:
                 # Its signatures were verified when it first came, and hold on every branch.
-                self._insert(examination.of_returned(), times.get(tx.wtxid))
+                was = before.get(tx.wtxid)
+                (entry,) = self._insert(examination.of_returned(), was.time if was is not None else None)
+                # What was mined needs nobody to pay for it.
+                entry.sponsored = was is not None and was.sponsored
             except (ConsensusError, NotYet, PolicyError) as error:
                 dropped.append(branches.dropped(tx, error))
         return dropped

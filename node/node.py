@@ -199,13 +199,16 @@ class Node:
         """Take a block of our own, or of a user, as `ChainManager.accept_block`; peers hear of a new tip by itself."""
         return await self.chain.accept_block(block, wanted=True)
 
-    async def submit_transaction(self, tx: Transaction) -> Entry:
+    async def submit_transaction(self, tx: Transaction, max_fee_rate: int = 0) -> Entry:
         """Take a transaction of our own, or of a user, and tell peers.
 
+        Args:
+            max_fee_rate: as in `Mempool.accept_together`.
+
         Raises:
-            ConsensusError, NotYet, PolicyError: as `Mempool.accept_transaction`.
+            ConsensusError, NotYet, PolicyError: as `Mempool.accept_together`.
         """
-        entry = await self.mempool.accept_transaction(tx)
+        (entry,) = (await self.mempool.accept_together((tx,), max_fee_rate=max_fee_rate)).entries
         self._entered(entry)
         return entry
 

@@ -206,6 +206,17 @@ async def test_a_parent_goes_when_its_child_conflicts_with_the_chain(pool: Pool)
     assert change.dropped == (Dropped(child.txid, DropReason.CONFLICT), Dropped(parent.txid, DropReason.UNPAID))
 
 
+async def test_a_payment_that_a_reorg_gives_back_needs_nobody_to_pay_for_it(pool: Pool) -> None:
+    mined = forward(give(pool, 1), fee=0)
+    pool.ledger.mine([mined])
+    pool.mempool.on_tip_changed(pool.ledger.reorg(1, [], []))
+    await pool.mempool.accept_transaction(child := forward(outputs_of(mined) | give(pool, 2)))
+    await pool.mempool.accept_transaction(other := forward(give(pool, 2), fee=9 * FEE))
+    pool.mempool.check_invariants()
+    assert child.txid not in pool.mempool
+    assert waiting(pool) == [mined, other]
+
+
 async def test_a_parent_that_pays_for_itself_stays_without_its_child(pool: Pool) -> None:
     parent = forward(give(pool, 1))
     await submit(pool, parent, forward(outputs_of(parent) | give(pool, 2)))

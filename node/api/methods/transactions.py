@@ -10,13 +10,13 @@ from consensus.address import AddressError, decode_address, encode_address
 from consensus.codec import decode_transaction, display_hash
 from consensus.errors import ConsensusError, NotYet
 from consensus.params import Params
-from consensus.types import Amount, LockId, Transaction, TxId
+from consensus.types import LockId, Transaction, TxId
 from node.api import views
 from node.api.method import Area, method
 from node.api.methods.chain import find_block, find_entry
 from node.api.parameters import AddressText, HashHex, Hex
 from node.api.services import Services
-from node.relay_policy import PolicyError, Refusal, required_fee
+from node.relay_policy import PolicyError, Refusal
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
@@ -61,6 +61,10 @@ def refuse(error: ConsensusError | NotYet | PolicyError) -> NoReturn:
         code = ErrorCode.VERIFY_ERROR
     elif isinstance(error, PolicyError) and error.reason is Refusal.ALREADY_CONFIRMED:
         code = ErrorCode.VERIFY_ALREADY_IN_UTXO_SET
+    elif isinstance(error, PolicyError) and error.reason is Refusal.MAX_FEE:
+        raise RpcError(
+            ErrorCode.VERIFY_ERROR, f"Fee exceeds maximum configured by user (maxfeerate): {error}"
+        ) from None
     else:
         code = ErrorCode.VERIFY_REJECTED
     raise RpcError(code, str(error)) from None
@@ -141,22 +145,10 @@ async def sendrawtransaction(services: Services, hexstring: Hex, maxfeerate: Dur
         services.node.announce_again(tx)
         return display_hash(tx.txid)
     try:
-        if maxfeerate.grain:
-            candidate = services.mempool.check(tx)
-            _check_fee(candidate.fee, required_fee(maxfeerate.grain, candidate.virtual_size))
-        await services.node.submit_transaction(tx)
+        await services.node.submit_transaction(tx, maxfeerate.grain)
     except (ConsensusError, NotYet, PolicyError) as error:
         refuse(error)
     return display_hash(tx.txid)
-
-
-def _check_fee(fee: int, limit: Amount) -> None:
-    if fee > limit:
-        raise RpcError(
-            ErrorCode.VERIFY_ERROR,
-            "Fee exceeds maximum configured by user (maxfeerate): "
-            f"{views.plain_amount(fee)} are paid, at most {views.plain_amount(limit)} meant",
-        )
 
 
 @method(Area.CONTROL, reads=True)
