@@ -213,7 +213,12 @@ def _check_health(folder: NetworkFolder, record: NetworkRecord, now: float) -> I
     newest = max(answer.time for _, answer in healthy)
     if newest > now + (LOCAL.max_future_seconds or 0):
         found = f"the newest block is {newest - now:.0f} s ahead of this machine's clock"
-        yield Check("clock", Verdict.PROBLEM, found, "Was the clock set back? Nodes wait until it has caught up.")
+        if skewed:
+            yield Check(
+                "clock", Verdict.NOTICE, found, "A node's clock was set ahead: those that are right wait for it."
+            )
+        else:
+            yield Check("clock", Verdict.PROBLEM, found, "Was the clock set back? Nodes wait until it has caught up.")
 
 
 class _Answer(NamedTuple):

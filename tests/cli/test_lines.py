@@ -129,18 +129,32 @@ def test_heal_says_how_long_blocks_of_a_clock_that_was_ahead_are_held_back(netwo
     assert not value["one_tip"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "delay 0 1 200", "delay 0 0 1s", "delay 0 3 1s", "delay 0 1 2m", "delay 0 1 1s --jitter 2s",
-        "delay 0 1 off --jitter 1s", "loss 0 1 10", "loss 0 1 91%", "bandwidth 0 1 1mb", "bandwidth 0 1 1bit",
-        "skew 3 1s", "skew 0 1", "skew 0 +367d",
-    ],
+def test_doctor_tells_trouble_on_purpose_from_trouble(network: FakeNodes) -> None:
+    network.answers["getblockchaininfo"] = lambda _node, _p: msgspec.structs.replace(
+        chain_info(9, "bb", 12), time=int(time.time()) + 3_600
+    )
+    clock = [check for check in json.loads(dure("doctor", "--json").stdout)["checks"] if "newest block" in str(check)]
+    assert [check["verdict"] for check in clock] == ["problem"]
+    dure("skew", "0", "+1h")
+    dure("loss", "0", "1", "1%")
+    checks = json.loads(dure("doctor", "--json").stdout)["checks"]
+    clock = [check for check in checks if "newest block" in str(check)]
+    assert [check["verdict"] for check in clock] == ["notice"]
+    assert {check["name"] for check in checks} >= {"lines", "clocks"}
+
+
+NONSENSE = (
+    "delay 0 1 200", "delay 0 0 1s", "delay 0 3 1s", "delay 0 1 2m", "delay 0 1 1s --jitter 2s",
+    "delay 0 1 off --jitter 1s", "loss 0 1 10", "loss 0 1 91%", "bandwidth 0 1 1mb", "bandwidth 0 1 1bit",
+    "skew 3 1s", "skew 0 1", "skew 0 +367d",
 )  # fmt: skip
-def test_what_makes_no_sense_is_a_mistake_of_usage_and_changes_nothing(network: FakeNodes, command: str) -> None:
-    result = dure(*command.split())
-    assert result.exit_code == 2
-    assert result.stderr.strip()
+
+
+def test_what_makes_no_sense_is_a_mistake_of_usage_and_changes_nothing(network: FakeNodes) -> None:
+    for command in NONSENSE:
+        result = dure(*command.split())
+        assert (command, result.exit_code) == (command, 2)
+        assert result.stderr.strip()
     assert network.asked == []
     assert not network.folder.load().is_disturbed
 

@@ -21,7 +21,7 @@ nodes 6
 0s                  delay all all 10ms..200ms --jitter 5ms
 1s                  loss any any 1%..20%
 1s                  bandwidth any any 64kbit..1mbit --one-way
-2s                  skew any -10m..+10m
+2s                  skew any -10m..+3m
 3s..6s              kill any
 4s                  pause any
 8s                  resume any
@@ -31,11 +31,11 @@ nodes 6
 20s                 start any
 30s                 heal
 30s                 mine any 1
-31s                 agree 10m
-700s                send any any 0.5
-700s                reorg --depth 1..4 --drop last
-701s                stop any
-702s                agree 2m
+31s                 agree 2m
+160s                send any any 0.5
+160s                reorg --depth 1..4 --drop last
+161s                stop any
+162s                agree 2m
 """
 
 
@@ -56,7 +56,7 @@ def simulated(file: Path, *more: str) -> Any:
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_wild_plan_ends_in_agreement_whatever_is_drawn(seed: int, file: Path) -> None:
     file.write_text(WILD)
     result = simulated(file, "--seed", str(seed))
@@ -66,7 +66,9 @@ def test_a_wild_plan_ends_in_agreement_whatever_is_drawn(seed: int, file: Path) 
 
 
 def test_the_same_file_and_seed_give_the_same_history_to_the_byte(file: Path) -> None:
-    file.write_text(f"seed 3\n{WILD}")
+    file.write_text(
+        "seed 3\nnodes 4\n0s x5 every 1s send any any 0.1..2\n1s loss all all 5%\n3s kill any\n9s start any\n"
+    )
     digests = []
     for hash_seed in ("1", "2"):
         done = subprocess.run(

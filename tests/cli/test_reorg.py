@@ -29,24 +29,22 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNod
         yield nodes
 
 
-@pytest.mark.parametrize(
-    ("command", "status", "words"),
-    [
-        ("--depth 1001", 2, "1 to 1000 blocks deep"),
-        ("--depth 0", 2, "0 is not in the range"),
-        ("", 2, "Missing option '--depth'"),
-        ("--depth 7", 1, "The chain has 7 blocks: it can be undone 6 deep at most."),
-        ("--depth 1 --node 9", 2, "no node 9"),
-        ("--depth 1 --drop ff", 2, "'ff' is no id of a transaction"),
-        (f"--depth 1 --drop {'ab' * 32}", 1, "No wallet of this network that runs has made the payment abab"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_and_nothing_changes(
-    network: FakeNodes, command: str, status: int, words: str
-) -> None:
-    result = dure("reorg", *command.split())
-    assert result.exit_code == status
-    assert words in result.stderr
+REFUSED = [
+    ("--depth 1001", 2, "1 to 1000 blocks deep"),
+    ("--depth 0", 2, "0 is not in the range"),
+    ("", 2, "Missing option '--depth'"),
+    ("--depth 7", 1, "The chain has 7 blocks: it can be undone 6 deep at most."),
+    ("--depth 1 --node 9", 2, "no node 9"),
+    ("--depth 1 --drop ff", 2, "'ff' is no id of a transaction"),
+    (f"--depth 1 --drop {'ab' * 32}", 1, "No wallet of this network that runs has made the payment abab"),
+]
+
+
+def test_what_cannot_be_done_is_refused_and_nothing_changes(network: FakeNodes) -> None:
+    for command, status, words in REFUSED:
+        result = dure("reorg", *command.split())
+        assert (command, result.exit_code) == (command, status)
+        assert words in result.stderr
     assert network.calls_of("setpartition") == []
     assert network.calls_of("generateblock") == []
 
