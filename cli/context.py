@@ -118,6 +118,14 @@ class Commands(click.Group):
         """Return the commands in the order of a user's first hour, not of the alphabet."""
         return list(self.commands)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Begin under the name by which the user calls us: the usage has to work when it is pasted, too."""
+        if parent is None:
+            info_name = os.environ.get("DURE_PROGRAM") or info_name
+        return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         from devnet.errors import DevnetError

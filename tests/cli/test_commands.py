@@ -505,6 +505,14 @@ def test_doctor_finds_a_killed_node_and_says_what_to_do(network: FakeNodes) -> N
     assert {"python", "packages", "daemon", "disk", "clock", "network", "ports", "nodes", "one tip"} <= set(checks)
 
 
+def test_usage_names_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURE_PROGRAM", "scripts/dure")
+    assert "Try 'scripts/dure send --help' for help." in dure("send", "0").stderr
+    assert dure("policy", "--help").stdout.startswith("Usage: scripts/dure policy ")
+    monkeypatch.delenv("DURE_PROGRAM")
+    assert "Usage: dure send" in CliRunner().invoke(main, ["send", "0"], prog_name="dure").stderr
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     heavy = ["aiohttp", "coincurve", "cryptography", "devnet", "lmdb", "msgspec", "node", "rich", "rpc"]
     program = f"import sys, cli.main; print([name for name in {heavy} if name in sys.modules])"
