@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.coins import show_alarms
 from cli.context import NODE, Context, common, plural
 from cli.wallet_access import HISTORY_TITLES, WHAT, NodeWallet, history_row, moment, short_address
 
 if TYPE_CHECKING:
-    from rpc.schema import Balances, UnspentCoin, WalletInfo, WalletTransaction
+    from rpc.schema import MineBalances, UnspentCoin, WalletInfo, WalletTransaction
 
 
 @click.command()
@@ -18,14 +19,21 @@ if TYPE_CHECKING:
 @common
 def info(context: Context, *, node: int) -> None:
     """Show what node NODE's wallet holds and how it is protected."""
-    from rpc.schema import Balances, WalletInfo
+    from rpc.schema import Balances, MineBalances, Policies, WalletInfo
 
     target = NodeWallet(context, node)
     facts, held = target.ask(WalletInfo, "getwalletinfo"), target.ask(Balances, "getbalances")
-    context.emit({"wallet": facts, "balances": held.mine}, _tell_info(target, facts, held))
+    apart = held.watchonly if isinstance(held.watchonly, MineBalances) else None
+    alarms = [] if apart is None else target.ask(Policies, "listpolicies").withdrawals
+
+    def show() -> None:
+        click.echo(_tell_info(target, facts, held.mine, apart))
+        show_alarms([(node, alarm.sentence) for alarm in alarms])
+
+    context.emit({"wallet": facts, "balances": held.mine, "at_policies": apart, "withdrawals": alarms}, show)
 
 
-def _tell_info(target: NodeWallet, facts: WalletInfo, held: Balances) -> str:
+def _tell_info(target: NodeWallet, facts: WalletInfo, mine: MineBalances, apart: MineBalances | None) -> str:
     if not facts.encrypted:
         protection = f"not encrypted. Encrypt it: {target.hint('encrypt')}"
     elif facts.locked:
@@ -34,9 +42,9 @@ def _tell_info(target: NodeWallet, facts: WalletInfo, held: Balances) -> str:
         until = facts.unlocked_until
         timed = f" until {moment(until, '%H:%M:%S')} UTC" if isinstance(until, int) and until < 2**32 - 1 else ""
         protection = f"encrypted, and unlocked{timed}. Lock it: {target.hint('lock')}"
-    mine = held.mine
     sums = [("can be spent", mine.trusted), ("pending", mine.untrusted_pending), ("immature", mine.immature)]
     sums += [("set aside", mine.locked)] if mine.locked.grain else []
+    sums += [("at policies", apart.trusted)] if apart is not None else []
     width = max(len(str(amount)) for _, amount in sums)
     lines = [f"The wallet of node {target.node.id} is {protection}", ""]
     lines += [f"  {name:<13} {amount!s:>{width}} DURE" for name, amount in sums]

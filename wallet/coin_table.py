@@ -42,6 +42,10 @@ class CoinTable:
         self._store = store
         self._pending = pending
         self._unspent: dict[OutPoint, CoinRecord] = dict(store.unspent_coins())
+        self._outpoints_apart = dict.fromkeys(
+            outpoint for outpoint, coin in self._unspent.items() if coin.lock in apart
+        )
+        """Those of the unspent coins that lie at locks apart: few, beside a hundred thousand of our own."""
         self._set_aside: dict[OutPoint, bool] = dict.fromkeys(store.aside(), True)
         """Coins that their owner set aside, and whether for longer than this process."""
 
@@ -62,11 +66,14 @@ class CoinTable:
     def put(self, outpoint: OutPoint, coin: CoinRecord) -> None:
         """Take in a coin that no transaction of the chain has spent, or its new place in the chain."""
         self._unspent[outpoint] = coin
+        if coin.lock in self._apart:
+            self._outpoints_apart[outpoint] = None
         self._store.put_coin(outpoint, coin)
 
     def spend(self, outpoint: OutPoint, spender: TxId, height: int) -> None:
         """Take note that the chain spends a coin, if it is ours."""
         coin = self._unspent.pop(outpoint, None)
+        self._outpoints_apart.pop(outpoint, None)
         if coin is not None:
             self._store.put_coin(outpoint, replace(coin, spender=spender, spent_height=height))
         if outpoint in self._set_aside:
@@ -154,8 +161,10 @@ class CoinTable:
         return lock in self._apart
 
     def watched_apart(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
-        """Yield the coins that are there at the locks apart, in the order in which the wallet met them."""
-        return (entry for entry in self._there() if entry[1].lock in self._apart)
+        """Yield the coins that are there at the locks apart, in no order that means anything."""
+        for outpoint in self._outpoints_apart:
+            if self._is_there(outpoint, self._unspent[outpoint]):
+                yield outpoint, self._unspent[outpoint]
 
     def behind(self, tx: Transaction) -> list[SpendableCoin] | None:
         """Return the coins that a transaction of the wallet spends, in its order; None unless all are ours."""
@@ -173,13 +182,14 @@ class CoinTable:
         )
 
     def _counting(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
-        return (entry for entry in self._there() if entry[1].lock not in self._apart)
-
-    def _there(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
-        """Yield the coins that are there: not spent by a pending transaction, nor made by one that does not count."""
+        """Yield the coins that are there, but for those at locks apart."""
         for outpoint, coin in self._unspent.items():
-            if not self._pending.spends(outpoint) and (coin.height is not None or self._pending.counts(outpoint.txid)):
+            if outpoint not in self._outpoints_apart and self._is_there(outpoint, coin):
                 yield outpoint, coin
+
+    def _is_there(self, outpoint: OutPoint, coin: CoinRecord) -> bool:
+        """Tell whether no pending transaction spends a coin, and none that does not count made it."""
+        return not self._pending.spends(outpoint) and (coin.height is not None or self._pending.counts(outpoint.txid))
 
     def _with_chains(self) -> Iterator[tuple[OutPoint, CoinRecord, int | None]]:
         """Yield the coins in DURE that are there, each with its unconfirmed chain; None unless all of it is ours."""

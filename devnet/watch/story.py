@@ -206,6 +206,10 @@ def tell_line(line: LogLine) -> Event | None:
     if event == "payment_offered_again":
         txid = _shown(str(fields.get("txid", ""))[:12])
         return Event(at, "payment", f"Node {line.node} offers payment {txid}… again.")
+    if event == "vault_withdrawal_seen":
+        vault, amount = _shown(str(fields.get("vault", ""))), _shown(str(fields.get("amount", "")))
+        sees = f"Node {line.node} sees {amount} DURE leave the vault {vault}"
+        return Event(at, "warning", f"{sees}: if its owner does not, the cold key can take them back.")
     if event == "block_refused":
         why = _shown(str(fields.get("why", "")))
         return Event(at, "warning", f"Node {line.node} refused block {fields.get('height')}: {why}.")

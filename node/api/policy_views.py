@@ -22,7 +22,7 @@ from wallet.payments import check_fee
 from wallet.psdt import Part, Psdt
 from wallet.spend_policies.book import KnownPolicy
 from wallet.spend_policies.branches import Branch, branches_of, keys_of, pays_of
-from wallet.spend_policies.desk import Withdrawal
+from wallet.spend_policies.desk import Holdings, Withdrawal
 from wallet.spend_policies.traps import find_traps
 from wallet.spend_policies.words import Now, branch_sentence, join, key_text, plural, withdrawal_sentence
 from wallet.wallet import Wallet
@@ -137,9 +137,8 @@ class PolicyView:
             pays=[self.address(lock) for lock in branch.pays] or UNSET,
         )
 
-    def remembered(self, wallet: Wallet, known: KnownPolicy) -> schema.RememberedPolicy:
+    def remembered(self, known: KnownPolicy, held: Holdings) -> schema.RememberedPolicy:
         """Return a policy of the wallet, with what lies there."""
-        held = wallet.policies.holdings(known.lock)
         return schema.RememberedPolicy(
             name=known.name,
             address=self.address(known.lock),

@@ -122,13 +122,14 @@ class PolicyDesk:
 
     def holdings(self, lock: LockId | None = None) -> Holdings:
         """Return what lies at one policy, or at all of them."""
-        coins = tuple([coin for at, coin in self._coins() if lock is None or at == lock])
-        return Holdings(
-            coins,
-            confirmed=Amount(sum(coin.value for coin in coins if coin.height is not None and coin.mature)),
-            pending=Amount(sum(coin.value for coin in coins if coin.height is None)),
-            immature=Amount(sum(coin.value for coin in coins if not coin.mature)),
-        )
+        return _summed([coin for at, coin in self._coins() if lock is None or at == lock])
+
+    def all_holdings(self) -> list[tuple[KnownPolicy, Holdings]]:
+        """Return what lies at each policy, in the order in which they were added."""
+        coins: dict[LockId, list[PolicyCoin]] = {}
+        for lock, coin in self._coins():
+            coins.setdefault(lock, []).append(coin)
+        return [(known, _summed(coins.get(known.lock, []))) for known in self._policies]
 
     def _coins(self) -> Iterator[tuple[LockId, PolicyCoin]]:
         next_height = self._ledger.cursor.height + 1
@@ -144,7 +145,9 @@ class PolicyDesk:
             if vault is not None and self._came_from(coin.outpoint, vault.lock):
                 way_out = self._policies.find(lock)
                 found.append(Withdrawal(vault, way_out, lock, coin, _free_at(way_out, coin)))
-        return sorted(found, key=lambda withdrawal: withdrawal.coin.height or 2**63)
+        return sorted(
+            found, key=lambda one: (one.coin.height or 2**63, one.coin.outpoint.txid, one.coin.outpoint.index)
+        )
 
     def _came_from(self, outpoint: OutPoint, vault: LockId) -> bool:
         record = self._ledger.store.transaction(outpoint.txid)
@@ -165,6 +168,15 @@ class PolicyDesk:
         self._ledger.add_own(tx)
         self._ledger.flush()
         return True
+
+
+def _summed(coins: Sequence[PolicyCoin]) -> Holdings:
+    return Holdings(
+        tuple(sorted(coins, key=lambda coin: (coin.height or 2**63, coin.outpoint.txid, coin.outpoint.index))),
+        confirmed=Amount(sum(coin.value for coin in coins if coin.height is not None and coin.mature)),
+        pending=Amount(sum(coin.value for coin in coins if coin.height is None)),
+        immature=Amount(sum(coin.value for coin in coins if not coin.mature)),
+    )
 
 
 def _coin(outpoint: OutPoint, record: CoinRecord, next_height: int, maturity: int) -> PolicyCoin:

@@ -80,7 +80,7 @@ async def importpolicy(
     if rescan:
         await rescan_from(services, 1)
     wallet = await current_wallet(services)
-    return PolicyView(services, wallet).remembered(wallet, known)
+    return PolicyView(services, wallet).remembered(known, wallet.policies.holdings(known.lock))
 
 
 @method(Area.POLICIES, needs_wallet=True)
@@ -89,7 +89,7 @@ async def listpolicies(services: Services) -> schema.Policies:
     wallet = await current_wallet(services)
     view = PolicyView(services, wallet)
     return schema.Policies(
-        policies=[view.remembered(wallet, known) for known in wallet.policies],
+        policies=[view.remembered(known, held) for known, held in wallet.policies.all_holdings()],
         withdrawals=[view.withdrawal(alarm) for alarm in wallet.policies.withdrawals()],
     )
 

@@ -151,4 +151,7 @@ def test_what_only_a_log_knows_is_told_from_it() -> None:
     trouble = tell_line(log(event="storage_failed", level="error", why="no space\u001b[2J left"))
     assert trouble is not None
     assert trouble.text == "Node 3 error: storage failed (no space\ufffd[2J left)."
+    alarm = tell_line(log(event="vault_withdrawal_seen", level="warning", vault="savings", amount="20.00000000"))
+    assert alarm is not None
+    assert alarm.text.startswith("Node 3 sees 20.00000000 DURE leave the vault savings: ")
     assert tell_line(log(event="block_connected", level="info", height=7)) is None
