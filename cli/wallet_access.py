@@ -198,6 +198,8 @@ WHAT = {
 def history_row(entry: WalletEntry) -> list[str]:
     """Return a line of the history for a table: time, what, amount, depth or state, whom, transaction."""
     state = {"confirmed": str(entry.confirmations)}.get(entry.state, entry.state)
+    if isinstance(entry.replaced_by_txid, str):
+        state = "replaced"
     style = {
         "conflicted": "[red]",
         "orphaned": "[red]",

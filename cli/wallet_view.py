@@ -117,8 +117,9 @@ def label(context: Context, *, node: int, address: str, label: str) -> None:
 def history(context: Context, *, node: int, count: int, skip: int, label: str) -> None:
     """Show what was paid, received and mined; the newest last.
 
-    "depth" is how many blocks confirm it. Instead it may say pending; conflicted, if another transaction took one of
-    its coins; orphaned, for a reward of a branch that lost; abandoned; or dropped, by the mempool.
+    "depth" is how many blocks confirm it. Instead it may say pending; replaced, by a payment with a higher fee;
+    conflicted, if another transaction took one of its coins; orphaned, for a reward of a branch that lost; abandoned;
+    or dropped, by the mempool.
     """
     from cli.table import show_table
     from rpc.schema import WalletEntry

@@ -80,6 +80,7 @@ class History:
     def _lines(self, txid: TxId, record: TxRecord, tx: Transaction) -> Iterator[HistoryEntry]:
         """Yield a line for each output that left us, then one for each that came (Bitcoin Core: ListTransactions)."""
         standing, flow = self._standing(txid, record), self._flow(tx)
+        conflicts, replaced_by = self._conflicts(txid, tx), self._ledger.replacement_of(txid)
         given: list[HistoryEntry] = []
         received: list[HistoryEntry] = []
         for index, output in enumerate(tx.core.outputs):
@@ -105,6 +106,8 @@ class History:
                 block_height=record.height,
                 block_time=record.block_time,
                 time=standing.time,
+                conflicts=conflicts,
+                replaced_by=replaced_by,
             )
             if flow.debit:
                 given.append(replace(line, category=Category.SEND, amount=-output.value, fee=flow.fee))
@@ -137,12 +140,8 @@ class History:
         return _Flow(Amount(sum(ours)), sum(output.value for output in tx.core.outputs) - sum(ours))
 
     def _conflicts(self, txid: TxId, tx: Transaction) -> tuple[TxId, ...]:
-        found: dict[TxId, None] = {}
-        for outpoint in tx.core.inputs:
-            for other in self._rivals(outpoint):
-                if other != txid:
-                    found[other] = None
-        return tuple(found)
+        """Return who else spends a coin of a transaction, in an order that a restart does not change."""
+        return tuple(sorted({other for outpoint in tx.core.inputs for other in self._rivals(outpoint)} - {txid}))
 
     def _rivals(self, outpoint: OutPoint) -> Iterator[TxId]:
         conflict = self._ledger.pending.conflict(outpoint)

@@ -163,6 +163,10 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     block_time: int | None
     time: int
     """When the wallet first saw it, or its block's time if that is earlier; UNIX seconds."""
+    conflicts: tuple[TxId, ...]
+    """Other transactions that spend one of its coins."""
+    replaced_by: TxId | None
+    """Our own payment that was made in its place, with a higher fee."""
 
 
 class TransactionDetail(msgspec.Struct, frozen=True):
@@ -183,7 +187,6 @@ class TransactionDetail(msgspec.Struct, frozen=True):
     conflicts: tuple[TxId, ...]
     """Other transactions that spend one of its coins."""
     replaced_by: TxId | None
-    """Our own payment that was made in its place, with a higher fee."""
     replaces: TxId | None
 
 

@@ -88,6 +88,10 @@ class WalletEntry(Result, frozen=True, kw_only=True):
     blockheight: int | UnsetType = UNSET
     blocktime: int | UnsetType = UNSET
     txid: str
+    walletconflicts: list[str]
+    """Other transactions that spend one of its coins."""
+    replaced_by_txid: str | UnsetType = UNSET
+    """The wallet's own payment that was made in its place, with a higher fee."""
     time: int
     timereceived: int
     abandoned: bool

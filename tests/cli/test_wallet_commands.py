@@ -41,9 +41,10 @@ def info(**more: Any) -> dict[str, Any]:
 
 
 def entry(**more: Any) -> dict[str, Any]:
-    usual = {
+    usual: dict[str, Any] = {
         "address": ADDRESS, "category": "send", "amount": -1.5, "label": "", "vout": 0, "confirmations": 3,
-        "txid": TXID, "time": 1_767_225_600, "timereceived": 1_767_225_600, "abandoned": False, "state": "confirmed",
+        "txid": TXID, "walletconflicts": [], "time": 1_767_225_600, "timereceived": 1_767_225_600,
+        "abandoned": False, "state": "confirmed",
     }  # fmt: skip
     return usual | more
 
@@ -96,6 +97,7 @@ def test_history_fits_eighty_columns_and_shows_what_is_in_conflict(nodes: FakeNo
         entry(state="conflicted", confirmations=-7),
         entry(state="orphaned", category="orphan", amount=50, label="x" * 200),
         entry(state="abandoned"),
+        entry(state="conflicted", replaced_by_txid=OTHER, walletconflicts=[OTHER]),
     ]
     lines = dure("history", "0").stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -105,6 +107,7 @@ def test_history_fits_eighty_columns_and_shows_what_is_in_conflict(nodes: FakeNo
     ]
     assert "lost" in lines[3]
     assert "orphaned" in lines[3]
+    assert "replaced" in lines[5]
     nodes.answers["listtransactions"] = []
     assert dure("history", "0").stdout == "Nothing has happened yet.\n"
 

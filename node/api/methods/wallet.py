@@ -175,6 +175,8 @@ def _entry(services: Services, wallet: Wallet, entry: HistoryEntry) -> schema.Wa
         blockheight=views.optional(entry.block_height),
         blocktime=views.optional(entry.block_time),
         txid=display_hash(entry.txid),
+        walletconflicts=[display_hash(conflict) for conflict in entry.conflicts],
+        replaced_by_txid=UNSET if entry.replaced_by is None else display_hash(entry.replaced_by),
         time=entry.time,
         timereceived=entry.time,
         abandoned=entry.state is State.ABANDONED,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from rpc import schema
 from rpc.encoding import Dure
@@ -165,6 +166,12 @@ async def test_a_fee_is_bumped_and_only_the_replacement_waits(api: Api) -> None:
     assert bumped.fee.grain > bumped.origfee.grain > 0
     first = await client.call("gettransaction", old, result=schema.WalletTransaction)
     assert (first.state, first.replaced_by_txid, first.walletconflicts) == ("conflicted", bumped.txid, [bumped.txid])
+    lines = await client.call("listtransactions", "*", 2, result=list[schema.WalletEntry])
+    assert [(line.state, line.walletconflicts) for line in lines] == [
+        ("conflicted", [bumped.txid]),
+        ("pending", [old]),
+    ]
+    assert [line.replaced_by_txid for line in lines] == [bumped.txid, UNSET]
     second = await client.call("gettransaction", bumped.txid, result=schema.WalletTransaction)
     assert (second.state, second.replaces_txid, second.amount) == ("pending", old, Dure(-DURE))
     assert "replaced already" in (await refused(api, "bumpfee", old)).message
