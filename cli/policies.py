@@ -402,6 +402,9 @@ class AmountOrAll(click.ParamType["int | None"]):
     help="Where to write what others must sign. [default: POLICY.psdt]",
 )
 @click.option("--unsigned", is_flag=True, help="Sign nothing, send nothing: only write the file.")
+@click.option(
+    "--replace", metavar="TXID", help="In place of a transaction that waits; pays as much more as that takes."
+)
 @click.option("--force", is_flag=True, help="Even with a fee that looks like a mistake.")
 @common
 def spend(
@@ -416,6 +419,7 @@ def spend(
     fee_rate: str | None,
     path: Path | None,
     unsigned: bool,
+    replace: str | None,
     force: bool,
 ) -> None:
     """Spend from POLICY, which node NODE's wallet watches, to TO: a node, an address, or another policy.
@@ -439,6 +443,7 @@ def spend(
         fee_rate=fee_rate,
         force=force,
         sign=not unsigned,
+        replace=replace,
     )
     value = {"branch": begun.spend.branch, "fee": begun.spend.fee, "missing": begun.missing}
     by = f"By branch {begun.spend.branch}: {_plain(begun.spend.sentence)}"

@@ -280,12 +280,14 @@ def spend(
     fee_rate: str | None,
     force: bool,
     sign: bool,
+    replace: str | None = None,
 ) -> Begun:
     """Begin a spend from a policy of a node's wallet, sign what that wallet can, and send it if that is enough.
 
     Args:
         to: an address.
         amount: None for all that lies there, the fee taken out of it.
+        replace: the txid of a transaction that waits, and is to be put out by paying more.
 
     Raises:
         Refused: nothing was sent.
@@ -294,7 +296,7 @@ def spend(
     recipients = None if amount is None else {to: str(amount)}
     everything_to = to if amount is None else None
     begun = calls.ask(
-        node, PolicySpend, "spendpolicy", policy, recipients, everything_to, branch, fee_rate, None, force
+        node, PolicySpend, "spendpolicy", policy, recipients, everything_to, branch, fee_rate, None, force, replace
     )
     done = process(calls, node, begun.psbt, sign=sign, only=None, secrets=secrets, force=force)
     txid = None

@@ -225,7 +225,7 @@ def test_an_alarm_is_shown_wherever_balances_are(network: FakeNodes) -> None:
 def test_a_spend_that_needs_others_is_written_to_a_file_and_to_no_file_that_is_there(network: FakeNodes) -> None:
     result = dure("policy", "spend", "0", "board", "1", "all", "--secret", "ab" * 32, "--branch", "1")
     assert result.exit_code == 0, result.stderr
-    assert network.calls_of("spendpolicy")[0][1] == ["board", None, "ldure1qnew", 1, None, None, False]
+    assert network.calls_of("spendpolicy")[0][1] == ["board", None, "ldure1qnew", 1, None, None, False, None]
     assert network.calls_of("walletprocesspsbt")[0][1][6] == ["ab" * 32]
     assert "  - 1 signature of node 1" in result.stdout
     assert Path("board.psdt").read_bytes() == RAW

@@ -20,6 +20,7 @@ from consensus.types import (
     OutPoint,
     Output,
     Policy,
+    Transaction,
 )
 from wallet.addresses import AddressBook
 from wallet.addresses import Branch as KeyBranch
@@ -50,6 +51,16 @@ class Everything(NamedTuple):
     lock: LockId
 
 
+class Rival(NamedTuple):
+    """A transaction that waits in the mempool, and is to be put out of it by paying more."""
+
+    transaction: Transaction
+    fee: int
+    """Grain: its own, and that of all that descends from it."""
+    fee_rate: int
+    """Its own, in grain per 1,000 virtual bytes, rounded down."""
+
+
 class Plan(NamedTuple):
     """A spend that nobody has signed."""
 
@@ -63,6 +74,24 @@ class Plan(NamedTuple):
 class _Source(NamedTuple):
     outpoint: OutPoint
     record: CoinRecord
+
+
+class _Pricing:
+    """What a spend has to pay."""
+
+    def __init__(self, terms: RelayTerms, rival: Rival | None) -> None:
+        self.terms = terms
+        self._rival = rival
+        if rival is not None:
+            self.terms = terms._replace(fee_rate=max(terms.fee_rate, rival.fee_rate + 1))
+
+    def fee(self, size: int, signatures: int) -> int:
+        """Return the least fee, in grain: by its rate, and beside a rival by what that and its own relay cost."""
+        least = fee_for(self.terms, size, signatures)
+        if self._rival is None:
+            return least
+        relay = self.terms._replace(fee_rate=self.terms.min_fee_rate)
+        return max(least, self._rival.fee + fee_for(relay, size, signatures))
 
 
 class PolicySpends:
@@ -86,6 +115,7 @@ class PolicySpends:
         *,
         number: int | None = None,
         memo: bytes = b"",
+        rival: Rival | None = None,
         force: bool = False,
     ) -> Plan:
         """Plan a spend from a policy.
@@ -93,6 +123,7 @@ class PolicySpends:
         Args:
             context: of the next block.
             number: of the branch, from 1; None for the first that is open now and needs the fewest others.
+            rival: spends a coin that this spend takes instead, for a fee as high as replacing it takes.
             force: whether a fee above the sanity caps is meant.
 
         Raises:
@@ -107,12 +138,15 @@ class PolicySpends:
         for payment in [] if isinstance(wish, Everything) else wish:
             if payment.amount < terms.dust_limit:
                 raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
-        number, branch = self._choose(known, wish, context, number)
-        coins = self._usable(known, branch, context)
+        number, branch = self._choose(known, wish, context, number, rival)
+        coins = self._usable(known, branch, context, rival)
+        if rival is not None and not any(coin.outpoint in rival.transaction.core.inputs for coin in coins):
+            raise PaymentError("the transaction to be replaced spends no coin that this branch can spend now")
+        pricing = _Pricing(terms, rival)
         if branch.pays:
-            core, sources = self._forced(known, branch, coins, wish, terms, memo)
+            core, sources = self._forced(known, branch, coins, wish, pricing, memo)
         else:
-            core, sources = self._free(known, branch, coins, wish, terms, memo)
+            core, sources = self._free(known, branch, coins, wish, pricing, memo)
         psdt = new_psdt(self._params, core, tuple([_spent_coin(source.record) for source in sources]))
         psdt = with_policy(psdt, known.policy)
         for lock in dict.fromkeys(source.record.lock for source in sources):
@@ -126,7 +160,12 @@ class PolicySpends:
     # Which branch
 
     def _choose(
-        self, known: KnownPolicy, wish: Sequence[Payment] | Everything, context: SpendContext, number: int | None
+        self,
+        known: KnownPolicy,
+        wish: Sequence[Payment] | Everything,
+        context: SpendContext,
+        number: int | None,
+        rival: Rival | None,
     ) -> tuple[int, Branch]:
         branches = branches_of(known.policy).all
         if number is not None:
@@ -147,7 +186,7 @@ class PolicySpends:
                 refusal = refusal or error
                 continue
             others = sum(max(0, group.needed - len(mine & set(group.keys))) for group in branch.groups)
-            has_coins = any(True for _ in self._usable(known, branch, context))
+            has_coins = bool(self._usable(known, branch, context, rival))
             rank = (others + (0 if has_coins else 1_000), place)
             if best is None or rank < best[:2]:
                 best = (*rank, place, branch)
@@ -179,17 +218,30 @@ class PolicySpends:
             there = f"lock {branch.pays[0].hex()[:16]}…" if known is None else known.name
             raise PaymentError(f"by this branch coins go whole to {there} and nowhere else; or name another branch")
 
-    def _usable(self, known: KnownPolicy, branch: Branch, context: SpendContext) -> list[_Source]:
-        """Return the coins in a block that the branch opens now, the largest first."""
+    def _usable(self, known: KnownPolicy, branch: Branch, context: SpendContext, rival: Rival | None) -> list[_Source]:
+        """Return the coins in a block that the branch opens now: those of the rival, then the largest first."""
+        contested = () if rival is None else rival.transaction.core.inputs
+        found = [(outpoint, self._ledger.coins.find(outpoint)) for outpoint in contested]
+        there = [_Source(outpoint, record) for outpoint, record in found if record is not None and not record.spender]
+        there += [_Source(outpoint, record) for outpoint, record in self._ledger.coins.watched_apart()]
         sources = [
-            _Source(outpoint, record)
-            for outpoint, record in self._ledger.coins.watched_apart()
-            if record.lock == known.lock
-            and record.asset is None
-            and record.height is not None
-            and context.height >= record.height + max(branch.older, self._params.coinbase_maturity * record.coinbase)
+            source
+            for source in dict.fromkeys(there)
+            if source.record.lock == known.lock
+            and source.record.asset is None
+            and source.record.height is not None
+            and context.height
+            >= source.record.height + max(branch.older, self._params.coinbase_maturity * source.record.coinbase)
         ]
-        return sorted(sources, key=lambda source: (-source.record.value, source.outpoint.txid, source.outpoint.index))
+        return sorted(
+            sources,
+            key=lambda source: (
+                source.outpoint not in contested,
+                -source.record.value,
+                source.outpoint.txid,
+                source.outpoint.index,
+            ),
+        )
 
     # Coins, outputs and fee
 
@@ -199,7 +251,7 @@ class PolicySpends:
         branch: Branch,
         coins: list[_Source],
         wish: Sequence[Payment] | Everything,
-        terms: RelayTerms,
+        pricing: _Pricing,
         memo: bytes,
     ) -> tuple[Core, list[_Source]]:
         """Pay out of the policy's coins, fee included; what is left goes back to the policy."""
@@ -210,14 +262,15 @@ class PolicySpends:
         back = Output(self._params.total_supply, wish.lock if isinstance(wish, Everything) else known.lock, None)
         size = _size(_core((), [*outputs, back], memo), [shown]) + _MORE_INPUTS
         chosen: list[_Source] = []
-        value, fee = 0, fee_for(terms, size, branch.signatures)
+        terms = pricing.terms
+        value, fee = 0, pricing.fee(size, branch.signatures)
         for coin in coins:
             size += len(encode(coin.outpoint))
             if len(chosen) == MAX_INPUTS or size > terms.max_size:
                 break
             chosen.append(coin)
             value += coin.record.value
-            fee = fee_for(terms, size, branch.signatures)
+            fee = pricing.fee(size, branch.signatures)
             if not isinstance(wish, Everything) and value >= wanted + fee:
                 break
         left = value - wanted - fee
@@ -233,7 +286,7 @@ class PolicySpends:
         branch: Branch,
         coins: list[_Source],
         wish: Sequence[Payment] | Everything,
-        terms: RelayTerms,
+        pricing: _Pricing,
         memo: bytes,
     ) -> tuple[Core, list[_Source]]:
         """Move whole coins to where the branch wants them, and let coins of this wallet pay the fee."""
@@ -249,6 +302,7 @@ class PolicySpends:
         moved = [Output(source.record.value, branch.pays[0], None) for source in chosen]
         inputs = [source.outpoint for source in chosen]
         shown = _shown(known.policy, branch)
+        terms = pricing.terms
         size = max(_size(_core(inputs, moved, memo), [shown]), branch.signatures * terms.signature_bytes)
         spendable = self._ledger.coins.spendable(self._ledger.cursor.height + 1)
         short = 0
@@ -259,7 +313,8 @@ class PolicySpends:
                 outputs.append(Output(payer.change, self._addresses.peek(KeyBranch.CHANGE).lock, None))
             core = _core([*inputs, *(coin.outpoint for coin in payer.coins)], outputs, memo)
             locks = dict.fromkeys(coin.lock for coin in payer.coins)
-            due = fee_for(terms, _size(core, [shown, *([Key(bytes(33))] * len(locks))]), branch.signatures + len(locks))
+            whole = _size(core, [shown, *([Key(bytes(33))] * len(locks))])
+            due = pricing.fee(whole, branch.signatures + len(locks))
             paid = sum(coin.value for coin in payer.coins) - payer.change
             if paid >= due:
                 return core, [*chosen, *(self._own_source(coin) for coin in payer.coins)]

@@ -9,13 +9,13 @@ from msgspec import Meta
 from consensus.address import AddressError, decode_address
 from consensus.policy_text import MAX_TEXT, PolicyTextError, parse_policy
 from consensus.spend_policy import policy_id
-from consensus.types import Policy
+from consensus.types import Policy, TxId
 from node.api.method import Area, method
 from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
 from node.api.methods.wallet_keys import rescan_from
-from node.api.parameters import AddressText, FeeRate, Hex, Label
+from node.api.parameters import AddressText, FeeRate, HashHex, Hex, Label
 from node.api.policy_views import PolicyView, context_of
 from node.api.services import Services
 from rpc import schema
@@ -24,7 +24,7 @@ from rpc.errors import ErrorCode, RpcError
 from wallet.errors import WalletError
 from wallet.results import Payment
 from wallet.spend_policies.book import MAX_NAME, KnownPolicy
-from wallet.spend_policies.spends import Everything
+from wallet.spend_policies.spends import Everything, Rival
 from wallet.wallet import Wallet
 
 PolicyText = Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -104,6 +104,7 @@ async def spendpolicy(
     fee_rate: FeeRate | None = None,
     memo: Hex | None = None,
     force: bool = False,
+    replace: HashHex | None = None,
 ) -> schema.PolicySpend:
     """Begin to spend from a policy that the wallet remembers: return a partially signed transaction, not signed yet.
 
@@ -118,6 +119,8 @@ async def spendpolicy(
         fee_rate: grain per byte; by default what it takes to be relayed.
         memo: at most 96 bytes, in hex.
         force: true if a fee beyond the wallet's caps is meant.
+        replace: the txid of a transaction in the mempool that spends a coin of the policy: this one takes its place,
+            and pays as much more as that takes.
     """
     service = service_of(services)
     wallet = await service.current()
@@ -131,12 +134,29 @@ async def spendpolicy(
         else:
             wish = [_payment(services, wallet, address, amount) for address, amount in (recipients or {}).items()]
         plan = wallet.policies.spends.plan(
-            known, wish, terms, context_of(services), number=branch, memo=bytes(memo or b""), force=force
+            known,
+            wish,
+            terms,
+            context_of(services),
+            number=branch,
+            memo=bytes(memo or b""),
+            force=force,
+            rival=_rival(services, replace),
         )
     except WalletError as error:
         refuse_wallet(error)
     sentence = PolicyView(services, wallet).sentence(plan.branch, known.roles)
     return schema.PolicySpend(psbt=psbt_text(plan.psdt), fee=Dure(plan.fee), branch=plan.number, sentence=sentence)
+
+
+def _rival(services: Services, txid: HashHex | None) -> Rival | None:
+    if txid is None:
+        return None
+    entry = services.mempool.entry(TxId(txid))
+    if entry is None:
+        raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "Transaction not in mempool")
+    fees = entry.fee + sum(each.fee for each in services.mempool.descendants(TxId(txid)))
+    return Rival(entry.tx, fees, entry.fee * 1_000 // entry.virtual_size)
 
 
 def _payment(services: Services, wallet: Wallet, address: str, amount: Dure) -> Payment:

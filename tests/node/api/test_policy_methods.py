@@ -198,6 +198,38 @@ async def test_a_vault_sounds_its_alarm_in_the_answers_and_in_the_log(pair: Pair
     assert (await pair.bob.client.call("getbalance")).as_tuple().digits[:3] == (9, 9, 9)
 
 
+async def test_a_spend_that_waits_is_put_out_by_one_that_pays_more(pair: Pair) -> None:
+    """The cold key takes the coins out of the vault itself, before the withdrawal is in any block."""
+    hot, cold = [await api.client.call("getpolicykey") for api in pair]
+    way_out = f"threshold(1, [threshold(2, [key({hot}), older(6)]), key({cold})])"
+    explained = await pair.ann.client.call("explainpolicy", way_out, result=schema.PolicyExplanation)
+    inside = f"threshold(1, [threshold(2, [key({hot}), pays({explained.lock})]), key({cold})])"
+    for api in pair:
+        await api.client.call("importpolicy", "savings/withdrawal", way_out)
+        await api.client.call("importpolicy", "savings", inside)
+    vault = await pair.ann.client.call("explainpolicy", "savings", result=schema.PolicyExplanation)
+    await pair.pay(vault.address, 10)
+    rate = {"policy": "savings", "everything_to": explained.address, "branch": 1, "fee_rate": 7}
+    _, answer = await pair.ann.post({"id": 1, "method": "spendpolicy", "params": rate})
+    signed = await pair.ann.client.call("walletprocesspsbt", answer["result"]["psbt"], result=schema.ProcessedPsbt)
+    theft = await pair.bob.client.call("sendrawtransaction", signed.hex)
+    home = await pair.bob.client.call("getnewaddress")
+    instead = {"policy": "savings", "everything_to": home}
+    _, answer = await pair.bob.post({"id": 1, "method": "spendpolicy", "params": instead})
+    assert answer["error"]["code"] == ErrorCode.INSUFFICIENT_FUNDS, "the coin is spent by what waits"
+    _, answer = await pair.bob.post({"id": 1, "method": "spendpolicy", "params": instead | {"replace": theft}})
+    rescue = answer["result"]["psbt"]
+    signed = await pair.bob.client.call("walletprocesspsbt", rescue, result=schema.ProcessedPsbt)
+    done = await pair.bob.client.call("finalizepsbt", signed.psbt, True, True, result=schema.FinalizedPsbt)
+    assert await pair.bob.client.call("getrawmempool") == [done.txid]
+    policies = await listed(pair.bob)
+    assert (policies.withdrawals, [known.confirmed.grain for known in policies.policies]) == ([], [0, 0])
+    for wrong in ("00" * 32, done.txid):
+        refusal = instead | {"policy": "savings/withdrawal", "replace": wrong}
+        _, answer = await pair.bob.post({"id": 1, "method": "spendpolicy", "params": refusal})
+        assert answer["error"]["code"] in {ErrorCode.INVALID_ADDRESS_OR_KEY, ErrorCode.INVALID_PARAMETER}
+
+
 async def test_a_secret_finishes_a_hash_lock(pair: Pair) -> None:
     secret = bytes(range(32))
     receiver, payer = [await api.client.call("getpolicykey") for api in (pair.bob, pair.ann)]
