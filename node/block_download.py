@@ -6,7 +6,8 @@ treated alike. It sends nothing and reads no clock; `now` is the loop's time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from consensus.types import BlockHash
@@ -124,6 +125,23 @@ class BlockDownload:
     def _is_open(self, entry: BlockEntry) -> bool:
         return not entry.has_body and entry.hash not in self._asked and entry.hash not in self._in_work
 
+    def is_open(self, entry: BlockEntry) -> bool:
+        """Tell whether a body is missing, and neither asked for nor being put together or judged."""
+        return self._is_open(entry)
+
+    @contextmanager
+    def reserved(self, block_hash: BlockHash) -> Iterator[None]:
+        """Ask nobody for a body meanwhile: it may be put together from what is here."""
+        self._in_work[block_hash] = self._in_work.get(block_hash, 0) + 1
+        try:
+            yield
+        finally:
+            self._release(block_hash)
+
+    def ask(self, peer: int, entry: BlockEntry, now: float) -> None:
+        """Count a body as asked of a peer, of which parts of it are asked for."""
+        self._ask(peer, entry, now)
+
     def _is_busy(self) -> bool:
         return len(self._in_work) >= limits.BLOCKS_IN_WORK or self.bytes_in_work >= limits.BLOCK_BYTES_IN_WORK
 
@@ -190,17 +208,24 @@ class BlockDownload:
 
     def judged(self, block_hash: BlockHash, size: int, *, stored: bool) -> None:
         """The chain manager has answered; if the body is stored, or never will be, nobody owes it any more."""
-        left = self._in_work.get(block_hash, 0) - 1
-        if left > 0:
-            self._in_work[block_hash] = left
-        else:
-            self._in_work.pop(block_hash, None)
+        self._release(block_hash)
         self.bytes_in_work -= size
         if stored:
             for peer in list(self._asked.get(block_hash, ())):
                 self._forget(block_hash, peer, lost=False)
         else:
             self._renew_all()
+
+    def _release(self, block_hash: BlockHash) -> None:
+        left = self._in_work.get(block_hash, 0) - 1
+        if left > 0:
+            self._in_work[block_hash] = left
+        else:
+            self._in_work.pop(block_hash, None)
+
+    def is_in_work(self, block_hash: BlockHash) -> bool:
+        """Tell whether a body is being judged by the chain manager."""
+        return block_hash in self._in_work
 
     def not_found(self, peer: int, block_hash: BlockHash) -> bool:
         """A peer does not have a body; return whether it was asked for it."""

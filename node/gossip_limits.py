@@ -140,5 +140,9 @@ SHARE_WAIT_SECONDS: Final = 0.125
 """Until a peer that has used up its share is served again: one of the largest blocks, or a full answer, is due then."""
 SERVE_TURN: Final = 16
 """Items served before all other peers get a turn."""
+RECENT_OUTLINES: Final = 4
+"""Blocks kept at hand while they are being connected, and peers may ask for parts of them: 16 MiB at most."""
+DRAFTS_PER_PEER: Final = 4
+"""Blocks of one peer that wait for some of their transactions: more than are ever new at the same time."""
 RAW_BLOCK_CACHE: Final = 8
 """Encoded blocks kept at hand: everybody asks for the newest ones at the same time."""

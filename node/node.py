@@ -31,6 +31,7 @@ from node.link_faults import LinkFaults
 from node.mempool import Mempool
 from node.mempool_file import MempoolFile
 from node.mempool_graph import Entry
+from node.outlines import Outlines
 from node.packages import PackageOutcome, accept_package
 from node.partition import Partition
 from node.peer import Peer
@@ -44,7 +45,9 @@ from node.sync import Sync
 from p2p.messages import (
     Addr,
     BlockMessage,
+    BlockTransactions,
     GetAddr,
+    GetBlockTransactions,
     GetData,
     GetHeaders,
     Headers,
@@ -53,6 +56,7 @@ from p2p.messages import (
     ItemKind,
     Message,
     NotFound,
+    Outline,
     TxMessage,
 )
 from p2p.shaped_network import ShapedNetwork
@@ -119,7 +123,8 @@ class Node:
             handler=self,
             height=lambda: chain.tip.height,
         )
-        self.sync = Sync(params, chain, self.peer_manager, log, self._spawn)
+        self.outlines = Outlines(chain.read_block, mempool.by_wtxid)
+        self.sync = Sync(params, chain, self.peer_manager, log, self._spawn, self.outlines)
         self.relay = Relay(
             mempool,
             self.peer_manager,
@@ -129,7 +134,7 @@ class Node:
             on_accepted=self._transaction_entered,
             is_catching_up=lambda: self.sync.is_catching_up,
         )
-        self.serving = Serving(chain, self.relay.find_for, self._fail)
+        self.serving = Serving(chain, self.relay.find_for, self.outlines, self.sync.is_coming, self._fail)
         self.fees = FeeHistory(files, log)
         mempool.listeners.append(self.fees)
         self.mempool_file = MempoolFile(mempool, params, files, clock, log, self._entered)
@@ -197,6 +202,7 @@ class Node:
 
     async def submit_block(self, block: Block) -> BlockResult:
         """Take a block of our own, or of a user, as `ChainManager.accept_block`; peers hear of a new tip by itself."""
+        self.sync.block_found(block)
         return await self.chain.accept_block(block, wanted=True)
 
     async def submit_transaction(self, tx: Transaction, max_fee_rate: int = 0) -> Entry:
@@ -314,6 +320,12 @@ class Node:
                 self.sync.handle_headers(peer, message)
             case BlockMessage():
                 self.sync.handle_block(peer, message)
+            case Outline():
+                self.sync.handle_outline(peer, message)
+            case BlockTransactions():
+                self.sync.handle_block_transactions(peer, message)
+            case GetBlockTransactions():
+                self.serving.handle_get_block_transactions(peer, message)
             case GetData(items):
                 self.serving.handle_get_data(peer, items)
             case GetHeaders():
@@ -371,10 +383,15 @@ class Node:
         connected: list[BlockEntry] = [entry for entry in entries if entry is not None]
         if not connected:
             return
+        outline: Outline | None = None
         for peer in self.peers:
             announcement = self.serving.announcement(self.sync.best_of(peer), connected)
-            if announcement is not None:
-                peer.send(announcement)
+            if announcement is None or self.sync.was_told(peer, connected[-1]):
+                continue
+            small = peer.takes_outlines and len(announcement.headers) == 1
+            if small and outline is None:
+                outline = self.outlines.outline_of(change.connected[-1])
+            peer.send(outline if small and outline is not None else announcement)
 
     def _entered(self, entry: Entry) -> None:
         """A transaction that no peer sent is in the mempool."""

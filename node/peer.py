@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from p2p.connection import State
+from p2p.limits import OUTLINE_VERSION
 from p2p.messages import Hello, Message
 from p2p.peer_link import PeerLink
 from p2p.transport import Address
@@ -63,6 +64,11 @@ class Peer:
     def ready(self) -> bool:
         """Whether messages may be sent to it."""
         return self.link.connection.state is State.READY
+
+    @property
+    def takes_outlines(self) -> bool:
+        """Whether it speaks a version of the protocol in which blocks are told by their outlines."""
+        return self.ready and self.hello is not None and self.hello.version >= OUTLINE_VERSION
 
     @property
     def remote(self) -> Address:

@@ -15,10 +15,11 @@ from consensus.types import BlockHash, Transaction
 from node import gossip_limits as limits
 from node.block_index import BlockEntry
 from node.chain import ChainManager
+from node.outlines import Outlines
 from node.peer import Peer
 from node.storage.errors import StorageError
 from p2p.limits import MAX_HEADERS
-from p2p.messages import BlockMessage, GetHeaders, Headers, Item, ItemKind, NotFound, TxMessage
+from p2p.messages import BlockMessage, GetBlockTransactions, GetHeaders, Headers, Item, ItemKind, NotFound, TxMessage
 from p2p.rate import TokenBucket
 
 FindTransaction = Callable[[Peer, ItemKind, bytes], Transaction | None]
@@ -33,7 +34,7 @@ class _Asker:
     upload: TokenBucket
     locators: deque[GetHeaders] = field(default_factory=deque)
     """Asked for headers; answered before anything in `wanted`."""
-    wanted: deque[Item] = field(default_factory=deque)
+    wanted: deque[Item | GetBlockTransactions] = field(default_factory=deque)
     missing: list[Item] = field(default_factory=list)
     """Of `wanted`: what we do not have, to be told together."""
     turn: asyncio.Handle | None = None
@@ -49,13 +50,22 @@ class Serving:
     """Gives peers what they ask for."""
 
     def __init__(
-        self, chain: ChainManager, find_transaction: FindTransaction, fail: Callable[[StorageError], None]
+        self,
+        chain: ChainManager,
+        find_transaction: FindTransaction,
+        outlines: Outlines,
+        is_coming: Callable[[BlockHash], bool],
+        fail: Callable[[StorageError], None],
     ) -> None:
         """
         Args:
             find_transaction: returns a transaction that a peer may be given, by wtxid or txid.
+            outlines: answers for parts of blocks.
+            is_coming: tells of a block whether it is just being connected.
             fail: told that the disk failed.
         """
+        self._outlines = outlines
+        self._is_coming = is_coming
         self._fail = fail
         self._chain = chain
         self._find_transaction = find_transaction
@@ -146,6 +156,14 @@ class Serving:
         self._hold(asker)
         self._plan(asker)
 
+    def handle_get_block_transactions(self, peer: Peer, message: GetBlockTransactions) -> None:
+        """Put it in line, as what a `GetData` names."""
+        asker = self._askers.get(peer.number)
+        if asker is not None:
+            asker.wanted.append(message)
+            self._hold(asker)
+            self._plan(asker)
+
     def _hold(self, asker: _Asker) -> None:
         if asker.waiting >= limits.MAX_WANTED_BY_PEER and not asker.held:
             asker.held = True
@@ -188,9 +206,13 @@ class Serving:
             asker.wanted.popleft()
         return 0.0
 
-    def _give(self, asker: _Asker, item: Item) -> bool:
+    def _give(self, asker: _Asker, item: Item | GetBlockTransactions) -> bool:
         """Send one item, or note that we do not have it; False if the peer has had its share for now."""
         message: TxMessage | BlockMessage | None = None
+        if isinstance(item, GetBlockTransactions):
+            return self._give_part(asker, item)
+        if item.kind is ItemKind.BLOCK and self._is_coming(BlockHash(item.hash)):
+            return False
         if item.kind is ItemKind.BLOCK:
             raw = self._raw_block(BlockHash(item.hash))
             message = None if raw is None else BlockMessage(raw)
@@ -204,6 +226,13 @@ class Serving:
             return False
         self.blocks_served += item.kind is ItemKind.BLOCK
         asker.peer.send(message)
+        return True
+
+    def _give_part(self, asker: _Asker, asked: GetBlockTransactions) -> bool:
+        answer = self._outlines.answer(asked)
+        if not asker.upload.take(self._loop.time(), sum(map(len, answer.transactions))):
+            return False
+        asker.peer.send(answer)
         return True
 
     def _raw_block(self, block_hash: BlockHash) -> bytes | None:

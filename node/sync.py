@@ -14,15 +14,17 @@ from consensus.codec import decode_block
 from consensus.errors import ConsensusError
 from consensus.hashing import hash256
 from consensus.params import Params
-from consensus.types import HEADER_SIZE, Block, BlockHash
+from consensus.types import HEADER_SIZE, Block, BlockHash, Header
+from consensus.validation import check_body
 from node import gossip_limits as limits
 from node.block_download import BlockDownload
 from node.block_index import BlockEntry
 from node.chain import ChainClosedError, ChainManager
 from node.chain_events import BlockResult, BlockStatus
 from node.header_sync import Control, HeaderSync
+from node.outlines import BadOutlineError, Outlines
 from node.peer import Peer
-from p2p.messages import BlockMessage, GetData, Headers, Item, ItemKind
+from p2p.messages import BlockMessage, BlockTransactions, GetData, Headers, Item, ItemKind, Outline
 
 _BLOCK_HEAD = b"\x92\xc4" + bytes((HEADER_SIZE,))
 """How an encoded block begins: an array of two, whose first is bin(80)."""
@@ -38,12 +40,17 @@ class Sync:
         control: Control,
         log: FilteringBoundLogger,
         spawn: Callable[[Coroutine[None, None, None]], None],
+        outlines: Outlines,
     ) -> None:
         """
         Args:
             control: drops peers.
             spawn: runs a coroutine to its end, and awaits it before the node stops.
+            outlines: puts blocks together.
         """
+        self._outlines = outlines
+        self._told: dict[int, BlockHash] = {}
+        """The newest block whose outline each peer was told before it was the tip."""
         self._chain = chain
         self._control = control
         self._log = log
@@ -80,6 +87,10 @@ class Sync:
         """How many bodies were asked for and have not come."""
         return len(self._download)
 
+    def is_coming(self, block_hash: BlockHash) -> bool:
+        """Tell whether a block is here, and just being connected."""
+        return self._download.is_in_work(block_hash)
+
     def owed_by(self, peer: Peer) -> int:
         """Return how many bodies a peer was asked for that have not come."""
         return self._download.owes(peer.number) if peer.number in self._peers else 0
@@ -100,6 +111,8 @@ class Sync:
         """Ask others for what it owed."""
         if self._peers.pop(peer.number, None) is not None:
             self._download.remove_peer(peer.number)
+            self._outlines.forget_peer(peer.number)
+            self._told.pop(peer.number, None)
             self._headers.peer_gone(peer)
             self._ask_all()
 
@@ -157,32 +170,111 @@ class Sync:
         except ConsensusError as error:
             self._control.punish(peer, 100, f"a block that cannot be read: {error}")
             return
-        wanted = self._download.received(peer.number, block_hash, len(raw), self._loop.time())
-        self._spawn(self._accept(peer, block, len(raw), wanted=wanted))
+        self._take(peer, entry, block, len(raw), blame=True)
         self._ask(peer)
+
+    # --- outlines ---------------------------------------------------------------------------------------------
+
+    def handle_outline(self, peer: Peer, message: Outline) -> None:
+        """A peer tells of a block by its transactions: most of them may be here already."""
+        if peer.number not in self._peers:
+            return
+        block_hash = Header.from_bytes(message.header).hash
+        with self._download.reserved(block_hash):
+            self._headers.handle_headers(peer, Headers((message.header,)))
+        entry = self._chain.index.get(block_hash)
+        if entry is None or entry.invalid or self.is_catching_up or not self._download.is_open(entry):
+            self._ask(peer)
+            return
+        try:
+            made = self._outlines.begin(peer.number, entry, message)
+        except BadOutlineError as error:
+            self._control.punish(peer, 100, str(error))
+            self._ask_all()
+            return
+        if isinstance(made, Block):
+            self._take(peer, entry, made, _size_of(made), blame=False)
+            return
+        self._download.ask(peer.number, entry, self._loop.time())
+        peer.send(made)
+        self._watch()
+
+    def handle_block_transactions(self, peer: Peer, message: BlockTransactions) -> None:
+        """What was missing of a block."""
+        if peer.number not in self._peers:
+            return
+        block_hash = BlockHash(message.block)
+        try:
+            block = self._outlines.complete(peer.number, message)
+        except BadOutlineError as error:
+            self._control.punish(peer, 100, str(error))
+            return
+        entry = self._chain.index.get(block_hash)
+        if block is None or entry is None or entry.has_body or entry.invalid:
+            self._download.not_found(peer.number, block_hash)
+            self._ask_all()
+            return
+        self._take(peer, entry, block, _size_of(block), blame=False)
+
+    def block_found(self, block: Block) -> None:
+        """A block of our own: tell of it while it is being connected."""
+        try:
+            check_body(block)
+            entry = self._chain.accept_headers((block.header,), wanted=True).entry
+        except ConsensusError:
+            return  # whoever hands it to the chain manager hears why
+        if entry is not None and not entry.has_body:
+            self._tell(entry, block)
+
+    def was_told(self, peer: Peer, tip: BlockEntry) -> bool:
+        """Tell whether a peer knows of a block because we told it before the block was the tip."""
+        return self._told.get(peer.number) == tip.hash
+
+    def _tell(self, entry: BlockEntry, block: Block) -> None:
+        """Pass on the outline of a block that would be the next tip: its work is real, whatever else is wrong."""
+        outline = self._outlines.outline_of(block) if entry.parent is self._chain.index.tip else None
+        if outline is None:
+            return
+        self._outlines.remember(block)
+        for peer in self._peers.values():
+            best = self._download.best_of(peer.number)
+            if peer.takes_outlines and (best is None or not best.descends_from(entry)):
+                self._told[peer.number] = block.hash
+                peer.send(outline)
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    async def _accept(self, peer: Peer, block: Block, size: int, *, wanted: bool) -> None:
+    def _take(self, peer: Peer, entry: BlockEntry, block: Block, size: int, *, blame: bool) -> None:
+        """Hand a body on to the chain manager; before that, tell others of it.
+
+        Args:
+            blame: whether its sender is to blame if it is invalid.
+        """
+        wanted = self._download.received(peer.number, block.hash, size, self._loop.time())
+        if not blame:
+            self._tell(entry, block)
+        self._spawn(self._accept(peer, block, size, wanted=wanted, blame=blame))
+
+    async def _accept(self, peer: Peer, block: Block, size: int, *, wanted: bool, blame: bool) -> None:
         status: BlockStatus | None = None
         try:
             result = await self._chain.accept_block(block, wanted=wanted)
             status = result.status
-            self._judge(peer, result)
+            self._judge(peer, result, blame=blame)
         except ChainClosedError:
             return
         finally:
             self._download.judged(block.hash, size, stored=status is not BlockStatus.MUTATED)
         self._ask_all()
 
-    def _judge(self, peer: Peer, result: BlockResult) -> None:
+    def _judge(self, peer: Peer, result: BlockResult, *, blame: bool) -> None:
         """Reward or punish whoever sent a block."""
         match result.status:
             case BlockStatus.CONNECTED | BlockStatus.SIDE_BRANCH:
                 peer.last_block = self._loop.time()
             case BlockStatus.MUTATED:
                 self._control.punish(peer, 100, f"a body that is not its header's: {result.error}")
-            case BlockStatus.INVALID:
+            case BlockStatus.INVALID if blame:
                 self._control.punish(peer, 100, f"an invalid block: {result.error}")
             case _:
                 pass
@@ -207,6 +299,10 @@ class Sync:
         if not entries:
             return
         peer.send(GetData(tuple(Item(ItemKind.BLOCK, entry.hash) for entry in entries)))
+        self._watch()
+
+    def _watch(self) -> None:
+        """Have `_look` called soon: something was asked for."""
         if self._tick is None and not self._stopped:
             self._tick = self._loop.call_later(limits.DOWNLOAD_TICK_SECONDS, self._look)
 
@@ -221,3 +317,8 @@ class Sync:
             self._send(self._peers[number], [entry])
         if len(self._download) and self._tick is None:
             self._tick = self._loop.call_later(limits.DOWNLOAD_TICK_SECONDS, self._look)
+
+
+def _size_of(block: Block) -> int:
+    """Return about how many bytes a block takes: its transactions'."""
+    return HEADER_SIZE + sum([len(tx.encoded) for tx in block.transactions])

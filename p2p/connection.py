@@ -35,7 +35,9 @@ from p2p.messages import (
     BY_NUMBER,
     Addr,
     BlockMessage,
+    BlockTransactions,
     GetAddr,
+    GetBlockTransactions,
     GetData,
     GetHeaders,
     Headers,
@@ -130,7 +132,9 @@ class PeerConnection:
         self._reader = FrameReader(budget, self._check_head)
         self._out: list[bytes] = []
         self._events: list[Event] = []
-        self._asked: dict[int, int] = {TxMessage.number: 0, BlockMessage.number: 0, Headers.number: 0}
+        self._asked = dict.fromkeys(
+            (TxMessage.number, BlockMessage.number, BlockTransactions.number, Headers.number), 0
+        )
         self._now = 0.0
         self._handshake_deadline = 0.0
         self._frame_begun: float | None = None
@@ -222,7 +226,8 @@ class PeerConnection:
     def send(self, message: Message) -> None:
         """Queue a message. Does nothing once the connection is closed.
 
-        What a `GetData` or `GetHeaders` asks for may then come in bodies past `limits.UNSOLICITED_BODY`, once each.
+        What a `GetData`, `GetHeaders` or `GetBlockTransactions` asks for may then come in bodies past
+        `limits.UNSOLICITED_BODY`, once each.
 
         Raises:
             LocalProtocolError: before the handshake is done; the connection's own business (`Hello`, `Ping`,
@@ -241,6 +246,8 @@ class PeerConnection:
                 self._expect(_BODY_OF[item.kind])
         elif isinstance(message, GetHeaders):
             self._expect(Headers.number)
+        elif isinstance(message, GetBlockTransactions):
+            self._expect(BlockTransactions.number)
         elif isinstance(message, GetAddr):
             self._buckets[Addr].add(limits.MAX_ADDRESSES)
 

@@ -6,8 +6,10 @@ from typing import Final
 
 # --- versions -----------------------------------------------------------------------------------------------------
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """What this program speaks. Two peers speak the lower of their two versions."""
+OUTLINE_VERSION: Final = 2
+"""From this version on a peer is told of a new block by its outline."""
 OLDEST_VERSION: Final = 1
 """A peer whose version is lower is refused by name, instead of being misunderstood later."""
 
@@ -41,6 +43,11 @@ MAX_HEADERS: Final = 2000
 """Headers in one answer, as in Bitcoin Core; fewer than this many tell the asker that it has them all."""
 MAX_ADDRESSES: Final = 1000
 """Addresses in one `Addr`, as in Bitcoin Core: 27 KB."""
+MAX_OUTLINE: Final = 1800
+"""Transactions in the outline of a block, its coinbase left aside: 61 KB, so that none needs to be asked for, with
+room for a coinbase. A larger block is announced by its header."""
+MAX_OUTLINE_COINBASE: Final = 2048
+"""Bytes of the coinbase in an outline: some fifty outputs."""
 MAX_AGENT: Final = 64
 """Characters of a peer's name for its program: enough for a name and a version, little to fill a log with."""
 MAX_MESSAGE_NUMBER: Final = 127

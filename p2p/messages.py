@@ -2,7 +2,7 @@
 
 A message travels as `[number, body]` (see `framing`). The body is the MessagePack array of the fields below, in
 order, in canonical form; `BlockMessage` and `TxMessage` have the object itself as body, so that what is hashed is what
-was received. Numbers leave gaps: 20..23 and 27..31 for compact blocks and packages.
+was received. Numbers leave gaps: 23 and 27..31 for packages.
 """
 
 from __future__ import annotations
@@ -169,6 +169,51 @@ class TxMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=Tru
         return self.raw
 
 
+class Outline(Message, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A new block, told by what its Merkle root is made of: whoever has its transactions needs nothing more.
+
+    It proves itself: the root over the coinbase's wtxid and `wtxids` is the header's. Its sender vouches for the work
+    and for the list, and not for the block being valid.
+    """
+
+    number: ClassVar[int] = 20
+    max_body: ClassVar[int] = 1 + 82 + 3 + limits.MAX_OUTLINE_COINBASE + 3 + 34 * limits.MAX_OUTLINE
+
+    header: RawHeader
+    coinbase: Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_OUTLINE_COINBASE)]
+    """The first transaction, encoded."""
+    wtxids: Annotated[tuple[Hash, ...], Meta(max_length=limits.MAX_OUTLINE)]
+    """Of all others, in their order."""
+
+
+Place = Annotated[int, Meta(ge=0, lt=limits.MAX_OUTLINE)]
+
+
+class GetBlockTransactions(Message, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Send me these transactions of a block whose outline you sent. Answered with `BlockTransactions`."""
+
+    number: ClassVar[int] = 21
+    max_body: ClassVar[int] = 1 + 34 + 3 + 3 * limits.MAX_OUTLINE
+
+    block: Hash
+    places: Annotated[tuple[Place, ...], Meta(min_length=1, max_length=limits.MAX_OUTLINE)]
+    """In the outline's `wtxids`, ascending."""
+
+
+class BlockTransactions(Message, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """The transactions that were asked for, in the order of asking; none at all if the sender does not have them."""
+
+    number: ClassVar[int] = 22
+    max_body: ClassVar[int] = 1 + 34 + 3 + limits.MAX_BLOCK_BODY + 5 * limits.MAX_OUTLINE
+
+    block: Hash
+    transactions: Annotated[
+        tuple[Annotated[bytes, Meta(min_length=1, max_length=limits.MAX_TRANSACTION_BODY)], ...],
+        Meta(max_length=limits.MAX_OUTLINE),
+    ]
+    """Each encoded, and not yet looked at."""
+
+
 class GetHeaders(Message, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Ask for the headers after the newest block of `locator` that is on the peer's best chain.
 
@@ -208,7 +253,8 @@ class BlockMessage(Message, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 ALL_MESSAGES: Final[tuple[type[Message], ...]] = (
-    Hello, Ping, Pong, GetAddr, Addr, Inv, GetData, NotFound, TxMessage, GetHeaders, Headers, BlockMessage,
+    Hello, Ping, Pong, GetAddr, Addr, Inv, GetData, NotFound, TxMessage, Outline, GetBlockTransactions,
+    BlockTransactions, GetHeaders, Headers, BlockMessage,
 )  # fmt: skip
 BY_NUMBER: Final[dict[int, type[Message]]] = {message.number: message for message in ALL_MESSAGES}
 

@@ -31,15 +31,23 @@ class ScriptedPeer:
     """
 
     def __init__(
-        self, params: Params, *, dialled: bool = True, port: int = 0, height: int = 0, nonce: int = 77
+        self,
+        params: Params,
+        *,
+        dialled: bool = True,
+        port: int = 0,
+        height: int = 0,
+        nonce: int = 77,
+        version: int = 1,
     ) -> None:
         """
         Args:
             dialled: whether it is we who dial.
             port, height: as its `Hello` claims.
+            version: of the protocol that it speaks.
             nonce: of its `Hello`; two peers with one are one node.
         """
-        hello = Hello(1, params.genesis_hash, nonce.to_bytes(8, "big"), "scripted", port, height)
+        hello = Hello(version, params.genesis_hash, nonce.to_bytes(8, "big"), "scripted", port, height)
         connection = PeerConnection(
             hello, dialled=dialled, budget=ReceiveBudget(), random_bytes=random.Random(nonce).randbytes
         )

@@ -141,7 +141,7 @@ def test_an_old_version_is_refused_and_a_later_one_is_spoken_down_to() -> None:
     assert broken_by(frame(hello(1, version=0))) is Violation.OLD_VERSION
     side = accepting()
     side.receive_data(frame(hello(1, version=9)), 0.0)
-    assert side.events() == [HandshakeCompleted(hello(1, version=9), limits.PROTOCOL_VERSION)]
+    assert side.events() == [HandshakeCompleted(hello(1, version=9), 1)]  # the lower one: this side says 1
 
 
 def test_a_node_that_meets_its_own_nonce_is_talking_to_itself() -> None:

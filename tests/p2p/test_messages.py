@@ -12,7 +12,9 @@ from p2p.messages import (
     BY_NUMBER,
     Addr,
     BlockMessage,
+    BlockTransactions,
     GetAddr,
+    GetBlockTransactions,
     GetData,
     GetHeaders,
     Headers,
@@ -22,6 +24,7 @@ from p2p.messages import (
     ItemKind,
     Message,
     NotFound,
+    Outline,
     PeerAddress,
     Ping,
     Pong,
@@ -50,6 +53,18 @@ any_message: st.SearchStrategy[Message] = st.one_of(
     st.builds(GetHeaders, st.lists(hashes, min_size=1, max_size=limits.MAX_LOCATOR).map(tuple), hashes),
     st.builds(Headers, st.lists(st.binary(min_size=80, max_size=80), max_size=20).map(tuple)),
     st.builds(BlockMessage, st.binary(max_size=300)),
+    st.builds(
+        Outline,
+        st.binary(min_size=80, max_size=80),
+        st.binary(min_size=1, max_size=300),
+        st.lists(hashes, max_size=20).map(tuple),
+    ),
+    st.builds(
+        GetBlockTransactions,
+        hashes,
+        st.lists(st.integers(0, limits.MAX_OUTLINE - 1), min_size=1, max_size=20).map(tuple),
+    ),
+    st.builds(BlockTransactions, hashes, st.lists(st.binary(min_size=1, max_size=99), max_size=9).map(tuple)),
 )
 H = bytes(32)
 HEADER = bytes(80)
@@ -106,6 +121,14 @@ def test_a_truncated_body_is_malformed(message: Message) -> None:
         refusal(message.number, body[:size])
 
 
+def largest_parts() -> tuple[bytes, ...]:
+    """As many transactions as may be asked for, and as much as a block can hold."""
+    some = 10
+    rest, more = divmod(limits.MAX_BLOCK_BODY - some * limits.MAX_TRANSACTION_BODY, limits.MAX_OUTLINE - some)
+    small = [bytes(rest)] * (limits.MAX_OUTLINE - some - 1)
+    return (*[bytes(limits.MAX_TRANSACTION_BODY)] * some, *small, bytes(rest + more))
+
+
 def fullest(kind: type[Message]) -> Message:
     """The largest message of a kind that its fields allow."""
     item = Item(ItemKind.BLOCK, H)
@@ -119,6 +142,9 @@ def fullest(kind: type[Message]) -> Message:
         GetData: GetData((item,) * limits.MAX_INVENTORY),
         NotFound: NotFound((item,) * limits.MAX_INVENTORY),
         TxMessage: TxMessage(bytes(limits.MAX_TRANSACTION_BODY)),
+        Outline: Outline(HEADER, bytes(limits.MAX_OUTLINE_COINBASE), (H,) * limits.MAX_OUTLINE),
+        GetBlockTransactions: GetBlockTransactions(H, (limits.MAX_OUTLINE - 1,) * limits.MAX_OUTLINE),
+        BlockTransactions: BlockTransactions(H, largest_parts()),
         GetHeaders: GetHeaders((H,) * limits.MAX_LOCATOR, H),
         Headers: Headers((HEADER,) * limits.MAX_HEADERS),
         BlockMessage: BlockMessage(bytes(limits.MAX_BLOCK_BODY)),
@@ -133,13 +159,15 @@ def test_the_bound_of_a_body_is_what_its_fields_allow(kind: type[Message]) -> No
     spare = kind.max_body - len(body)
     if kind is Hello:
         assert len(body) < 200  # the rest is for later versions
+    elif kind is BlockTransactions:
+        assert 0 <= spare < 5 * limits.MAX_OUTLINE  # small ones have shorter heads
     else:
         assert 0 <= spare <= 3
 
 
 @pytest.mark.parametrize("kind", ALL_MESSAGES)
 def test_only_what_must_be_asked_for_is_past_the_unsolicited_bound(kind: type[Message]) -> None:
-    asked_for = {TxMessage, BlockMessage, Headers}
+    asked_for = {TxMessage, BlockMessage, BlockTransactions, Headers}
     assert (kind.max_body > limits.UNSOLICITED_BODY) == (kind in asked_for)
 
 
@@ -152,6 +180,10 @@ def test_only_what_must_be_asked_for_is_past_the_unsolicited_bound(kind: type[Me
         (Headers.number, [[HEADER] * (limits.MAX_HEADERS + 1)]),
         (GetHeaders.number, [[H] * (limits.MAX_LOCATOR + 1), H]),
         (Addr.number, [[[HOST, 1, 1]] * (limits.MAX_ADDRESSES + 1)]),
+        (Outline.number, [HEADER, b"c", [H] * (limits.MAX_OUTLINE + 1)]),
+        (Outline.number, [HEADER, bytes(limits.MAX_OUTLINE_COINBASE + 1), []]),
+        (GetBlockTransactions.number, [H, [0] * (limits.MAX_OUTLINE + 1)]),
+        (BlockTransactions.number, [H, [b"t"] * (limits.MAX_OUTLINE + 1)]),
     ],
 )
 def test_a_list_of_one_too_many_is_refused_whole(number: int, fields: list[object]) -> None:
@@ -217,5 +249,6 @@ def test_numbers_are_one_byte_and_never_shared() -> None:
     assert all(1 <= number <= limits.MAX_MESSAGE_NUMBER for number in BY_NUMBER)
     assert {kind.__name__: kind.number for kind in ALL_MESSAGES} == {
         "Hello": 1, "Ping": 2, "Pong": 3, "GetAddr": 8, "Addr": 9, "Inv": 16, "GetData": 17, "NotFound": 18,
-        "TxMessage": 19, "GetHeaders": 24, "Headers": 25, "BlockMessage": 26,
+        "TxMessage": 19, "Outline": 20, "GetBlockTransactions": 21, "BlockTransactions": 22, "GetHeaders": 24,
+        "Headers": 25, "BlockMessage": 26,
     }  # fmt: skip
