@@ -137,6 +137,8 @@ class BlockDownload:
             yield
         finally:
             self._release(block_hash)
+            # A plan that was followed meanwhile has passed over it.
+            self._renew_all()
 
     def ask(self, peer: int, entry: BlockEntry, now: float) -> None:
         """Count a body as asked of a peer, of which parts of it are asked for."""
