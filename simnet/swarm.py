@@ -296,7 +296,7 @@ class Swarm:
                 case "reorg_done":
                     count["a reorg"] += 1
                     count["a reorg deeper than 6"] += facts["disconnected"] > _DEEP
-                    count["a reorg gave transactions back"] += bool(facts.get("returned"))
+                    count["a reorg gave payments back"] += bool(facts.get("txs_back_in_mempool"))
                 case "crashed":
                     count["a crash within a write"] += "within" in facts
                     count["a crash between writes"] += "within" not in facts
@@ -322,6 +322,7 @@ RARE = (
     "a payment was confirmed",
     "a payment was lost with its coins",
     "a payment was offered again",
+    "a reorg gave payments back",
     "two tips at once",
     "a node stopped by itself: StorageError",
     "a node stopped by itself: DiskFullError",

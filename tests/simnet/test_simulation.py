@@ -47,10 +47,21 @@ print(simulate(story, seed=int(sys.argv[1]), log_level="debug"))
 """
 
 
-def outcome(seed: int, hash_seed: str) -> str:
+HOSTILE = """
+import msgspec, sys
+from simnet.swarm import run_plan
+from simnet.swarm_plan import draw_plan
+
+plan = draw_plan(int(sys.argv[1]), hostile=True)
+plan = msgspec.structs.replace(plan, steps=plan.steps[:8])
+print(run_plan(plan, log_level="debug").digest)
+"""
+
+
+def outcome(seed: int, hash_seed: str, program: str = EVERYTHING) -> str:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", EVERYTHING, str(seed)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, str(seed)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -62,6 +73,11 @@ def test_a_seed_gives_one_log_to_the_byte_whatever_the_hash_seed_is() -> None:
     assert outcomes == outcomes[:1] * 3
     assert int(outcomes[0].split()[0]) > 300
     assert outcome(8, "0") != outcomes[0]
+
+
+def test_a_swarm_with_hostile_peers_is_one_history_too() -> None:
+    """A042"""
+    assert outcome(6, "1", HOSTILE) == outcome(6, "2", HOSTILE)
 
 
 def test_halves_of_a_partition_agree_after_healing() -> None:
