@@ -14,7 +14,7 @@ from contextlib import suppress
 from p2p.transport import Address, Link
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
 from scripts.benchmarks.programs import Program
-from simnet.conditions import Conditions
+from simnet.conditions import INTERNET, Conditions
 from simnet.loop import run_virtual
 from simnet.network import SimNetwork
 from simnet.simulation import Simulation, simulate
@@ -23,6 +23,7 @@ from wallet.errors import WalletError
 TEN_SECONDS = 4 * 3_600.0
 PAYMENT_SECONDS = 20.0
 GRAIN = 100_000_000
+HEALS = 20
 LINKS, ROUNDS = 200, 500
 CROWD, CROWD_SECONDS = 1_000, 6 * 3_600.0
 
@@ -36,6 +37,23 @@ def take_sim(_kind: type[Program]) -> Iterator[Sample]:
     began = time.perf_counter()
     run_virtual(_deliver)
     yield Sample("sim_delivery", (time.perf_counter() - began) / (LINKS * ROUNDS) * 1e6)
+
+    for seed in range(HEALS):
+        yield Sample("sim_heal", simulate(_heal, seed=seed, conditions=INTERNET, log_level="warning"))
+
+
+async def _heal(sim: Simulation) -> float:
+    """Return how many virtual seconds after a split of half an hour healed six nodes are on one tip."""
+    left, right = await sim.add_nodes(3), await sim.add_nodes(3)
+    sim.mine_at_random(dict.fromkeys(sim.nodes, 1.0))
+    await sim.sleep(600)
+    sim.partition(left, right)
+    await sim.sleep(1_800)
+    sim.mining.stop()
+    while left[0].chain.tip.work == right[0].chain.tip.work:
+        await left[0].mine()
+    sim.heal()
+    return await sim.converged(within=600)
 
 
 async def _ten(sim: Simulation) -> float:
@@ -108,6 +126,7 @@ MEASURES = {
             "sim_speed": Figure("times real time", more_is_better=True, must=Bound(100)),
             "sim_payments": Figure("payments", more_is_better=True),
             "sim_delivery": Figure("µs a delivery", aim=Bound(8)),
+            "sim_heal": Figure("s of virtual time"),
         },
         runs=3,
         compared=False,
