@@ -34,6 +34,11 @@ def run(how: str, story: str, folder: Path, *more: object, **variables: str) -> 
     )
 
 
+def lazily(shim: Path, folder: Path) -> dict[str, str]:
+    """The environment of a run that looks at files only: nothing waits for the disk of this machine."""
+    return {"LD_PRELOAD": str(shim), "DISK_SHIM_FOLDER": str(folder), "DISK_SHIM_LAZY": "1"}
+
+
 def found(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     assert done.returncode == 0, done.stderr[-3_000:]
     counts: Any = json.loads(done.stdout or "{}")
@@ -54,7 +59,7 @@ def test_what_was_acknowledged_survives_a_kill_and_a_power_cut_after_every_call(
 ) -> None:
     """A121, A122, A123, A124, A131, A134, A142, A143: what was not synced is lost, torn or reordered."""
     told, log = recorded(story, tmp_path, disk_shim)
-    counts = found(run("replay", story, told, log, SEED, 3))
+    counts = found(run("replay", story, told, log, SEED, 3, **lazily(disk_shim, tmp_path)))
     assert counts["states"] > 40
     assert counts["calls"] == len(list(read_log(log)))
 
@@ -70,22 +75,22 @@ def test_without_its_syncs_a_power_cut_would_be_noticed(story: str, tmp_path: Pa
             lazy += raw[at : at + 1] + b"\0" + raw[at + 2 : at + size]
         at += size
     log.write_bytes(lazy)
-    done = run("replay", story, told, log, SEED, 3)
+    done = run("replay", story, told, log, SEED, 3, **lazily(disk_shim, tmp_path))
     assert done.returncode == 1
     assert "Wrong" in done.stderr
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize(("error", "ways"), [(errno.EIO, "once"), (errno.ENOSPC, "on")])
 @pytest.mark.parametrize("story", STORIES)
 def test_whichever_call_fails_it_is_said_and_the_next_start_is_right(
-    story: str, error: int, tmp_path: Path, disk_shim: Path
+    story: str, error: int, ways: str, tmp_path: Path, disk_shim: Path
 ) -> None:
-    """A126, A127, A131, A142: every write, sync, rename, truncation and creation, alone and with all that follow."""
+    """A126, A127, A131, A142: every write, sync, rename, truncation and creation; a full disk stays full."""
     place = tmp_path / "fail"
     place.mkdir()
-    counts = found(run("fail", story, place, error, LD_PRELOAD=str(disk_shim), DISK_SHIM_FOLDER=str(place)))
+    counts = found(run("fail", story, place, error, ways, **lazily(disk_shim, place)))
     assert counts["calls"] >= 15
-    assert counts["refused"] == 2 * counts["calls"]
+    assert counts["refused"] == counts["calls"]
 
 
 @pytest.mark.parametrize("story", ["chain", "wallet"])
@@ -93,16 +98,16 @@ def test_a_read_that_fails_is_said_and_the_next_start_is_right(story: str, tmp_p
     """A127"""
     place = tmp_path / "read"
     place.mkdir()
-    counts = found(run("read", story, place, LD_PRELOAD=str(disk_shim), DISK_SHIM_FOLDER=str(tmp_path)))
+    counts = found(run("read", story, place, **lazily(disk_shim, tmp_path)))
     assert counts["reads"] >= 2
 
 
 @pytest.mark.parametrize("story", ["chain", "wallet"])
-def test_damaged_files_are_noticed_or_harmless(story: str, tmp_path: Path) -> None:
+def test_damaged_files_are_noticed_or_harmless(story: str, tmp_path: Path, disk_shim: Path) -> None:
     """A124, A125, A139: cut at every page, and single bits flipped, in each file; never a wrong coin or balance."""
     told = tmp_path / "told"
     told.mkdir()
-    counts = found(run("damage", story, told, SEED, 60))
+    counts = found(run("damage", story, told, SEED, 60, **lazily(disk_shim, tmp_path)))
     assert counts["named"] > 10
     assert counts["harmless"] > 10
 

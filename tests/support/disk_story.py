@@ -2,7 +2,7 @@
 
     python -m tests.support.disk_story tell STORY FOLDER            under the shim, which records
     python -m tests.support.disk_story replay STORY FOLDER LOG SEED N   after each call, a kill and N power cuts
-    python -m tests.support.disk_story fail STORY FOLDER ERRNO      under the shim: the n-th call fails, for every n
+    python -m tests.support.disk_story fail STORY FOLDER ERRNO WAYS     under the shim: the n-th call fails, for every n
     python -m tests.support.disk_story read STORY FOLDER            under the shim: the n-th read fails, for every n
     python -m tests.support.disk_story damage STORY FOLDER SEED N   files cut at every page, and N bits of each flipped
 
@@ -320,14 +320,18 @@ def replay(story: str, folder: Path, log: Path, seed: str, cuts: int) -> dict[st
     return {"calls": len(calls), "states": states}
 
 
-def fail(story: str, folder: Path, error: int) -> dict[str, int]:
-    """Have every call fail, alone and with all that follow; what it leaves must be right."""
+def fail(story: str, folder: Path, error: int, ways: str) -> dict[str, int]:
+    """Have every call fail; what it leaves must be right.
+
+    Args:
+        ways: `once`, alone; `on`, with all that follow; both may be named.
+    """
     shim = ctypes.CDLL(None)
     tell, check = STORIES[story]
     number, refused = 0, 0
     while True:
         number += 1
-        for sticky in (0, 1):
+        for sticky in [place for place, way in enumerate(("once", "on")) if way in ways.split(",")]:
             place = folder / f"{number}-{sticky}"
             place.mkdir()
             shim.shim_fail(ctypes.c_long(number), error, sticky)
@@ -427,7 +431,7 @@ def main() -> None:
         case "replay":
             sys.stdout.write(json.dumps(replay(story, Path(folder), Path(more[0]), more[1], int(more[2]))))
         case "fail":
-            sys.stdout.write(json.dumps(fail(story, Path(folder), int(more[0]))))
+            sys.stdout.write(json.dumps(fail(story, Path(folder), int(more[0]), more[1])))
         case "read":
             sys.stdout.write(json.dumps(fail_reads(story, Path(folder))))
         case "damage":
