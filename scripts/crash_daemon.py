@@ -31,6 +31,8 @@ class Daemon:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self.client: RpcClient | None = None
+        self.ready: dict[str, Any] = {}
+        """What it logged when it was ready last: where it listens, among others."""
 
     def launch(self, *flags: str) -> None:
         """Start the process. It is its own group's leader, and known by its id alone."""
@@ -58,6 +60,7 @@ class Daemon:
             if time.monotonic() > began + PATIENCE:
                 raise Lost(f"it is not ready after {PATIENCE:.0f} s")
             await asyncio.sleep(0.005)
+        self.ready = ready
         self.client = RpcClient(f"http://{ready['rpc']}/", self.folder / ".cookie", timeout=PATIENCE)
         return time.monotonic() - began
 
