@@ -9,11 +9,13 @@ exit status    0   stopped as asked
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from node.config import ConfigError, NodeConfig, read_config, sample_file
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What it writes is its owner's alone, from the first byte on (A150).
         os.umask(0o077)
         _drop_core_dumps()
+        _tell_where_it_ended()
         _spare_imports()
         import uvloop
 
@@ -85,6 +88,12 @@ def _drop_core_dumps() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _tell_where_it_ended() -> None:
+    """Have the place on standard error if the system ends the process, as LMDB may be on a damaged page (A125)."""
+    with suppress(RuntimeError, OSError):  # there is no standard error, or it is no file
+        faulthandler.enable()
 
 
 def _spare_imports() -> None:

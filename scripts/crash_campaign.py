@@ -389,6 +389,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--resume", type=Path, metavar="DIR", help="where runs add up; by default a folder of its own")
     parser.add_argument("--seed", default=dt.datetime.now(dt.UTC).date().isoformat(), help="today's date")
     asked = parser.parse_args(arguments)
+    if asked.kills < 1:
+        parser.error("--kills takes a number from 1 on")
     folder = asked.resume or Path(tempfile.mkdtemp(prefix="dure-crash-"))
     print(f"seed {asked.seed}, in {folder}", flush=True)
     try:

@@ -228,3 +228,14 @@ async def test_a_signal_in_a_commit_waits_for_it(daemon: Daemon) -> None:
         await daemon.start()
         header = await daemon.call("getblockheader", said[-1])
         assert header["confirmations"] >= 1
+
+
+async def test_a_process_that_the_system_ends_says_where_it_was(daemon: Daemon) -> None:
+    """A125: as LMDB may be, on a page that is none."""
+    await daemon.start()
+    daemon.send(signal.SIGBUS)
+    await daemon._forget_client()
+    await until(lambda: not daemon.running, "it has ended")
+    assert daemon.status == -signal.SIGBUS
+    assert "Fatal Python error: Bus error" in daemon.output
+    await daemon.start()
