@@ -150,9 +150,10 @@ class FeeHistory:
         known = sum(sum(counts.waits.values()) + counts.failed for counts in self._buckets) / self._weight
         rate: int | None = None
         total = in_time = 0.0
+        overdue = self._overdue(target)
         for place in reversed(range(len(BUCKETS))):
             counts = self._buckets[place]
-            total += (sum(counts.waits.values()) + counts.failed) / self._weight + self._overdue(place, target)
+            total += (sum(counts.waits.values()) + counts.failed) / self._weight + overdue.get(place, 0)
             in_time += sum(count for waited, count in counts.waits.items() if waited <= target) / self._weight
             if total < ENOUGH:
                 continue  # Together with the next lower ones they may be enough.
@@ -162,9 +163,13 @@ class FeeHistory:
             total = in_time = 0.0
         return Said(rate, known)
 
-    def _overdue(self, bucket: int, target: int) -> int:
-        """Return how many wait already for longer than `target` blocks."""
-        return sum(here.get(bucket, 0) for came, here in self._waiting.items() if self._height - came >= target)
+    def _overdue(self, target: int) -> dict[int, int]:
+        """Return how many wait for `target` blocks already and are in none, by bucket."""
+        found: dict[int, int] = {}
+        for came, here in self._waiting.items():
+            for bucket, count in here.items() if self._height - came >= target else ():
+                found[bucket] = found.get(bucket, 0) + count
+        return found
 
     # Keeping
 

@@ -14,7 +14,7 @@ MEMORY_PER_BYTE = 5
 """Bytes of memory for each encoded byte of a transaction, its encoding included: small objects are dear
 (measured, CPython 3.11: a payment of 233 bytes takes 2,680 in all, one of 973 bytes with twenty outputs 6,000)."""
 MANY = 1_000
-"""Removals at once from which on an order is filled anew: that costs as much as so many single ones."""
+"""Removals at once from which on an order is gone through as a whole: that costs as much as so many single ones."""
 
 
 @dataclass(slots=True, eq=False)
@@ -180,8 +180,8 @@ class MempoolGraph:
             return
         for entry in entries:
             self._unlink(entry)
-        for order in (self.block_order, self.leaving_order):
-            order.refill(item for item in order if item[2].tx.txid in self._entries)
+        self.block_order.remove_all({entry.sequence for entry in entries})
+        self.leaving_order.remove_all({-entry.sequence for entry in entries})
 
     def _unlink(self, entry: Entry) -> None:
         """Take an entry out of all but the two orders."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ class ScoreOrder:
         else:
             del self._runs[place], self._lasts[place]
 
-    def refill(self, items: Iterable[Ranked]) -> None:
-        """Hold exactly these, which are in order, from now on: cheaper than single changes where many change."""
-        ordered = list(items)
-        size = CHUNK // 2
-        self._runs = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    def remove_all(self, places: Container[int]) -> None:
+        """Remove the items of these places in the order of coming: one pass, for very many at once."""
+        kept = ([item for item in run if item[1] not in places] for run in self._runs)
+        self._runs = [run for run in kept if run]
         self._lasts = [run[-1] for run in self._runs]

@@ -24,7 +24,7 @@ from consensus.types import (
     Threshold,
     Transaction,
 )
-from node import pool_change
+from node import mempool_graph, pool_change
 from node.mempool import EXPIRY_SECONDS
 from node.pool_change import Dropped, DropReason, PoolChange
 from node.relay_policy import MAX_CHAIN, MAX_RETURNED_CHAIN
@@ -359,3 +359,18 @@ async def test_an_early_transaction_is_nobodys_fault(pool: Pool) -> None:
         await take(pool, forward(coins, policies=policies))
     with pytest.raises(ConsensusError):
         await take(pool, Transaction(forward(coins, policies=policies).core, ()))
+
+
+async def test_a_block_that_takes_very_many_at_once_leaves_the_rest_in_order(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as one pass through the orders is worth, with children that stay and are scored anew."""
+    monkeypatch.setattr(mempool_graph, "MANY", 4)
+    parents = [forward(pool.reward(n), parts=2, fee=n * FEE) for n in (1, 2, 3, 4)]
+    children = [forward(outputs_of(parent, 0)) for parent in parents]
+    await take(pool, *parents, *children)
+    change = pool.mempool.on_tip_changed(pool.ledger.mine(parents))
+    pool.mempool.check_invariants()
+    assert change.confirmed == 4
+    assert waiting(pool) == children
+    assert [entry.tx for entry in pool.mempool.select(10**6, 10**3)] == children

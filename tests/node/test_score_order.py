@@ -29,8 +29,9 @@ def test_whatever_comes_and_goes_the_order_is_that_of_a_sorted_list(seed: int, m
             order.add(new)
             model.append(new)
         if chance.random() < 0.02:
-            model = [each for each in model if chance.random() < 0.5]
-            order.refill(sorted(model))
+            leaving = {each[1] for each in model if chance.random() < 0.5}
+            order.remove_all(leaving)
+            model = [each for each in model if each[1] not in leaving]
         assert list(order) == sorted(model)
         assert order.first() == min(model, default=None)
 
