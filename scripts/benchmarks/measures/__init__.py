@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from scripts.benchmarks.harness import Measure
-from scripts.benchmarks.measures import blocks, calls, devnet, mempool, network, pool, process, simulated, watching
+from scripts.benchmarks.measures import (
+    blocks,
+    calls,
+    devnet,
+    mempool,
+    network,
+    pool,
+    process,
+    simulated,
+    wallet,
+    watching,
+)
 
 MEASURES: dict[str, Measure] = {
     **process.MEASURES,
@@ -13,6 +24,7 @@ MEASURES: dict[str, Measure] = {
     **calls.MEASURES,
     **devnet.MEASURES,
     **pool.MEASURES,
+    **wallet.MEASURES,
     **watching.MEASURES,
     **simulated.MEASURES,
 }
