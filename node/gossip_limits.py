@@ -36,6 +36,11 @@ FILL_CAP_SECONDS: Final = 30.0
 SEED_RETRY_SECONDS: Final = 10.0
 """Before the name of a seed that could not be resolved is looked up again."""
 
+LONELY_SECONDS: Final = 60.0
+"""Without any peer, though somebody should be there, after which the log says so."""
+LONELY_AGAIN_SECONDS: Final = 3600.0
+"""Before it says so again."""
+
 # --- misbehaviour -------------------------------------------------------------------------------------------------
 
 DISCOURAGE_SCORE: Final = 100

@@ -28,6 +28,7 @@ from node.chain_events import BlockResult, TipChanged
 from node.clock import Clock
 from node.fee_history import FeeHistory
 from node.link_faults import LinkFaults
+from node.loneliness import Loneliness
 from node.mempool import Mempool
 from node.mempool_file import MempoolFile
 from node.mempool_graph import Entry
@@ -124,6 +125,12 @@ class Node:
             height=lambda: chain.tip.height,
         )
         self.outlines = Outlines(chain.read_block, mempool.by_wtxid)
+        self._loneliness = Loneliness(
+            lambda: len(self.peer_manager.peers),
+            lambda: len(self.addresses.table) if not settings.connect and settings.max_outbound else 0,
+            tuple(map(str, settings.connect or settings.seeds)),
+            log,
+        )
         self.sync = Sync(params, chain, self.peer_manager, log, self._spawn, self.outlines)
         self.relay = Relay(
             mempool,
@@ -173,6 +180,7 @@ class Node:
                     raise
                 await self.peer_manager.listen_elsewhere()
         self.peer_manager.start()
+        self._loneliness.start()
         self.mempool_file.start()
         self._expect_a_tip()
 
@@ -181,6 +189,7 @@ class Node:
         self._running = False
         if self._stale_timer is not None:
             self._stale_timer.cancel()
+        self._loneliness.stop()
         self.sync.stop()
         self.relay.stop()
         self.serving.stop()

@@ -203,6 +203,44 @@ def test_known_addresses_outlive_a_restart() -> None:
     run_virtual(story)
 
 
+def test_a_node_whose_seeds_are_gone_says_so_and_its_table_suffices() -> None:
+    """A114: seeds that are down, that lie, and that all stand in one place."""
+
+    async def story() -> None:
+        world = World()
+        files = MemoryFiles()
+        address, gone = world.host(50), tuple(world.host(300 + number) for number in range(8))
+        choosing: dict[str, Any] = {"max_outbound": 8, "connect": ()}
+        async with world.node(address=address, seeds=gone, **choosing) as lost:
+            await asyncio.sleep(90)
+            (warning,) = lost.logged("no_peers")
+            assert warning["named"] == [str(each) for each in gone]
+        async with world.node(**choosing) as honest:
+            async with world.node(files=files, address=address, seeds=(honest.address, *gone), **choosing) as node:
+                await until(lambda: node.peers == 1)
+            # All its seeds are liars now: each tells of a thousand nodes that are not there, all of one group.
+            for nonce, liar in enumerate(gone):
+                await world.network.listen(liar, lambda nonce=nonce: _liar(world, nonce).link)  # type: ignore[misc]
+            async with world.node(files=files, address=address, seeds=gone, **choosing) as node:
+                await until(lambda: honest.address.host in [peer.remote.host for peer in node.node.peers], within=600)
+                assert node.logged("no_peers") == []
+
+    run_virtual(story)
+
+
+def _liar(world: World, nonce: int) -> FakePeer:
+    """A peer that tells of nodes which are not there to whoever asks, and often."""
+    peer = FakePeer(world, dialled=False, nonce=1_000 + nonce)
+    hosts = [bytes(10) + b"\xff\xff" + bytes([10, 77, number // 250, number % 250 + 1]) for number in range(1_000)]
+
+    def answer(message: object) -> None:
+        if isinstance(message, GetAddr):
+            peer.send(Addr(tuple(PeerAddress(host, 7340, 1_800_000_000) for host in hosts)))
+
+    peer.answers.append(answer)
+    return peer
+
+
 def test_a_damaged_address_file_costs_a_warning_and_no_more() -> None:
     """A111, A134"""
 
