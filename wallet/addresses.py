@@ -8,7 +8,7 @@ one restored from words must look with a larger gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -26,6 +26,8 @@ MAX_GAP = 10_000
 """Bounds what one rescan derives: about a second."""
 MAX_LABEL = 255
 """Characters."""
+POLICY_SEARCH = 200
+"""Keys beyond those watched that are looked at for the ones in a policy: some 20 ms."""
 MAX_CONTACTS = 10_000
 """Labels of other people's addresses: they are held in memory and in every backup."""
 
@@ -36,9 +38,12 @@ class Branch(IntEnum):
     RECEIVE = 0
     CHANGE = 1
     IMPORTED = IMPORTED_BRANCH
+    POLICY = 3
+    """Keys that stand in spend policies. They have a list of their own, since nobody pays to them alone: among the
+    receiving addresses they would be a gap of unused ones."""
 
 
-_DERIVED = (Branch.RECEIVE, Branch.CHANGE)
+_DERIVED = (Branch.RECEIVE, Branch.CHANGE, Branch.POLICY)
 
 
 class KnownAddress(msgspec.Struct, frozen=True):
@@ -94,8 +99,8 @@ class AddressBook:
         return lock in self._known
 
     def count(self) -> int:
-        """How many were handed out or imported."""
-        return sum(self._next.values()) + self._watched[Branch.IMPORTED]
+        """How many were handed out or imported; keys for policies not."""
+        return self._next[Branch.RECEIVE] + self._next[Branch.CHANGE] + self._watched[Branch.IMPORTED]
 
     def next_index(self, branch: Branch) -> int:
         """Return the first index of a branch that is not handed out."""
@@ -115,8 +120,12 @@ class AddressBook:
         return self._contacts.get(lock, "") if known is None else known.label
 
     def handed_out(self) -> Iterator[KnownAddress]:
-        """Yield those that were handed out or imported: receive, change, imported, each in the order of its index."""
-        known = sorted(self._known.values(), key=lambda known: (known.branch, known.index))
+        """Yield those that were handed out or imported: receive, change, imported, each in the order of its index.
+
+        A key that was given to a policy is no address of anybody's.
+        """
+        known = [known for known in self._known.values() if known.branch is not Branch.POLICY]
+        known.sort(key=lambda known: (known.branch, known.index))
         return (each for each in known if each.branch is Branch.IMPORTED or each.index < self._next[each.branch])
 
     def public_key(self, known: KnownAddress) -> bytes:
@@ -159,6 +168,27 @@ class AddressBook:
         self._watch(known.branch, known.index, known.lock, known.label)
         self._extend(known.branch)
         self._put_next()
+
+    def seek_policy_keys(self, keys: Iterable[bytes]) -> None:
+        """Look for keys that stand in a policy, and hand out those that are ours; as part of the caller's step.
+
+        A wallet that was restored from its words does not know how many it gave to policies.
+        """
+        wanted = {key_lock(key) for key in keys}
+        end = self._watched[Branch.POLICY] + POLICY_SEARCH
+        found = max((known.index for known in self._known.values() if self._is_policy_key(known, wanted)), default=-1)
+        if not wanted <= self._known.keys():
+            for index in range(self._watched[Branch.POLICY], min(end, HARDENED)):
+                if self._derive(Branch.POLICY, index) in wanted:
+                    found = index
+        if found >= self._next[Branch.POLICY]:
+            self._next[Branch.POLICY] = found + 1
+            self._extend(Branch.POLICY)
+            self._put_next()
+
+    @staticmethod
+    def _is_policy_key(known: KnownAddress, wanted: Container[LockId]) -> bool:
+        return known.branch is Branch.POLICY and known.lock in wanted
 
     def set_label(self, lock: LockId, label: str) -> None:
         """Give a lock a name, ours or somebody else's, in place of an earlier one; durable when this returns.
@@ -224,6 +254,7 @@ class AddressBook:
         self,
         receive: int,
         change: int,
+        policy: int,
         gap: int,
         labels: Sequence[tuple[int, int, str]],
         contacts: Sequence[tuple[LockId, str]],
@@ -232,6 +263,7 @@ class AddressBook:
         self.widen(gap)
         self._next[Branch.RECEIVE] = max(self._next[Branch.RECEIVE], receive)
         self._next[Branch.CHANGE] = max(self._next[Branch.CHANGE], change)
+        self._next[Branch.POLICY] = max(self._next[Branch.POLICY], policy)
         self._put_next()
         for branch in _DERIVED:
             self._extend(branch)
@@ -246,7 +278,7 @@ class AddressBook:
     # Inside
 
     def _put_next(self) -> None:
-        self._store.put_next_indices(self._next[Branch.RECEIVE], self._next[Branch.CHANGE])
+        self._store.put_next_indices(*(self._next[branch] for branch in _DERIVED))
 
     def _derive(self, branch: Branch, index: int) -> LockId | None:
         if index >= HARDENED:

@@ -2,7 +2,7 @@
 
     "durewallet" 10 bytes | version 1 byte | body, MessagePack | SHA-256 of all before, 32 bytes
 
-    body = [genesis id, keystore file, next receive index, next change index, gap limit,
+    body = [genesis id, keystore file, next receive index, next change index, next policy key's index, gap limit,
             [[branch, index, label], ...], [[lock, label], ...], [[hash of a request's name, txid, fingerprint], ...],
             [[time, transaction], ...], [[name, policy, [[key, role], ...]], ...]]
 
@@ -26,7 +26,6 @@ from consensus.types import BlockHash, LockId, Transaction, TxId
 from wallet.addresses import AddressBook, Branch
 from wallet.errors import WalletDataError
 from wallet.keys import HARDENED
-from wallet.keystore import IMPORTED_BRANCH
 from wallet.store import TxRecord, WalletStore
 
 _MAGIC = b"durewallet"
@@ -36,7 +35,7 @@ _CHECKSUM_SIZE = 32
 _Index = Annotated[int, Meta(ge=0, le=HARDENED)]
 
 
-_Branch = Annotated[int, Meta(ge=0, le=IMPORTED_BRANCH)]
+_Branch = Annotated[int, Meta(ge=0, le=int(max(Branch)))]
 _Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
@@ -47,6 +46,7 @@ class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     keystore: bytes
     next_receive: _Index
     next_change: _Index
+    next_policy: _Index
     gap: int
     labels: tuple[tuple[_Branch, _Index, str], ...]
     contacts: tuple[tuple[LockId, str], ...]
@@ -76,6 +76,7 @@ def write_backup(
         keystore=keystore,
         next_receive=addresses.next_index(Branch.RECEIVE),
         next_change=addresses.next_index(Branch.CHANGE),
+        next_policy=addresses.next_index(Branch.POLICY),
         gap=addresses.gap,
         labels=tuple((known.branch, known.index, known.label) for known in addresses.labels()),
         contacts=tuple(addresses.contacts()),

@@ -191,7 +191,7 @@ def lacks(psdt: Psdt, part: Part, context: SpendContext) -> list[Lack]:
     shown = {digest for digest, _ in part.preimages}
     found = []
     for branch in branches_of(part.policy).all:
-        missing = sum(max(0, group.needed - len(signed & set(group.keys))) for group in branch.groups)
+        missing = branch.signatures - len(branch.signers(signed))
         unsigned = tuple([key for key in branch.keys if key not in signed])
         hashes = tuple([digest for digest in branch.hashes if digest not in shown])
         demands: list[Leaf] = [AfterHeight(branch.after_height), AfterTime(branch.after_time)]

@@ -191,7 +191,8 @@ class WalletStore:
     """Typed records, and a step of changes that is written whole by `commit`.
 
     What was put is seen by every later read, committed or not. `meta` holds: version, genesis (the
-    network's), account (the keystore's public key), cursor [height, hash], next [receive, change],
+    network's), account (the keystore's public key), cursor [height, hash], next [receive, change,
+    policy],
     gap, counters [last number, transactions], rescan.
     """
 
@@ -262,15 +263,15 @@ class WalletStore:
         """Move the cursor."""
         self._put("meta", b"cursor", _encode(tuple(cursor)))
 
-    def next_indices(self) -> tuple[int, int]:
-        """For receive and change: the first index that is not handed out."""
+    def next_indices(self) -> tuple[int, int, int]:
+        """For receive, change and policy keys: the first index that is not handed out."""
         raw = self._get("meta", b"next")
-        receive, change = _counters_decoder.decode(raw) if raw else (0, 0)
-        return receive, change
+        receive, change, policy = (*(_counters_decoder.decode(raw) if raw else ()), 0, 0, 0)[:3]
+        return receive, change, policy
 
-    def put_next_indices(self, receive: int, change: int) -> None:
+    def put_next_indices(self, receive: int, change: int, policy: int) -> None:
         """Hand out what lies below."""
-        self._put("meta", b"next", _encode((receive, change)))
+        self._put("meta", b"next", _encode((receive, change, policy)))
 
     def gap(self) -> int | None:
         """The gap limit, if it was ever widened."""

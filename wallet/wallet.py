@@ -155,7 +155,9 @@ class Wallet:
         payments = saved.transactions()
         keystore = Keystore.adopt(outside.files, outside.entropy, saved.keystore, allow_plain=allow_plain)
         wallet = cls(params, keystore, outside)
-        wallet._addresses.restore(saved.next_receive, saved.next_change, saved.gap, saved.labels, saved.contacts)
+        wallet._addresses.restore(
+            saved.next_receive, saved.next_change, saved.next_policy, saved.gap, saved.labels, saved.contacts
+        )
         for name_hash, txid, fingerprint in saved.requests:
             wallet._store.put_request(name_hash, RequestRecord(txid, fingerprint))
         wallet.policies.restore(saved.policies)

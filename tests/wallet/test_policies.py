@@ -58,6 +58,20 @@ def test_a_key_for_a_policy_is_handed_out_once_and_follows_from_the_words() -> N
     assert restored.policies.new_key() not in keys
 
 
+def test_keys_of_policies_leave_no_gap_among_the_addresses_that_are_paid() -> None:
+    wallet = new_wallet()
+    keys = [wallet.policies.new_key() for _ in range(60)]
+    address = wallet.new_address()
+    assert new_wallet(outside(2)).is_mine(lock_of(address)), "whoever has the words finds what it is paid"
+    assert [own.lock for own in wallet.addresses.handed_out()] == [lock_of(address)]
+    # A restored wallet looks for its keys further than it watches, and hands none out twice.
+    restored = new_wallet(outside(3))
+    policy = Threshold(2, (key(1), parse_policy(f"key({keys[59].hex()})")))
+    restored.policies.remember("board", policy)
+    assert restored.policies.own_keys(policy) == (keys[59],)
+    assert restored.policies.new_key() not in keys
+
+
 @pytest.mark.parametrize(
     ("name", "policy"),
     [

@@ -213,7 +213,7 @@ async def test_a_secret_opens_a_hash_lock_and_without_it_the_payer_is_refunded_i
     assert refund.number == 2
     tx = town.finish(town.sign("payer", refund.psdt))
     await town.send(tx)
-    # A reorg moves the height back: the refund leaves the mempool, and returns with the height (A066).
+    # Another branch of the same length: the height is reached on it too, and the refund stays.
     town.reorg(1, 1)
     assert tx.txid in town.mempool
     town.mine()

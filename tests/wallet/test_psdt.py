@@ -13,10 +13,13 @@ from msgspec.structs import replace
 from consensus.codec import encode, lock_digest
 from consensus.params import LOCAL
 from consensus.signatures import sign
-from consensus.spend_policy import policy_id
+from consensus.spend_policy import policy_id, walk
+from consensus.state import SpendContext
 from consensus.types import Amount, AssetId, LockId, Older, Opaque, Output, Pays, Policy, Preimage, Threshold
+from tests.consensus.test_spend_policy import trees
 from tests.support.rules import core, key, outpoint, pay, secret
 from tests.support.wallets import PARAMS
+from wallet.cosigning import IncompleteError, finalise, lacks
 from wallet.psdt import (
     MAGIC,
     MAX_FILE_SIZE,
@@ -33,6 +36,7 @@ from wallet.psdt import (
     with_satisfactions,
     write_psdt,
 )
+from wallet.spend_policies.branches import branches_of, keys_of, pays_of
 
 SECRET = b"s" * 32
 HASH = sha256(SECRET).digest()
@@ -258,3 +262,27 @@ def test_a_part_may_name_each_kind_of_leaf() -> None:
     for policy in (key(1), Preimage(HASH), Older(3), Pays(LOCK), Threshold(1, (key(1), Opaque(LOCK)))):
         psdt = with_policy(unsigned(coin_at(policy)), policy)
         assert read_psdt(PARAMS, write_psdt(psdt)).parts == (Part(policy_id(policy), None, policy, (), ()),)
+
+
+@given(trees, st.sets(st.integers(1, 9)), st.booleans(), st.booleans(), st.sampled_from([100, 2**32]))
+def test_a_file_is_finished_exactly_when_nothing_is_said_to_be_missing(
+    policy: Policy, who: set[int], shown: bool, pays: bool, height: int
+) -> None:
+    """Whatever is finished the rules accept; whatever is not, lacks something in every branch."""
+    lock = policy_id(policy)
+    coin = coin_at(policy)
+    targets = pays_of(policy) if pays else ()
+    outputs = [Output(Amount(1_000), targets[0], None)] if targets else [pay(4, 900)]
+    psdt = with_policy(new_psdt(PARAMS, core([outpoint(1)], outputs), (coin,)), policy)
+    named = [number for number in who if key(number).key in keys_of([policy])]
+    asked = {node.hash for node in walk(policy) if isinstance(node, Preimage)}
+    secrets = {HASH: SECRET} if shown and HASH in asked else {}
+    psdt = with_satisfactions(psdt, lock, signatures(psdt, lock, *named), secrets)
+    context = SpendContext(height, 2**32)
+    complete = any(lack.nothing for lack in lacks(psdt, psdt.parts[0], context))
+    try:
+        finalise(PARAMS, psdt, context)
+    except IncompleteError:
+        assert not complete or not branches_of(policy).complete
+    else:
+        assert complete or not branches_of(policy).complete

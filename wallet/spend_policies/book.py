@@ -88,6 +88,7 @@ class PolicyBook:
         lock = policy_id(policy)
         known = KnownPolicy(lock, name, policy, dict(roles or {}))
         self._check(known)
+        self._addresses.seek_policy_keys(keys_of([policy]))
         earlier = self._known.get(lock)
         record = PolicyRecord(
             number=self._store.next_number() if earlier is None else self._number_of(lock),
@@ -97,8 +98,6 @@ class PolicyBook:
         )
         self._learn(known)
         self._store.put_policy(lock, record)
-        for key in self.own_keys(policy):
-            self._addresses.mark_used(key_lock(key))
         return known
 
     def _number_of(self, lock: LockId) -> int:

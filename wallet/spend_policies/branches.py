@@ -7,7 +7,7 @@ stay together, so that two of three keys are one branch and not three.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
 
@@ -80,25 +80,31 @@ class Branch(NamedTuple):
             case Pays(lock):
                 return lock in self.pays
 
-    @property
-    def signers(self) -> tuple[bytes, ...] | None:
-        """Return a set of different keys that fulfils all groups, or None: no key may sign twice in one spend."""
+    def signers(self, having: Collection[bytes] | None = None) -> tuple[bytes, ...]:
+        """Return as many of the keys in `having` as the groups can take, each once: no key may sign twice in one spend.
+
+        Args:
+            having: who signs, or has signed; None for all keys.
+
+        Returns:
+            As many keys as `signatures`, if they are enough.
+        """
         seat_of: dict[bytes, int] = {}
         seats = [group.keys for group in self.groups for _ in range(group.needed)]
 
         def place(seat: int, tried: set[bytes]) -> bool:
             # Kuhn's matching: at most 64 seats and 64 keys.
             for key in seats[seat]:
-                if key not in tried:
+                if key not in tried and (having is None or key in having):
                     tried.add(key)
                     if key not in seat_of or place(seat_of[key], tried):
                         seat_of[key] = seat
                         return True
             return False
 
-        if all(place(seat, set()) for seat in range(len(seats))):
-            return tuple(seat_of)
-        return None
+        for seat in range(len(seats)):
+            place(seat, set())
+        return tuple(seat_of)
 
     def demands_no_less_than(self, other: Branch) -> bool:
         """Tell whether whoever can spend by this branch can spend by the other, which asks for no more."""

@@ -71,12 +71,12 @@ class PolicyDesk:
     def new_key(self, label: str = "") -> bytes:
         """Hand out a public key for a policy, 33 bytes, that was never handed out; works while locked.
 
-        It is the key of a receiving address, so it follows from the words like all others.
+        It follows from the words like all others, from a list of its own.
 
         Raises:
             WalletError: the label is too long.
         """
-        return self._addresses.public_key(self._addresses.hand_out(Branch.RECEIVE, label or KEY_LABEL))
+        return self._addresses.public_key(self._addresses.hand_out(Branch.POLICY, label or KEY_LABEL))
 
     def remember(self, name: str, policy: Policy, roles: Mapping[bytes, str] | None = None) -> KnownPolicy:
         """Watch a policy's coins from now on; what was paid to it before is found by a rescan.

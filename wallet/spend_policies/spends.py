@@ -185,7 +185,7 @@ class PolicySpends:
             except PaymentError as error:
                 refusal = refusal or error
                 continue
-            others = sum(max(0, group.needed - len(mine & set(group.keys))) for group in branch.groups)
+            others = branch.signatures - len(branch.signers(mine))
             has_coins = bool(self._usable(known, branch, context, rival))
             rank = (others + (0 if has_coins else 1_000), place)
             if best is None or rank < best[:2]:

@@ -98,7 +98,7 @@ def _branch_findings(number: int, branch: Branch, now: Now | None) -> list[Findi
         return [Finding(Trap.HIDDEN, False, f"{name} is hidden: who can spend by it, this policy does not say.")]
     if not branch.signatures:
         found.append(Finding(Trap.NO_SIGNATURE, True, f"{name} needs no signature: anybody could take the coins."))
-    if branch.signers is None:
+    if len(branch.signers()) < branch.signatures:
         sentence = f"{name} cannot be used: it takes {branch.signatures} different keys, and no key may sign twice."
         found.append(Finding(Trap.KEY_TWICE, True, sentence))
     if len(branch.pays) > 1:
