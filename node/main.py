@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What it writes is its owner's alone, from the first byte on (A150).
         os.umask(0o077)
         _drop_core_dumps()
+        _fill_standard_streams()
         _tell_where_it_ended()
         _spare_imports()
         import uvloop
@@ -88,6 +89,20 @@ def _drop_core_dumps() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _fill_standard_streams() -> None:
+    """Have descriptors 0 to 2 open, if only to nowhere.
+
+    Else the next file to be opened gets one of these numbers, such as a database, and whoever writes an error to
+    number 2 writes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _tell_where_it_ended() -> None:

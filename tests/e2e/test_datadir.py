@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import time
@@ -239,3 +240,17 @@ async def test_a_process_that_the_system_ends_says_where_it_was(daemon: Daemon) 
     assert daemon.status == -signal.SIGBUS
     assert "Fatal Python error: Bus error" in daemon.output
     await daemon.start()
+
+
+async def test_a_daemon_without_standard_streams_keeps_its_files_out_of_their_numbers(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    """A130: started with 0, 1 and 2 closed, as by a careless supervisor."""
+    script = tmp_path / "closed.sh"
+    script.write_text('exec "$@" 0<&- 1>&- 2>&-\n')
+    daemon.prefix = ("sh", str(script))
+    await daemon.start()
+    names = [os.readlink(f"/proc/{daemon.pid}/fd/{number}") for number in range(3)]
+    assert names == [os.devnull] * 3
+    await daemon.mine(1)
+    assert await daemon.stop() == 0

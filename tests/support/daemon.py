@@ -84,6 +84,8 @@ class Daemon:
         self.flags = ("--network", network, "--datadir", str(folder), "--port", "0", "--rpc-port", "0", *flags)
         self.variables: dict[str, str] = {}
         """Of the environment, at the next start."""
+        self.prefix: tuple[str, ...] = ()
+        """What to write before the command, at the next start."""
         self.process: subprocess.Popen[bytes] | None = None
         self.client: RpcClient | None = None
         self._read_from = 0
@@ -97,7 +99,7 @@ class Daemon:
         self._read_from = self._log_size()
         with (self.folder.parent / f"{self.folder.name}.output").open("ab") as output:
             self.process = subprocess.Popen(
-                [*self._prefix, *command(*self.flags, *more)],
+                [*self._prefix, *self.prefix, *command(*self.flags, *more)],
                 env=environment(**self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
