@@ -293,7 +293,8 @@ class _SimulatedNetwork:
                 await self._sim.until(lambda: all(map(branch.is_in, nodes)), FOLLOW_SECONDS)
                 return
             except NotReached:
-                await branch.extend()
+                if not branch.leads(nodes):
+                    await branch.extend()
         raise Unavailable("The nodes did not follow the branch.")
 
     @property
@@ -349,6 +350,10 @@ class _Branch:
         """Tell whether the builder is on the branch, and has more work than any of the others."""
         work = self._builder.chain.index.tip.work
         return self.is_in(self._builder) and work > max(node.chain.index.tip.work for node in others)
+
+    def leads(self, nodes: list[SimNode]) -> bool:
+        """Tell whether nobody has more work than a chain with the branch in it: then it is a matter of time."""
+        return self.is_in(max(nodes, key=lambda node: node.chain.index.tip.work))
 
     def is_in(self, node: SimNode) -> bool:
         """Tell whether the branch is in a node's best chain."""
