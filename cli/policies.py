@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,10 +105,10 @@ def _show_made(context: Context, made: Sequence[MadePolicy], nodes: Sequence[int
     if secret is not None:
         click.echo(f"Secret  {secret}\nThe receiver claims with it (--secret), and shows it to the world by that.\n")
     if nodes:
-        watch = "watches it" if len(nodes) == 1 else "watch it"
-        pay = context.folder.hint(f"send {nodes[0]} {made[0].name} 10")
+        watch, name = "watches it" if len(nodes) == 1 else "watch it", shlex.quote(made[0].name)
+        pay = context.folder.hint(f"send {nodes[0]} {name} 10")
         click.echo(f"{name_nodes(nodes).capitalize()} {watch}. Pay to it: {pay}")
-        click.echo(f"Spend from it: {context.folder.hint(f'policy spend {nodes[0]} {made[0].name} TO AMOUNT')}")
+        click.echo(f"Spend from it: {context.folder.hint(f'policy spend {nodes[0]} {name} TO AMOUNT')}")
     else:
         click.echo(f"No wallet watches it yet: {context.folder.hint('policy import NODE NAME POLICY')}")
 
@@ -456,13 +457,14 @@ def spend(
         )
         return
     policies.write_file(target, begun.raw)
+    file = shlex.quote(str(target))
     wants = "\n".join(f"  - {_plain(missing)}" for missing in begun.missing)
     context.emit(
         {"file": str(target), **value},
         f"{by}\nIt still wants:\n{wants}\nWritten to {target}, for the others to sign:\n"
-        f"  {context.folder.hint(f'psdt inspect {target}')}\n"
-        f"  {context.folder.hint(f'psdt sign NODE {target}')}\n"
-        f"and then: {context.folder.hint(f'psdt send {node} {target}')}",
+        f"  {context.folder.hint(f'psdt inspect {file}')}\n"
+        f"  {context.folder.hint(f'psdt sign NODE {file}')}\n"
+        f"and then: {context.folder.hint(f'psdt send {node} {file}')}",
     )
 
 

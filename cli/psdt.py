@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,7 +187,7 @@ def sign(
     context.emit(
         {"file": str(written), "signed": done.signed, "complete": done.complete},
         f"Node {node} signed, in {written}. It is {'complete' if done.complete else 'not complete yet'}: "
-        f"{context.folder.hint(f'{then} {written}')}",
+        f"{context.folder.hint(f'{then} {shlex.quote(str(written))}')}",
     )
 
 

@@ -344,7 +344,7 @@ def finish(calls: Calls, node: NodeRecord, psbt: str, *, send: bool) -> Finalize
     """
     done = calls.ask(node, FinalizedPsbt, "finalizepsbt", psbt, True, send)
     if not done.complete:
-        raise Refused(f"It is not complete: {done.missing}. See {calls.folder.hint('psdt inspect FILE')}")
+        raise Refused(f"It is not complete: {done.missing}. Who has to sign: {calls.folder.hint('psdt inspect FILE')}")
     return done
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -323,3 +324,21 @@ async def test_without_a_wallet_a_policy_is_known_by_its_text(pair: Pair) -> Non
         shown = await decoded(bare, spend.psbt)
         assert (shown.inputs[0].known, shown.inputs[0].name) == (False, "")
         assert "does not know 1 coin" in shown.warnings[0]
+
+
+async def test_two_people_spend_coins_of_their_own_in_one_file(pair: Pair) -> None:
+    """Each signs for his coin, and knows what he gets for it: so a swap will be made."""
+    await pair.pay(await pair.bob.client.call("getnewaddress"), 20)
+    coins = [(await api.client.call("listunspent"))[0] for api in pair]
+    homes = [await api.client.call("getnewaddress") for api in pair]
+    inputs = [{"txid": coin["txid"], "vout": coin["vout"]} for coin in coins]
+    outputs = [{homes[0]: coins[1]["amount"]}, {homes[1]: coins[0]["amount"] - Decimal("0.00001")}]
+    psbt = await pair.ann.client.call("createpsbt", inputs, outputs)
+    signed = [await api.client.call("walletprocesspsbt", psbt, result=schema.ProcessedPsbt) for api in pair]
+    assert [(one.complete, len(one.signed)) for one in signed] == [(False, 1), (False, 1)]
+    together = await pair.bob.client.call("combinepsbt", [one.psbt for one in signed])
+    done = await pair.ann.client.call("finalizepsbt", together, True, True, result=schema.FinalizedPsbt)
+    await pair.mine()
+    for api, other in zip(pair, coins[::-1], strict=True):
+        got = (await api.client.call("gettransaction", done.txid, result=schema.WalletTransaction)).details
+        assert any(abs(entry.amount.grain - int(other["amount"] * DURE)) <= 1_000 for entry in got)
