@@ -91,7 +91,8 @@ def _follow(context: Context, folder: NetworkFolder, record: NetworkRecord, live
     events = deque(live.past, maxlen=MAX_EVENTS)
     if once:
         moment = live.look()
-        draw_once(context, moment, _picture(moment, [*events, *moment.events][-ONCE_EVENTS:], title))
+        told = list(events) or moment.events  # the first look sums up, for those who saw nothing before
+        draw_once(context, moment, _picture(moment, told[-ONCE_EVENTS:], title))
         return
     is_over = _never if folder.is_remote else watch_for_end(folder)
     with output(context) as shown:

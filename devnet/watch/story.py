@@ -175,7 +175,18 @@ def _left(known: NetworkView, who: str, left: list[BlockView], fork: int, joined
 
 
 def _occupied(network: NetworkView) -> list[Branch]:
-    return [branch for branch in branches(network) if branch.nodes]
+    """Return the branches that nodes are on; those on a block before the fork are on none of them yet."""
+    there = [branch for branch in branches(network) if branch.nodes]
+    if len(there) < 2:
+        return there
+    fork = fork_height(network, there[0].tip.id, there[1].tip.id)
+    return [branch for branch in there if _beyond(branch, fork)]
+
+
+def _beyond(branch: Branch, fork: int | None) -> list[int]:
+    """Return the nodes of a branch that are on a block after the fork."""
+    late = [node for node, lacks in branch.behind if fork is None or branch.tip.height - lacks > fork]
+    return sorted((*branch.standing, *late))
 
 
 def _forks(before: NetworkView, after: NetworkView, at: float) -> Iterator[Event]:
@@ -184,7 +195,7 @@ def _forks(before: NetworkView, after: NetworkView, at: float) -> Iterator[Event
     if len(is_) > 1 and len(is_) != len(was):
         fork = fork_height(after, is_[0].tip.id, is_[1].tip.id)
         since = f" since block {fork}" if fork is not None else ""
-        sides = ", ".join(f"{name(branch.nodes)} at height {branch.tip.height}" for branch in is_)
+        sides = ", ".join(f"{name(_beyond(branch, fork))} at height {branch.tip.height}" for branch in is_)
         yield Event(at, "fork", f"There are {len(is_)} branches{since}: {sides}.")
     elif len(is_) == 1 < len(was):
         yield Event(at, "fork", f"All are on one branch again, at height {is_[0].tip.height}.")

@@ -84,6 +84,17 @@ def test_a_fork_a_reorg_and_its_end_are_told() -> None:
     assert together == "All are on one branch again, at height 4."
 
 
+def test_who_has_not_come_to_the_fork_is_on_neither_side() -> None:
+    blocks = Blocks()
+    blocks.add("g a")
+    whole = blocks.view("a", "a", "a")
+    blocks.add("a: x y")
+    blocks.add("a: b")
+    apart = blocks.view("y", "a", "b")
+    assert said(whole, apart)[-1] == "There are 2 branches since block 1: node 0 at height 3, node 2 at height 2."
+    assert "branches" not in " ".join(said(whole, blocks.view("y", "a", "a")))
+
+
 def test_a_node_that_is_behind_makes_no_fork() -> None:
     blocks = Blocks()
     blocks.add("g a b c")
