@@ -59,6 +59,9 @@ OUR_NUMBERS = {
     "waits": "numbers of blocks, up to a bound of ours",
     "_waiting": "heights of tips that we had, and buckets of ours",
     "rows": "a file of our own: numbers of blocks, up to a bound",
+    "_overdue": "buckets of ours",
+    "found": "buckets of ours",
+    "missing": "places in a block, from 0 up to a bound of ours",
     "_running": "processes that we started",
     "running_calls": "calls by the number that we gave them",
 }
