@@ -21,6 +21,7 @@ force = click.option("--force", is_flag=True, help="Pay a fee above 0.1 DURE or 
 @click.command()
 @click.argument("node", type=NODE)
 @click.argument("payments", nargs=-1, required=True, metavar="TO=AMOUNT...")
+@click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
 @click.option("--they-pay-the-fee", is_flag=True, help="Take the fee out of what is paid, in equal parts.")
 @fee_rate
 @request_id
@@ -31,6 +32,7 @@ def pay(
     *,
     node: int,
     payments: tuple[str, ...],
+    comment: str,
     they_pay_the_fee: bool,
     fee_rate: str | None,
     request_id: str | None,
@@ -50,7 +52,7 @@ def pay(
         "",
         {address: str(amount) for address, amount in amounts.items()},
         None,
-        "",
+        comment,
         list(amounts) if they_pay_the_fee else None,
         None,
         None,

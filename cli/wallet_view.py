@@ -164,6 +164,9 @@ def _tell_transaction(detail: WalletTransaction) -> str:
     for entry in detail.details:
         named = f" ({entry.label})" if entry.label else ""
         lines.append(f"  {WHAT[entry.category]:<8} {entry.amount!s:>18}  {entry.address}{named}")
+    lines += [
+        f"  {name}: {text}" for name, text in (("for", detail.comment), ("to", detail.to)) if isinstance(text, str)
+    ]
     lines += [f"  spends a coin that {other} spends too" for other in detail.walletconflicts]
     if isinstance(detail.replaced_by_txid, str):
         lines.append(f"  replaced, with a higher fee, by {detail.replaced_by_txid}")

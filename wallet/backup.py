@@ -4,7 +4,7 @@
 
     body = [genesis id, keystore file, next receive index, next change index, next policy key's index, gap limit,
             [[branch, index, label], ...], [[lock, label], ...], [[hash of a request's name, txid, fingerprint], ...],
-            [[time, transaction], ...], [[name, policy, [[key, role], ...]], ...]]
+            [[time, transaction], ...], [[name, policy, [[key, role], ...]], ...], [[txid, comment, to], ...]]
 
 The keys are as protected in it as they are in the keystore. The transactions are our own payments
 that are in no block yet; all others are found again by following the chain. The requests are there so
@@ -54,6 +54,7 @@ class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     payments: tuple[tuple[int, bytes], ...]
     policies: tuple[tuple[str, bytes, tuple[tuple[bytes, str], ...]], ...]
     """In the order in which they were added."""
+    notes: tuple[tuple[TxId, str, str], ...]
 
     def transactions(self) -> list[tuple[int, Transaction]]:
         """Return our own payments that were in no block, each with the time at which it was made.
@@ -86,6 +87,7 @@ def write_backup(
             (record.name, record.policy, record.roles)
             for record in sorted(store.policies(), key=lambda record: record.number)
         ),
+        notes=tuple((txid, note.comment, note.to) for txid, note in store.notes()),
     )
     content = _HEAD + msgspec.msgpack.encode(saved)
     return content + sha256(content).digest()

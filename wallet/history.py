@@ -71,6 +71,7 @@ class History:
             conflicts=self._conflicts(txid, tx),
             replaced_by=self._ledger.replacement_of(txid),
             replaces=self._ledger.store.replaced_by(txid),
+            note=self._ledger.store.note(txid),
         )
 
     def _all(self) -> Iterator[HistoryEntry]:
@@ -81,6 +82,7 @@ class History:
         """Yield a line for each output that left us, then one for each that came (Bitcoin Core: ListTransactions)."""
         standing, flow = self._standing(txid, record), self._flow(tx)
         conflicts, replaced_by = self._conflicts(txid, tx), self._ledger.replacement_of(txid)
+        note = self._ledger.store.note(txid)
         given: list[HistoryEntry] = []
         received: list[HistoryEntry] = []
         for index, output in enumerate(tx.core.outputs):
@@ -108,6 +110,7 @@ class History:
                 time=standing.time,
                 conflicts=conflicts,
                 replaced_by=replaced_by,
+                note=note,
             )
             if flow.debit:
                 given.append(replace(line, category=Category.SEND, amount=-output.value, fee=flow.fee))

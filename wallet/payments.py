@@ -19,7 +19,7 @@ from wallet.errors import FeeError, PaymentError, UnknownTransactionError
 from wallet.fee_bump import Original, bumped_rate, select_bumped
 from wallet.ledger import Ledger
 from wallet.ports import Outside
-from wallet.results import Payment, RelayTerms, Sent
+from wallet.results import Note, Payment, RelayTerms, Sent
 from wallet.signer import Signer
 from wallet.store import RequestRecord
 from wallet.tx_builder import Built, build, need_of, share_fee
@@ -34,6 +34,9 @@ MAX_FEE_RATE = 10**9
 """Grain per 1,000 bytes: nobody means more, forced or not; keeps every product small."""
 MAX_REQUEST_ID = 256
 """Characters."""
+MAX_NOTE = 1_000
+"""Characters of each part of a note."""
+NOTHING = Note()
 
 
 class Payments:
@@ -63,6 +66,7 @@ class Payments:
         bearers: Sequence[int],
         force: bool,
         request_id: str | None,
+        note: Note,
     ) -> Sent:
         """See `Wallet.send`."""
         bearers = sorted(set(bearers))
@@ -75,6 +79,8 @@ class Payments:
             raise PaymentError(f"a transaction pays 1 to {MAX_OUTPUTS - 1} others")
         for payment in payments:
             self._check_amount(payment.amount, terms)
+        if any(len(part) > MAX_NOTE for part in note):
+            raise PaymentError(f"a comment has at most {MAX_NOTE} characters")
         need = need_of(payments, memo)
         spendable = self._ledger.coins.spendable(self._next_height)
         if bearers:
@@ -83,7 +89,7 @@ class Payments:
             payments, selection = self._charge(payments, bearers, free, terms, memo)
         else:
             selection = select_coins(spendable, need, terms, self._entropy)
-        return self._finish(payments, selection, memo, left=0, force=force, request=(request_id, wish))
+        return self._finish(payments, selection, memo, left=0, force=force, request=(request_id, wish), note=note)
 
     def send_all(self, lock: LockId, terms: RelayTerms, *, memo: bytes, force: bool, request_id: str | None) -> Sent:
         """See `Wallet.send_all`."""
@@ -117,7 +123,14 @@ class Payments:
             keep_change=change_index is not None or not original.payments,
         )
         return self._finish(
-            original.payments, selection, memo, left=0, force=force, request=(None, b""), replaces=original
+            original.payments,
+            selection,
+            memo,
+            left=0,
+            force=force,
+            request=(None, b""),
+            note=self._ledger.store.note(txid),
+            replaces=original,
         )
 
     def _original(self, txid: TxId, change_index: int | None) -> Original:
@@ -232,6 +245,7 @@ class Payments:
         left: int,
         force: bool,
         request: tuple[str | None, bytes],
+        note: Note = NOTHING,
         replaces: Original | None = None,
     ) -> Sent:
         """Build, sign, judge and record; nothing has changed if this raises."""
@@ -248,6 +262,7 @@ class Payments:
         if replaces is not None:
             self._ledger.store.put_replacement(replaces.transaction.txid, tx.txid)
         self._ledger.add_own(tx)
+        self._ledger.store.put_note(tx.txid, note)
         request_id, wish = request
         if request_id is not None:
             record = RequestRecord(tx.txid, sha256(wish).digest())

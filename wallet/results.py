@@ -17,6 +17,14 @@ class Payment(NamedTuple):
     amount: Amount
 
 
+class Note(NamedTuple):
+    """What its maker wrote down about a payment: for himself, no part of the transaction."""
+
+    comment: str = ""
+    to: str = ""
+    """Who or what is paid."""
+
+
 class RelayTerms(NamedTuple):
     """What the node asks of a transaction before it passes it on (`node/relay_policy.py`)."""
 
@@ -167,6 +175,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     """Other transactions that spend one of its coins."""
     replaced_by: TxId | None
     """Our own payment that was made in its place, with a higher fee."""
+    note: Note
 
 
 class TransactionDetail(msgspec.Struct, frozen=True):
@@ -188,6 +197,7 @@ class TransactionDetail(msgspec.Struct, frozen=True):
     """Other transactions that spend one of its coins."""
     replaced_by: TxId | None
     replaces: TxId | None
+    note: Note
 
 
 class Sent(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@
     requests      SHA-256 of a request's name  RequestRecord
     replaced      txid                         txid: of the payment that was made in its place, with a higher fee
     replacing     txid                         txid: the other way round
+    notes         txid                         [comment, to]: what its maker wrote down about a payment
     aside         txid | index 4               empty: coins that their owner set aside for good
     contacts      lock                         the label of somebody else's address, UTF-8
     policies      lock                         PolicyRecord
@@ -31,7 +32,7 @@ from consensus.codec import decode_transaction
 from consensus.types import Amount, AssetId, BlockHash, LockId, OutPoint, Transaction, TxId
 from wallet.errors import WalletDataError
 from wallet.ports import Change, Database
-from wallet.results import Cursor
+from wallet.results import Cursor, Note
 
 TABLES = (
     "meta",
@@ -45,6 +46,7 @@ TABLES = (
     "requests",
     "replaced",
     "replacing",
+    "notes",
     "aside",
     "contacts",
     "policies",
@@ -167,6 +169,7 @@ _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
     )
 }
 _cursor_decoder = msgspec.msgpack.Decoder(tuple[int, BlockHash])
+_note_decoder = msgspec.msgpack.Decoder(tuple[str, str])
 _counters_decoder = msgspec.msgpack.Decoder(tuple[int, ...])
 
 
@@ -436,6 +439,21 @@ class WalletStore:
     def put_request(self, name_hash: bytes, record: RequestRecord) -> None:
         """Remember a payment under its name."""
         self._put("requests", name_hash, _encode(record))
+
+    # Notes
+
+    def notes(self) -> Iterator[tuple[TxId, Note]]:
+        """Yield all, by the payment that each is about."""
+        return ((TxId(key), Note(*_note_decoder.decode(raw))) for key, raw in self._scan("notes"))
+
+    def note(self, txid: TxId) -> Note:
+        """Return what was written down about a payment; an empty one if nothing was."""
+        raw = self._get("notes", txid)
+        return Note() if raw is None else Note(*_note_decoder.decode(raw))
+
+    def put_note(self, txid: TxId, note: Note) -> None:
+        """Write something down about a payment."""
+        self._put("notes", txid, _encode(tuple(note)) if any(note) else None)
 
     # Replacements
 

@@ -27,12 +27,13 @@ from wallet.keystore import Keystore
 from wallet.keystore_file import DEFAULT_KDF, KdfCost
 from wallet.ledger import Ledger
 from wallet.messages import sign_message
-from wallet.payments import Payments
+from wallet.payments import NOTHING, Payments
 from wallet.ports import Files, Outside
 from wallet.results import (
     Balances,
     Cursor,
     HistoryEntry,
+    Note,
     Payment,
     RelayTerms,
     Sent,
@@ -161,6 +162,8 @@ class Wallet:
         for name_hash, txid, fingerprint in saved.requests:
             wallet._store.put_request(name_hash, RequestRecord(txid, fingerprint))
         wallet.policies.restore(saved.policies)
+        for txid, comment, to in saved.notes:
+            wallet._store.put_note(txid, Note(comment, to))
         wallet._ledger.restore(payments)
         # The keystore comes last: until it is there, there is no wallet, and restoring can be tried again.
         keystore.write_new()
@@ -332,6 +335,7 @@ class Wallet:
         bearers: Sequence[int] = (),
         force: bool = False,
         request_id: str | None = None,
+        note: Note = NOTHING,
     ) -> Sent:
         """Make, sign, check and record a payment; the caller hands it to the node, or calls `abandon`.
 
@@ -342,6 +346,7 @@ class Wallet:
             force: whether a fee above the sanity caps, or below what is relayed, is meant.
             request_id: of the caller's choosing. The same one again returns the same transaction,
                 and pays once.
+            note: to be shown with it in the history; nobody else sees it.
 
         Raises:
             WalletLockedError: unlock it first.
@@ -349,7 +354,9 @@ class Wallet:
             FeeError: an absurd fee or rate.
             PaymentError: dust, no payments, too large, `request_id` used for other payments, or a rescan is running.
         """
-        return self._payments.send(payments, terms, memo=memo, bearers=bearers, force=force, request_id=request_id)
+        return self._payments.send(
+            payments, terms, memo=memo, bearers=bearers, force=force, request_id=request_id, note=note
+        )
 
     def send_all(
         self,

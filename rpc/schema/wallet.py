@@ -92,6 +92,9 @@ class WalletEntry(Result, frozen=True, kw_only=True):
     """Other transactions that spend one of its coins."""
     replaced_by_txid: str | UnsetType = UNSET
     """The wallet's own payment that was made in its place, with a higher fee."""
+    comment: str | UnsetType = UNSET
+    """What its maker wrote down for himself."""
+    to: str | UnsetType = UNSET
     time: int
     timereceived: int
     abandoned: bool
@@ -129,6 +132,9 @@ class WalletTransaction(Result, frozen=True, kw_only=True):
     replaced_by_txid: str | UnsetType = UNSET
     """The wallet's own payment that was made in its place, with a higher fee."""
     replaces_txid: str | UnsetType = UNSET
+    comment: str | UnsetType = UNSET
+    """What its maker wrote down for himself."""
+    to: str | UnsetType = UNSET
     time: int
     timereceived: int
     state: str

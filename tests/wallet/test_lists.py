@@ -23,6 +23,7 @@ from wallet.addresses import MAX_CONTACTS
 from wallet.coin_list import MAX_ASIDE
 from wallet.errors import InsufficientFundsError, PaymentError, WalletError
 from wallet.ports import Outside
+from wallet.results import Note
 from wallet.wallet import Wallet
 
 HER = new_wallet(mnemonic=OTHER_WORDS).new_address()
@@ -186,3 +187,20 @@ def test_a_backup_keeps_names_and_requests_so_that_a_retry_pays_once(chain: Chai
     assert late.send(order, TERMS, request_id="order 7").transaction == sent.transaction
     assert late.balances().total == 9 * DURE - sent.fee
     assert late.mnemonic() == WORDS
+
+
+def test_what_is_written_down_about_a_payment_stays_with_it(chain: Chain) -> None:
+    """Through a bump, a restart and a backup; and it is no part of what others see."""
+    world = outside()
+    wallet, tip, _ = funded(chain, 10 * DURE, world=world)
+    note = Note("for the rent", "Heidi")
+    sent = wallet.send([payment(HER, DURE)], TERMS, note=note)
+    assert b"rent" not in sent.transaction.encoded
+    bumped = wallet.bump(sent.transaction.txid, TERMS).transaction
+    for kept in (reopened(world), Wallet.restore(PARAMS, outside(2), wallet.backup(), allow_plain=True)):
+        chain.follow(kept, tip)
+        chain.follow(kept, chain.mine(tip, [bumped]))
+        assert {entry.note for entry in kept.history(9) if entry.txid == bumped.txid} == {note}
+        assert kept.transaction(bumped.txid).note == note
+    with pytest.raises(PaymentError, match="at most 1000 characters"):
+        wallet.send([payment(HER, DURE)], TERMS, note=Note("x" * 1_001))

@@ -23,12 +23,13 @@ from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
 from wallet.errors import UnknownTransactionError, WalletError
-from wallet.results import Payment, RelayTerms, Sent
+from wallet.results import Note, Payment, RelayTerms, Sent
 from wallet.wallet import Wallet
 
 MAX_RECIPIENTS = 1_000
 """Of one sendmany: what fits into a transaction that is relayed."""
 
+Comment = Annotated[str, Meta(max_length=1_000)]
 RequestId = Annotated[str, Meta(min_length=1, max_length=64)]
 Recipients = Annotated[dict[AddressText, Dure], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
 AddressList = Annotated[list[AddressText], Meta(max_length=MAX_RECIPIENTS)]
@@ -39,8 +40,8 @@ async def sendtoaddress(
     services: Services,
     address: AddressText,
     amount: Dure,
-    comment: str = "",
-    comment_to: str = "",
+    comment: Comment = "",
+    comment_to: Comment = "",
     subtractfeefromamount: bool = False,
     replaceable: bool | None = None,
     conf_target: ConfTarget | None = None,
@@ -56,8 +57,8 @@ async def sendtoaddress(
     Args:
         address: whom.
         amount: DURE, such as 12.5.
-        comment: not used.
-        comment_to: not used.
+        comment: what for; kept in the wallet, no part of the transaction.
+        comment_to: who or what is paid; kept likewise.
         subtractfeefromamount: whether the receiver bears the fee.
         replaceable: not used: what waits for a block can be replaced, by bumpfee.
         conf_target: within how many blocks it should be in one; 6 unless you say. See estimatesmartfee.
@@ -70,7 +71,10 @@ async def sendtoaddress(
     """
     bearers = [0] if subtractfeefromamount else []
     terms = _terms(service_of(services), fee_rate, conf_target, estimate_mode)
-    sent = await _pay(services, [(address, amount)], terms, bearers=bearers, request_id=request_id, force=force)
+    note = Note(comment, comment_to)
+    sent = await _pay(
+        services, [(address, amount)], terms, bearers=bearers, request_id=request_id, force=force, note=note
+    )
     return _sent(sent, fee_rate, verbose=verbose)
 
 
@@ -80,7 +84,7 @@ async def sendmany(
     dummy: str,
     amounts: Recipients,
     minconf: int | None = None,
-    comment: str = "",
+    comment: Comment = "",
     subtractfeefrom: AddressList | None = None,
     replaceable: bool | None = None,
     conf_target: ConfTarget | None = None,
@@ -96,7 +100,7 @@ async def sendmany(
         dummy: must be "".
         amounts: an object of address and DURE.
         minconf: not used.
-        comment: not used.
+        comment: as in sendtoaddress.
         subtractfeefrom: the addresses of `amounts` that bear the fee, in equal parts; without any it is ours to bear.
         replaceable: not used: what waits for a block can be replaced, by bumpfee.
         conf_target: as in sendtoaddress.
@@ -111,7 +115,8 @@ async def sendmany(
     bearers = _bearers(services, list(amounts), subtractfeefrom or [])
     payments = list(amounts.items())
     terms = _terms(service_of(services), fee_rate, conf_target, estimate_mode)
-    sent = await _pay(services, payments, terms, bearers=bearers, request_id=request_id, force=force)
+    note = Note(comment)
+    sent = await _pay(services, payments, terms, bearers=bearers, request_id=request_id, force=force, note=note)
     return _sent(sent, fee_rate, verbose=verbose)
 
 
@@ -140,13 +145,14 @@ async def _pay(
     bearers: Sequence[int],
     request_id: str | None,
     force: bool,
+    note: Note,
 ) -> Sent:
     service = service_of(services)
     wallet = await service.current()
     try:
         parsed = [_payment(services, wallet, address, amount) for address, amount in payments]
         sent = await service.ask(
-            lambda wallet: wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force)
+            lambda wallet: wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force, note=note)
         )
     except WalletError as error:
         refuse_wallet(error)

@@ -212,3 +212,15 @@ async def test_a_payment_offers_what_is_estimated_or_what_its_caller_says_but_no
     assert answer["error"]["code"] == ErrorCode.INVALID_PARAMETER
     _, answer = await api.post(call | {"params": params | {"conf_target": 0}})
     assert answer["error"]["code"] == ErrorCode.INVALID_PARAMETER
+
+
+async def test_comments_come_back_with_their_payment(api: Api) -> None:
+    own = await api.client.call("getnewaddress")
+    txid = await api.client.call("sendtoaddress", own, 1, "for the rent", "Heidi")
+    detail = await api.client.call("gettransaction", txid, result=schema.WalletTransaction)
+    assert (detail.comment, detail.to) == ("for the rent", "Heidi")
+    (line,) = await api.client.call("listtransactions", "*", 1, result=list[schema.WalletEntry])
+    assert (line.comment, line.to) == ("for the rent", "Heidi")
+    many = await api.client.call("sendmany", "", {own: 1}, None, "many")
+    assert (await api.client.call("gettransaction", many))["comment"] == "many"
+    assert (await refused(api, "sendtoaddress", own, 1, "x" * 1_001)).code is ErrorCode.INVALID_PARAMETER
