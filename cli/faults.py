@@ -101,7 +101,7 @@ def _tell_heal(context: Context, healed: Healed) -> str:
 
 def _tell_mended(healed: Healed) -> list[str]:
     """Return what was wrong and is not any more."""
-    said = ["The network is whole again."] if len(healed.groups) > 1 else []
+    said = ["The network is whole again."] if healed.cut else []
     if healed.lines:
         said.append("All lines are good again.")
     if healed.clocks:

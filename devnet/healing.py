@@ -35,6 +35,8 @@ class Healed(msgspec.Struct, frozen=True):
     """The id of each side's best tip."""
     winners: tuple[int, ...]
     """Places in `groups` of the sides with the most work: more than one if several tips are equal."""
+    cut: bool
+    """Whether any node refused another; the nodes in between may still have held all together."""
     lines: int
     """How many lines were bad, each direction counted."""
     clocks: tuple[int, ...]
@@ -108,6 +110,7 @@ def _weigh(record: NetworkRecord, heard: Heard, chains: Mapping[int, BlockchainI
         heights=tuple(chain.blocks for chain in best),
         tips=tuple(chain.bestblockhash for chain in best),
         winners=tuple(winners),
+        cut=bool(record.partition) or any(heard.refused.values()),
         lines=max(len(record.lines), heard.lines),
         clocks=tuple(node.id for node in record.nodes if node.skew or node.id in heard.clocks),
         early=max(0, best[winners[0]].time - now - (LOCAL.max_future_seconds or 0)),

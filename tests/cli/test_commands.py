@@ -325,11 +325,12 @@ def test_heal_joins_what_was_cut_by_hand(network: FakeNodes) -> None:
     result = dure("heal", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["groups"] == [[0, 1, 2]]  # node 1 stands between those that do not speak
+    assert "The network is whole again." in dure("heal").stdout
     network.answers["getpartition"] = lambda node, _params: peer[1:] if node == 0 else []
     result = dure("heal")
     assert "node 0 came with height 9" in result.stdout
     assert "nodes 1 and 2 came with height 7" in result.stdout
-    assert network.calls_of("setpartition") == [(node, [[]]) for node in range(3)] * 2
+    assert network.calls_of("setpartition") == [(node, [[]]) for node in range(3)] * 3
 
 
 def test_heal_says_who_follows_whom(network: FakeNodes) -> None:
