@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,6 +16,7 @@ from node import gossip_limits as limits
 from node.clock import Clock
 from node.peer import Role
 from p2p.address_manager import AddressManager
+from p2p.address_rules import address_group
 from p2p.transport import Address
 
 _DOUBLINGS: Final = 16
@@ -36,6 +37,9 @@ class Slots(Protocol):
 
     def is_suspect(self, address: Address) -> bool:
         """Whether we would not choose it ourselves: discouraged."""
+
+    def outbound_groups(self) -> Iterable[bytes]:
+        """Return the groups that outbound peers stand in, see `address_rules.address_group`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +92,11 @@ class Dialer:
     def wanted(self) -> tuple[Address, ...]:
         """Addresses that are dialled for ever."""
         return tuple(address for address, wanted in self._wanted.items() if wanted.tries is None)
+
+    @property
+    def groups(self) -> tuple[bytes, ...]:
+        """The groups of those that a link is being opened to."""
+        return tuple(map(address_group, self._dials))
 
     def is_dialling(self, address: Address) -> bool:
         """Whether a link to it is being opened now."""
@@ -249,6 +258,8 @@ class _Unsuitable:
     def __init__(self, dialer: Dialer, slots: Slots) -> None:
         self._dialer = dialer
         self._slots = slots
+        # Of each owner of a network one at most: who has all addresses of a few networks gets few of our slots (A113).
+        self._groups = {*slots.outbound_groups(), *dialer.groups}
 
     def __contains__(self, address: object) -> bool:
         if not isinstance(address, Address):
@@ -259,4 +270,5 @@ class _Unsuitable:
             or not slots.may_dial(address)
             or slots.is_suspect(address)
             or self._dialer.is_dialling(address)
+            or address_group(address) in self._groups
         )

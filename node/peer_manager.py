@@ -20,6 +20,7 @@ from node.node_link import BLAMELESS, NodeLink, candidate_of, is_same_node, reas
 from node.partition import Partition
 from node.peer import Peer, Role
 from node.peer_settings import PeerSettings
+from p2p.address_rules import address_group
 from p2p.connection import PeerConnection
 from p2p.events import (
     CloseReason,
@@ -277,6 +278,11 @@ class PeerManager:
     def is_suspect(self, address: Address) -> bool:
         """Whether its host is discouraged."""
         return self._discouraged.contains(address, self._loop.time())
+
+    def outbound_groups(self) -> list[bytes]:
+        """Return the groups of the outbound peers."""
+        outbound = (link.dialled for link in self._links if link.role is Role.OUTBOUND)
+        return [address_group(address) for address in outbound if address is not None]
 
     def free_outbound(self) -> int:
         """Return how many outbound slots are free."""

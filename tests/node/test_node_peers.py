@@ -241,6 +241,25 @@ def _liar(world: World, nonce: int) -> FakePeer:
     return peer
 
 
+def test_no_two_outbound_peers_stand_in_one_network() -> None:
+    """A110, A113: who has all addresses of a network gets one of our connections at most."""
+
+    async def story() -> None:
+        world = World()
+        here = [Address(f"9.{group}.0.{number}", 7340) for group in range(4) for number in range(1, 11)]
+        for nonce, address in enumerate(here):
+            await world.network.listen(
+                address,
+                lambda nonce=nonce: FakePeer(world, dialled=False, nonce=2_000 + nonce).link,  # type: ignore[misc]
+            )
+        async with world.node(seeds=tuple(here), max_outbound=8) as node:
+            await asyncio.sleep(300)
+            groups = [peer.remote.host.split(".")[1] for peer in node.node.peers]
+            assert sorted(groups) == ["0", "1", "2", "3"]
+
+    run_virtual(story)
+
+
 def test_a_damaged_address_file_costs_a_warning_and_no_more() -> None:
     """A111, A134"""
 
