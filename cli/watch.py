@@ -165,14 +165,16 @@ class _Pace(NamedTuple):
 def _watch_recorded(context: Context, file: Path | None, speed: float, *, once: bool) -> None:
     from cli.watch_output import draw_once, output
     from devnet.errors import Refused
-    from devnet.watch.recording import FILE, replay
+    from devnet.watch.recording import FILE, network_of, replay
 
     if file is None:
         folder = context.folder
         if folder.is_remote:
             raise Refused("Nodes elsewhere have no folder with a recording. Name the file: --replay FILE")
-        folder.load()
+        tag = folder.load().tag
         file = folder.path / FILE
+        if file.exists() and network_of(file) not in {tag, None}:
+            raise Refused(f"{file} is of the network that was here before. Watch this one first; or name the file.")
     moments = replay(file)
     events: deque[Event] = deque(maxlen=MAX_EVENTS)
     if not once:

@@ -107,7 +107,7 @@ class Recorder:
     def _open(self) -> int:
         """Begin a new file, and keep the one there was if it is of this network."""
         if self._path.exists():
-            if _tag_of(self._path) == self._tag:
+            if network_of(self._path) == self._tag:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
             else:
                 self._path.with_name(f"{self._path.name}.1").unlink(missing_ok=True)
@@ -193,8 +193,8 @@ def replay(path: Path) -> Iterator[Moment]:
     """
     before = path.with_name(f"{path.name}.1")
     found = False
-    tag = _tag_of(before)
-    goes_before = tag is not None and (tag == _tag_of(path) or not path.exists())
+    tag = network_of(before)
+    goes_before = tag is not None and (tag == network_of(path) or not path.exists())
     for file in (*([before] if goes_before else []), *([path] if path.exists() or not goes_before else [])):
         for moment in _read_file(file):
             found = True
@@ -228,7 +228,7 @@ def last_events(path: Path, tag: str) -> list[Event]:
     """Return the newest events of a recording, oldest first; none if there is no recording of the network `tag`."""
     found: list[Event] = []
     with contextlib.suppress(OSError):
-        if _tag_of(path) != tag:
+        if network_of(path) != tag:
             return found
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -250,7 +250,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _tag_of(path: Path) -> str | None:
+def network_of(path: Path) -> str | None:
     """Return of which network a recording is; None if that cannot be told."""
     with contextlib.suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
         line = _line_decoder.decode(file.readline(LONGEST_LINE))

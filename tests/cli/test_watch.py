@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import main
+from devnet.folder import NetworkFolder
 from devnet.watch.recording import FILE, Recorder
 from devnet.watch.state import Event
 from tests.cli.test_commands import TIP, answers
@@ -98,6 +100,14 @@ def test_a_replay_tells_all_events_at_its_speed(recording: Path) -> None:
     result = dure("watch", "--replay", "--speed", "1000")
     assert [line.split()[-1] for line in result.stdout.splitlines()] == ["b.", "c.", "d.", "e."]
     assert time.monotonic() - began < 30, "an hour in which nobody watched is not waited for"
+
+
+def test_the_recording_of_an_earlier_network_is_not_taken_for_this_one(recording: Path) -> None:
+    (recording.parent / "network.json").unlink()
+    NetworkFolder(recording.parent).save(msgspec.structs.replace(record_of(2), tag="11" * 16))
+    result = dure("watch", "--replay", "--once")
+    assert (result.exit_code, "was here before" in result.stderr) == (1, True)
+    assert dure("watch", "--replay", str(recording), "--once").exit_code == 0
 
 
 def test_a_replay_once_is_its_end(recording: Path) -> None:
