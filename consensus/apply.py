@@ -1,23 +1,24 @@
-"""Blocks as arithmetic on the set of coins: what one adds and takes, and how to take it back."""
+"""Blocks as arithmetic on coins and assets: what one adds, takes and changes, and how to take it back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from consensus.assets import Assets, asset_effects, assets_of_transaction
 from consensus.errors import ConsensusError, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
-from consensus.state import BlockUndo, ChainState, SpendContext, UtxoDelta
+from consensus.state import BlockUndo, ChainState, SpendContext, StateDelta
 from consensus.subsidy import block_subsidy
-from consensus.types import Amount, Block, Coin, OutPoint, Transaction
+from consensus.types import Amount, Asset, AssetId, Block, Coin, OutPoint, Transaction
 from consensus.validation import check_spends, transaction_fee
 
 
 class AppliedBlock(NamedTuple):
     """What follows from a block that is valid if `checks` hold."""
 
-    delta: UtxoDelta
+    delta: StateDelta
     undo: BlockUndo
     checks: list[SignatureCheck]
     """In the order of the transactions. If one fails, the block breaks `BAD_SIGNATURE`."""
@@ -25,12 +26,21 @@ class AppliedBlock(NamedTuple):
     """Of all transactions, in grain."""
 
 
-def apply_block(params: Params, parent: ChainState, block: Block, coins: Mapping[OutPoint, Coin]) -> AppliedBlock:
-    """Check a block against its parent's state and the coins that it spends; return what it changes.
+def assets_of_block(block: Block) -> Iterator[AssetId]:
+    """Yield the ids that a block itself names, repeats included: its coins may name more."""
+    for tx in block.transactions:
+        yield from assets_of_transaction(tx)
+
+
+def apply_block(
+    params: Params, parent: ChainState, block: Block, coins: Mapping[OutPoint, Coin], assets: Assets
+) -> AppliedBlock:
+    """Check a block against its parent's state and what it spends and names; return what it changes.
 
     Args:
         parent: the state before the block. `check_header` and `check_block` have passed.
         coins: those of the chain up to `parent` that the block names, where they exist.
+        assets: the records there of all that `assets_of_block`, and `assets_of_coins` of `coins`, name.
 
     Raises:
         ConsensusError: with the rule that makes the block invalid.
@@ -42,18 +52,25 @@ def apply_block(params: Params, parent: ChainState, block: Block, coins: Mapping
     context = SpendContext(height, parent.median_time)
     spent: dict[OutPoint, Coin] = {}
     created: dict[OutPoint, Coin] = {}
+    known = dict(assets)
+    changed: dict[AssetId, Asset | None] = {}
     checks: list[SignatureCheck] = []
     fees = 0
     _create(created, coinbase, height, coinbase=True)
     for tx in others:
         inputs = _find(tx, coins, spent, created)
         fees += transaction_fee(params, height, tx, inputs)
-        checks += check_spends(params, context, tx, inputs)
+        effects = asset_effects(tx, inputs, known)
+        checks += check_spends(params, context, tx, inputs, effects.approvals)
+        if effects.records:
+            known |= effects.records
+            changed |= effects.records
         # A coin made and spent within the block leaves no trace.
         spent |= {outpoint: coin for outpoint, coin in inputs.items() if created.pop(outpoint, None) is None}
         _create(created, tx, height, coinbase=False)
     _check_coinbase_value(params, height, coinbase, fees)
-    return AppliedBlock(UtxoDelta(spent, created), BlockUndo(tuple(spent.items())), checks, Amount(fees))
+    undo = BlockUndo(tuple(spent.items()), tuple((asset, assets.get(asset)) for asset in changed))
+    return AppliedBlock(StateDelta(spent, created, changed), undo, checks, Amount(fees))
 
 
 def _find(
@@ -86,7 +103,7 @@ def _check_coinbase_value(params: Params, height: int, coinbase: Transaction, fe
         raise ConsensusError(Rule.COINBASE_VALUE, paid=paid, allowed=allowed)
 
 
-def revert_block(block: Block, height: int, undo: BlockUndo) -> UtxoDelta:
+def revert_block(block: Block, height: int, undo: BlockUndo) -> StateDelta:
     """Return the change that takes a block of `height` back: apply, then revert, is the identity."""
     created: dict[OutPoint, Coin] = {}
     for place, tx in enumerate(block.transactions):
@@ -94,4 +111,4 @@ def revert_block(block: Block, height: int, undo: BlockUndo) -> UtxoDelta:
             for outpoint in tx.core.inputs:
                 created.pop(outpoint, None)
         _create(created, tx, height, coinbase=place == 0)
-    return UtxoDelta(spent=created, created=dict(undo.spent))
+    return StateDelta(spent=created, created=dict(undo.spent), assets=dict(undo.assets))

@@ -18,6 +18,8 @@ from consensus.hashing import tagged_hash
 from consensus.state import BlockUndo
 from consensus.types import (
     HEADER_SIZE,
+    Asset,
+    AssetId,
     Block,
     BlockHash,
     Coin,
@@ -52,6 +54,7 @@ class _BlockBody(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 _transaction_decoder = msgspec.msgpack.Decoder(Transaction)
 _block_decoder = msgspec.msgpack.Decoder(_BlockBody)
 _policy_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Policy)
+_asset_decoder = msgspec.msgpack.Decoder(Asset)
 _coin_decoder = msgspec.msgpack.Decoder(Coin)
 _undo_decoder = msgspec.msgpack.Decoder(BlockUndo)
 
@@ -154,6 +157,11 @@ def spend_message(genesis_hash: BlockHash, core: Core, spent: Sequence[Output]) 
     return tagged_hash("dure/tx", encode((genesis_hash, core, tuple(spent))))
 
 
+def approval_digest(message: bytes, asset: AssetId, policy: LockId) -> bytes:
+    """Return the 32 bytes that a key signs to approve, as part of `policy`, what a transaction does to an asset."""
+    return tagged_hash("dure/approve", message + asset + policy)
+
+
 def lock_digest(message: bytes, lock: LockId) -> bytes:
     """Return the 32 bytes that a key signs to open `lock` in the transaction of `message`."""
     return tagged_hash("dure/sign", message + lock)
@@ -165,6 +173,20 @@ def lock_digest(message: bytes, lock: LockId) -> bytes:
 def coin_entry(outpoint: OutPoint, coin: Coin) -> bytes:
     """Return a coin's entry in the state hash: encode([0, outpoint, output, height, coinbase 0 | 1])."""
     return encode((0, outpoint, coin.output, coin.height, int(coin.coinbase)))
+
+
+def asset_entry(asset: AssetId, record: Asset) -> bytes:
+    """Return an asset's entry in the state hash: encode([1, id, definition, supply, sequence, total])."""
+    return encode((1, asset, record.definition, record.supply, record.sequence, record.total))
+
+
+def decode_asset(raw: bytes) -> Asset:
+    """Read an asset from its stored record, `encode(asset)`.
+
+    Raises:
+        ConsensusError: `MALFORMED`: the store is damaged.
+    """
+    return _decode(_asset_decoder, raw, "asset")
 
 
 def decode_coin(raw: bytes) -> Coin:

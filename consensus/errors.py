@@ -55,12 +55,18 @@ class Rule(StrEnum):
     """The zero txid is named by a transaction that is not a coinbase."""
     VALUE_RANGE = "value-range"
     """A value, or a sum of values, above the network's total supply."""
-    ASSETS_INACTIVE = "assets-inactive"
-    """An issuance, a burn or an asset, which no network has yet."""
+    DEFINITION_AMOUNT = "definition-amount"
+    """An asset of fixed supply that begins with 0, or one of reserved supply that does not."""
+    DEFINITION_AUDITOR = "definition-auditor"
+    """An asset of reserved supply without an auditor, or another with one."""
+    ISSUED_TWICE = "issued-twice"
+    """Two reissues, or two attestations, of one asset in one transaction."""
+    BURN_ORDER = "burn-order"
+    """The ids of the burns do not strictly ascend."""
 
     # Coinbases
     COINBASE_SHAPE = "coinbase-shape"
-    """A coinbase with issuances, burns or witnesses."""
+    """A coinbase with issuances, burns or witnesses, or that pays an asset."""
     COINBASE_HEIGHT = "coinbase-height"
     """The coinbase does not name the height of its block."""
     COINBASE_VALUE = "coinbase-value"
@@ -74,9 +80,27 @@ class Rule(StrEnum):
     IN_BELOW_OUT = "in-below-out"
     """The outputs are worth more than the inputs."""
 
+    # Assets, with the coins they are carried by and their records
+    UNKNOWN_ASSET = "unknown-asset"
+    """A reissue or an attestation of an asset that did not exist before the transaction."""
+    NOT_RESERVED = "not-reserved"
+    """An attestation of an asset whose supply is not a reserved one."""
+    ATTESTATION_SEQUENCE = "attestation-sequence"
+    """An attestation whose sequence is not above that of the newest one."""
+    NO_AUTHORITY = "no-authority"
+    """A reissue by a transaction that does not spend the asset's authority."""
+    SUPPLY_RANGE = "supply-range"
+    """A reissue that makes the supply exceed 2^63-1."""
+    ABOVE_RESERVE = "above-reserve"
+    """A reissue that makes a reserved supply exceed the newest attested total."""
+    COLLECTION_AUTHORITY = "collection-authority"
+    """A new asset of a collection whose authority the transaction does not spend."""
+    ASSET_CONSERVATION = "asset-conservation"
+    """More or less of an asset, or an authority, is paid out and burned than was spent and created."""
+
     # Witnesses and spend policies
     WITNESS_COUNT = "witness-count"
-    """Not exactly one witness for each distinct lock among the spent outputs."""
+    """Not exactly one witness for each distinct lock among the spent outputs, and each approval."""
     POLICY_MISMATCH = "policy-mismatch"
     """The revealed policy is not the one that the lock names."""
     POLICY_KEY = "policy-key"
@@ -109,6 +133,8 @@ class Rule(StrEnum):
     """A coin spent before it has the age that the policy names."""
     PAYS = "pays"
     """The output beside an input is not the one that the policy demands."""
+    APPROVAL_LEAF = "approval-leaf"
+    """An approval reveals `older` or `pays`, which speak of a coin: there is none."""
 
 
 BODY_RULES = frozenset({Rule.MALFORMED, Rule.BLOCK_SIZE, Rule.NO_TRANSACTIONS, Rule.TX_SIZE_64, Rule.MERKLE_ROOT})
@@ -118,9 +144,22 @@ The same header may come again with an honest body, so a block that breaks one o
 its sender and never the header (the class of CVE-2012-2459).
 """
 
-EARLY_RULES = frozenset({Rule.MISSING_COIN, Rule.IMMATURE_SPEND, Rule.AFTER_HEIGHT, Rule.AFTER_TIME, Rule.OLDER})
-"""Rules that a lone transaction may break only because it comes early: a later tip may hold the
-coin, or have the height or the time. In a block they are final."""
+EARLY_RULES = frozenset(
+    {
+        Rule.MISSING_COIN,
+        Rule.IMMATURE_SPEND,
+        Rule.AFTER_HEIGHT,
+        Rule.AFTER_TIME,
+        Rule.OLDER,
+        Rule.UNKNOWN_ASSET,
+        Rule.ATTESTATION_SEQUENCE,
+        Rule.SUPPLY_RANGE,
+        Rule.ABOVE_RESERVE,
+    }
+)
+"""Rules that a lone transaction may break only because it comes early, or to a node on another branch:
+another tip may hold the coin or the asset, have the height or the time, or leave room for the supply.
+In a block they are final."""
 
 
 class ConsensusError(Exception):

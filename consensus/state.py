@@ -8,7 +8,7 @@ import msgspec
 
 from consensus.params import Params
 from consensus.pow import Anchor, work_of_bits
-from consensus.types import BlockHash, Coin, OutPoint
+from consensus.types import Asset, AssetId, BlockHash, Coin, OutPoint
 
 MEDIAN_SPAN = 11
 """Blocks whose times make a median time."""
@@ -38,19 +38,25 @@ def genesis_state(params: Params) -> ChainState:
     return ChainState(0, header.hash, (header.time,), work_of_bits(header.bits), None)
 
 
-class UtxoDelta(NamedTuple):
-    """What a step along the chain changes in the set of coins; a coin is in at most one of the two."""
+class StateDelta(NamedTuple):
+    """What a step along the chain changes in its coins and assets; a coin is in at most one of the first two."""
 
     spent: dict[OutPoint, Coin]
     """To be removed."""
     created: dict[OutPoint, Coin]
     """To be added."""
+    assets: dict[AssetId, Asset | None]
+    """The records that are new or changed, as they are then; None where there is none any more."""
 
 
 class BlockUndo(msgspec.Struct, frozen=True, array_like=True):
-    """The coins from before a block that it spent, in the order of its inputs (Bitcoin Core: CBlockUndo)."""
+    """What a block takes from the state before it (Bitcoin Core: CBlockUndo)."""
 
     spent: tuple[tuple[OutPoint, Coin], ...]
+    """The coins that it spent, in the order of its inputs, but for those that it created."""
+    assets: tuple[tuple[AssetId, Asset | None], ...] = ()
+    """The records that it changed, as they were before; None for a new asset. A record from before there were assets
+    lacks this field."""
 
 
 class SpendContext(NamedTuple):

@@ -7,6 +7,7 @@ checked when bytes are decoded, not when a value is made in code.
 from __future__ import annotations
 
 import struct
+from enum import IntEnum
 from functools import cached_property
 from typing import Annotated, NewType
 
@@ -133,18 +134,36 @@ class Output(_Value, frozen=True):
     """None for DURE."""
 
 
+class SupplyKind(IntEnum):
+    """How much of an asset there may ever be."""
+
+    FIXED = 0
+    """The first amount, never more."""
+    REISSUABLE = 1
+    """More by whoever spends the asset's authority."""
+    RESERVED = 2
+    """More by whoever spends the authority, up to the reserve that the auditor attested last."""
+
+
 class Definition(_Value, frozen=True):
-    """What an asset is, for ever. Valid in no transaction until assets land."""
+    """What an asset is, for ever."""
 
     supply_kind: Annotated[int, Meta(ge=0, le=2)]
-    """0 fixed, 1 reissuable, 2 reserved."""
+    """A `SupplyKind`."""
     first_amount: Annotated[Amount, _UInt]
+    """Created with the asset: ≥ 1 of a fixed one, 0 of a reserved one."""
     decimals: Annotated[int, Meta(ge=0, le=MAX_DECIMALS)]
+    """Where people put the point; no rule reads it."""
     auditor: Annotated[LockId, _Bytes32] | None
+    """The policy that approves attestations; given exactly for a reserved supply."""
     controller: Annotated[LockId, _Bytes32] | None
+    """The policy that approves whatever moves, creates or burns the asset."""
     content: Annotated[bytes, _Bytes32] | None
+    """The SHA-256 of the file that an NFT stands for."""
     collection: Annotated[AssetId, _Bytes32] | None
+    """An asset whose authority the defining transaction spends."""
     metadata: Annotated[bytes, Meta(max_length=MAX_METADATA)]
+    """For people, untrusted; no rule reads it."""
 
 
 class NewAsset(_Value, frozen=True, tag=0):
@@ -166,6 +185,18 @@ class Attestation(_Value, frozen=True, tag=2):
     asset: Annotated[AssetId, _Bytes32]
     sequence: Annotated[int, _UInt]
     total: Annotated[Amount, _UInt]
+
+
+class Asset(_Value, frozen=True):
+    """An asset's record in the state of a chain. Never deleted, but by a reorg."""
+
+    definition: Definition
+    supply: Annotated[Amount, _UInt]
+    """Created less burned, in the asset's smallest unit."""
+    sequence: Annotated[int, _UInt]
+    """Of the newest attestation; 0 before the first."""
+    total: Annotated[Amount, _UInt]
+    """The reserve that it attested; 0 before the first."""
 
 
 class Burn(_Value, frozen=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from consensus.codec import MAX_BLOCK_SIZE, lock_digest, spend_message
+from consensus.assets import Approval, check_issuances
+from consensus.codec import MAX_BLOCK_SIZE, approval_digest, lock_digest, spend_message
 from consensus.errors import ConsensusError, Rule
 from consensus.merkle import merkle_root
 from consensus.params import Params
@@ -13,6 +14,7 @@ from consensus.signatures import SignatureCheck
 from consensus.spend_policy import Leaf, check_witness, policy_id
 from consensus.state import MEDIAN_SPAN, ChainState, SpendContext
 from consensus.types import (
+    MAX_INTEGER,
     MAX_TRANSACTION_SIZE,
     NULL_TXID,
     SIGNATURE_SIZE,
@@ -29,6 +31,7 @@ from consensus.types import (
     Output,
     Pays,
     Transaction,
+    Witness,
 )
 
 MAX_BLOCK_SIGNATURES = 20_000
@@ -71,11 +74,14 @@ def _check_core(params: Params, tx: Transaction) -> None:
     core = tx.core
     if core.version != 1:
         raise ConsensusError(Rule.TX_VERSION, version=core.version)
-    if core.issuances or core.burns or any(output.asset is not None for output in core.outputs):
-        raise ConsensusError(Rule.ASSETS_INACTIVE)
+    if core.issuances or core.burns:
+        check_issuances(core)
     total = 0
     for output in core.outputs:
-        total = _add(params, total, output.value)
+        if output.asset is None:
+            total = _add(params, total, output.value)
+        elif not 1 <= output.value <= MAX_INTEGER:
+            raise ConsensusError(Rule.VALUE_RANGE, value=output.value, limit=MAX_INTEGER)
 
 
 def _add(params: Params, total: int, value: int) -> int:
@@ -88,7 +94,7 @@ def _add(params: Params, total: int, value: int) -> int:
 
 def _check_coinbase(params: Params, tx: Transaction) -> None:
     core = tx.core
-    if core.issuances or core.burns or tx.witnesses:
+    if core.issuances or core.burns or tx.witnesses or any(output.asset is not None for output in core.outputs):
         raise ConsensusError(Rule.COINBASE_SHAPE)
     _check_core(params, tx)
 
@@ -170,7 +176,7 @@ def check_header(params: Params, header: Header, parent: ChainState) -> ChainSta
 
 
 def check_inputs(params: Params, height: int, inputs: Sequence[OutPoint], coins: Mapping[OutPoint, Coin]) -> Amount:
-    """Check that each input may be spent in a block of `height`; return their sum, in grain.
+    """Check that each input may be spent in a block of `height`; return the sum of their DURE, in grain.
 
     Args:
         coins: at least those that `inputs` name, where they exist. The caller fetched them.
@@ -187,30 +193,36 @@ def check_inputs(params: Params, height: int, inputs: Sequence[OutPoint], coins:
             raise ConsensusError(Rule.MISSING_COIN, txid=outpoint.txid[::-1], index=outpoint.index)
         if coin.coinbase and height < coin.height + params.coinbase_maturity:
             raise ConsensusError(Rule.IMMATURE_SPEND, born=coin.height, height=height)
-        total = _add(params, total, coin.output.value)
+        if coin.output.asset is None:
+            total = _add(params, total, coin.output.value)
     return Amount(total)
 
 
 def transaction_fee(params: Params, height: int, tx: Transaction, coins: Mapping[OutPoint, Coin]) -> Amount:
-    """Return what a checked transaction leaves to the miner, in grain; 0 is valid.
+    """Return what a checked transaction leaves to the miner, in grain; 0 is valid. Fees are DURE, never an asset.
 
     Raises:
         ConsensusError: what `check_inputs` raises; `IN_BELOW_OUT`.
     """
     paid_in = check_inputs(params, height, tx.core.inputs, coins)
-    paid_out = sum(output.value for output in tx.core.outputs)
+    paid_out = sum([output.value for output in tx.core.outputs if output.asset is None])
     if paid_out > paid_in:
         raise ConsensusError(Rule.IN_BELOW_OUT, paid_in=paid_in, paid_out=paid_out)
     return Amount(paid_in - paid_out)
 
 
 def check_spends(
-    params: Params, context: SpendContext, tx: Transaction, coins: Mapping[OutPoint, Coin]
+    params: Params,
+    context: SpendContext,
+    tx: Transaction,
+    coins: Mapping[OutPoint, Coin],
+    approvals: Sequence[Approval] = (),
 ) -> list[SignatureCheck]:
-    """Check that the witnesses open the locks of the coins, all but the signatures themselves.
+    """Check that the witnesses open the locks of the coins and approve, all but the signatures themselves.
 
     Args:
         coins: all that the inputs name (`check_inputs` has passed).
+        approvals: what `asset_effects` says that it takes.
 
     Returns:
         The signatures that are still to be verified: if any fails, the transaction breaks
@@ -223,22 +235,46 @@ def check_spends(
     places: dict[LockId, list[int]] = {}
     for place, coin in enumerate(spent):
         places.setdefault(coin.output.lock, []).append(place)
-    if len(places) != len(tx.witnesses):
-        raise ConsensusError(Rule.WITNESS_COUNT, locks=len(places), witnesses=len(tx.witnesses))
+    if len(places) + len(approvals) != len(tx.witnesses):
+        raise ConsensusError(
+            Rule.WITNESS_COUNT, locks=len(places), approvals=len(approvals), witnesses=len(tx.witnesses)
+        )
     message = spend_message(params.genesis_hash, tx.core, [coin.output for coin in spent])
     checks: list[SignatureCheck] = []
-    for (lock, at_lock), witness in zip(places.items(), tx.witnesses, strict=True):
-        # First what bounds the policy, then its id, whose cost grows with the policy.
-        leaves = check_witness(witness)
-        if policy_id(witness.policy) != lock:
-            raise ConsensusError(Rule.POLICY_MISMATCH, lock=lock)
+    for (lock, at_lock), witness in zip(places.items(), tx.witnesses, strict=False):
         digest = b""
-        for leaf, satisfaction in leaves:
+        for leaf, satisfaction in _leaves(witness, lock):
             if type(leaf) is Key and satisfaction is not None:
                 digest = digest or lock_digest(message, lock)
                 checks.append(SignatureCheck(digest, leaf.key, satisfaction))
             else:
                 _check_leaf(leaf, context, tx.core.outputs, spent, at_lock)
+    for approval, witness in zip(approvals, tx.witnesses[len(places) :], strict=True):
+        checks += _check_approval(message, context, approval, witness)
+    return checks
+
+
+def _leaves(witness: Witness, policy: LockId) -> list[tuple[Leaf, bytes | None]]:
+    """Return the leaves that a witness reveals of a policy, each with its satisfaction."""
+    # First what bounds the policy, then its id, whose cost grows with the policy.
+    leaves = check_witness(witness)
+    if policy_id(witness.policy) != policy:
+        raise ConsensusError(Rule.POLICY_MISMATCH, lock=policy)
+    return leaves
+
+
+def _check_approval(
+    message: bytes, context: SpendContext, approval: Approval, witness: Witness
+) -> list[SignatureCheck]:
+    checks: list[SignatureCheck] = []
+    digest = approval_digest(message, approval.asset, approval.policy)
+    for leaf, satisfaction in _leaves(witness, approval.policy):
+        if type(leaf) is Key and satisfaction is not None:
+            checks.append(SignatureCheck(digest, leaf.key, satisfaction))
+        elif isinstance(leaf, (Older, Pays)):
+            raise ConsensusError(Rule.APPROVAL_LEAF, asset=approval.asset)
+        else:
+            _check_leaf(leaf, context, (), (), ())
     return checks
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import chain
 from typing import NamedTuple
 
-from consensus.apply import AppliedBlock, apply_block, revert_block
+from consensus.apply import AppliedBlock, apply_block, assets_of_block, revert_block
+from consensus.assets import assets_of_coins
 from consensus.errors import ConsensusError, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
@@ -14,8 +16,8 @@ from consensus.state import BlockUndo, ChainState
 from consensus.types import Block, BlockHash
 from node.block_index import BlockEntry, find_fork
 from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, BATCH_CHECKS, BATCH_COINS
-from node.coin_view import CoinView
 from node.header_chain import HeaderChain
+from node.state_view import StateView
 from node.storage.chain_store import ChainStore, Step
 from node.workers import Workers
 
@@ -43,11 +45,12 @@ class Advance(NamedTuple):
     """Of the connected blocks."""
     new: BlockEntry
     fork_height: int
-    coins: CoinView
+    state: StateView
 
     def add_to(self, step: Step) -> None:
         """Put all that changes into one write."""
-        step.put_coins(self.coins.changes())
+        step.put_coins(self.state.changes())
+        step.put_assets(self.state.asset_changes())
         height = self.new.height - len(self.connected)
         for block, undo in zip(self.connected, self.undo, strict=True):
             height += 1
@@ -69,12 +72,12 @@ class _Bounds:
         self.size += len(block.encoded)
         self.transactions += len(block.transactions)
 
-    def full(self, coins: CoinView) -> bool:
+    def full(self, view: StateView) -> bool:
         return (
             self.blocks >= BATCH_BLOCKS
             or self.size >= BATCH_BYTES
             or self.checks >= BATCH_CHECKS
-            or len(coins) >= BATCH_COINS
+            or len(view) >= BATCH_COINS
         )
 
     async def give_way(self) -> None:
@@ -106,11 +109,11 @@ class Mover:
         """
         tip = self._headers.index.tip
         fork = find_fork(tip, target)
-        coins, bounds = CoinView(self._store), _Bounds()
+        view, bounds = StateView(self._store), _Bounds()
         disconnected: list[Block] = []
-        while tip is not fork and tip.parent is not None and not bounds.full(coins):
+        while tip is not fork and tip.parent is not None and not bounds.full(view):
             block = self._block(tip, fresh)
-            coins.apply(revert_block(block, tip.height, self._store.read_undo(tip.height, tip.hash)))
+            view.apply(revert_block(block, tip.height, self._store.read_undo(tip.height, tip.hash)))
             disconnected.append(block)
             bounds.take(block)
             await bounds.give_way()
@@ -123,10 +126,10 @@ class Mover:
         # What the step disconnects is bounded; what it connects then gets bounds of its own, so that a
         # reorg of ordinary depth is one write.
         bounds = _Bounds() if tip is fork else bounds
-        while tip is fork and state.height < target.height and not bounds.full(coins):
+        while tip is fork and state.height < target.height and not bounds.full(view):
             entry = target.ancestor(state.height + 1)
             block = self._block(entry, fresh)
-            applied, state = self._apply(entry, block, state, coins)
+            applied, state = self._apply(entry, block, state, view)
             connected.append(block)
             undo.append(applied.undo)
             checks += applied.checks
@@ -136,20 +139,22 @@ class Mover:
             await bounds.give_way()
         await self._verify(checks, owners)
         new = target.ancestor(state.height) if tip is fork else tip
-        return Advance(disconnected, connected, undo, new, min(fork.height, new.height), coins)
+        return Advance(disconnected, connected, undo, new, min(fork.height, new.height), view)
 
     def _block(self, entry: BlockEntry, fresh: Mapping[BlockHash, Block]) -> Block:
         return fresh.get(entry.hash) or self._store.read_block(entry.height, entry.hash)
 
     def _apply(
-        self, entry: BlockEntry, block: Block, parent: ChainState, coins: CoinView
+        self, entry: BlockEntry, block: Block, parent: ChainState, view: StateView
     ) -> tuple[AppliedBlock, ChainState]:
         named = (outpoint for tx in block.transactions[1:] for outpoint in tx.core.inputs)
         try:
-            applied = apply_block(self._params, parent, block, coins.fetch(named))
+            coins = view.fetch(named)
+            assets = view.fetch_assets(chain(assets_of_block(block), assets_of_coins(coins.values())))
+            applied = apply_block(self._params, parent, block, coins, assets)
         except ConsensusError as error:
             raise BadBlockError(entry, error) from error
-        coins.apply(applied.delta)
+        view.apply(applied.delta)
         return applied, self._headers.state_of(entry)
 
     async def _verify(self, checks: list[SignatureCheck], owners: list[tuple[int, BlockEntry]]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from consensus.codec import decode_block, decode_coin, decode_undo, encode
+from consensus.codec import decode_asset, decode_block, decode_coin, decode_undo, encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.state import BlockUndo
-from consensus.types import Block, BlockHash, Coin, Header, OutPoint
+from consensus.types import Asset, AssetId, Block, BlockHash, Coin, Header, OutPoint
 from consensus.validation import check_body
 from node.storage.errors import DamagedError, OtherNetworkError
 from node.storage.schema import (
+    ASSETS,
     BODIES,
     COINS,
     HEADERS,
@@ -68,6 +69,11 @@ class Step:
             key = coin_key(outpoint)
             self.changes.append(Change(COINS, key, None if coin is None else seal(key, encode(coin))))
 
+    def put_assets(self, assets: Mapping[AssetId, Asset | None]) -> None:
+        """Keep records of assets, or replace them, and remove those that are None."""
+        for asset, record in assets.items():
+            self.changes.append(Change(ASSETS, asset, None if record is None else seal(asset, encode(record))))
+
     def put_tip(self, height: int, block_hash: BlockHash) -> None:
         """Say whose coins these are."""
         self.changes.append(Change(META, TIP_KEY, seal(TIP_KEY, block_key(height, block_hash))))
@@ -87,7 +93,7 @@ class Step:
 
 
 class ChainStore:
-    """One network's headers, bodies, undo records, coins and invalid marks."""
+    """One network's headers, bodies, undo records, coins, assets and invalid marks."""
 
     def __init__(self, database: Database, params: Params, *, reindex: bool = False) -> None:
         """Open the chain in `database`; an empty one gets the genesis block.
@@ -124,7 +130,7 @@ class ChainStore:
         step.put_tip(0, genesis.hash)
         if next(self._database.scan(BODIES, start=(1).to_bytes(4, "big")), None) is not None:
             step.changes.append(Change(META, REINDEX_KEY, seal(REINDEX_KEY, b"\x01")))
-        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, INVALID, META))
+        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, ASSETS, INVALID, META))
 
     def write(self, step: Step) -> None:
         """Make all changes of a step, or none; durable once this returns. At a start, before anything runs.
@@ -230,6 +236,21 @@ class ChainStore:
         """Yield every coin at the tip, in the order of the state hash. Nobody may write meanwhile."""
         for key, record in self._database.scan(COINS):
             yield read_coin_key(key), _decoded(decode_coin, unseal(COINS, key, record))
+
+    def read_assets(self, assets: Iterable[AssetId]) -> dict[AssetId, Asset]:
+        """Return the records of those of the ids that are assets at the tip."""
+        keys = sorted(set(assets))
+        records = self._database.get_many(ASSETS, keys)
+        return {
+            AssetId(key): _decoded(decode_asset, unseal(ASSETS, key, record))
+            for key, record in zip(keys, records, strict=True)
+            if record is not None
+        }
+
+    def assets(self, after: bytes = b"") -> Iterator[tuple[AssetId, Asset]]:
+        """Yield every asset at the tip whose id is above `after`, in the order of ids. Nobody may write meanwhile."""
+        for key, record in self._database.scan(ASSETS, start=after + b"\x00" if after else b""):
+            yield AssetId(key), _decoded(decode_asset, unseal(ASSETS, key, record))
 
     # The tip
 

@@ -13,6 +13,7 @@ balance (A125). Bodies need none: the id in their key commits to all of their by
     bodies   block key                 arrival (8) | encoded block
     undo     block key                 encoded BlockUndo | crc (4)
     coins    txid (32) | index (4)     encoded Coin | crc (4)
+    assets   asset id (32)             encoded Asset | crc (4)
     invalid  block key                 the rule that the block breaks, or `set-aside`, in ASCII | crc (4)
     meta     "tip"                     block key of the tip whose coins are in `coins` | crc (4)
              "reindex"                 one byte, present while the chain is being rebuilt from its bodies | crc (4)
@@ -32,15 +33,17 @@ from consensus.pow import Anchor
 from consensus.types import HEADER_SIZE, BlockHash, Header, OutPoint, TxId
 from node.storage.errors import DamagedError
 
-STORAGE_VERSION = 1
+STORAGE_VERSION = 2
+"""2 added the table of assets, and to undo records what they were: a folder of version 1 is one without any."""
 
 HEADERS = "headers"
 BODIES = "bodies"
 UNDO = "undo"
 COINS = "coins"
+ASSETS = "assets"
 INVALID = "invalid"
 META = "meta"
-TABLES = (HEADERS, BODIES, UNDO, COINS, INVALID, META)
+TABLES = (HEADERS, BODIES, UNDO, COINS, ASSETS, INVALID, META)
 
 SET_ASIDE = "set-aside"
 """Stands in `invalid` for the operator's choice: the block breaks no rule."""

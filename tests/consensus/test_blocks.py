@@ -18,7 +18,7 @@ from consensus.errors import BODY_RULES, ConsensusError, Rule
 from consensus.hashing import hash256
 from consensus.params import LOCAL, MAIN, REGTEST
 from consensus.signatures import verify_all
-from consensus.state import ChainState, UtxoDelta, genesis_state
+from consensus.state import ChainState, StateDelta, genesis_state
 from consensus.subsidy import block_subsidy, supply_at
 from consensus.types import (
     MAX_MEMO,
@@ -52,7 +52,7 @@ def alone(block: Block) -> Rule | None:
 def applied(parent: ChainState, block: Block, coins: Coins) -> AppliedBlock:
     check_header(REGTEST, block.header, parent)
     check_block(REGTEST, block)
-    result = apply_block(REGTEST, parent, block, coins)
+    result = apply_block(REGTEST, parent, block, coins, {})
     assert verify_all(result.checks) is None
     return result
 
@@ -65,7 +65,7 @@ def refusal(block: Block, coins: Coins, parent: ChainState = START) -> Rule | No
     return None
 
 
-def change(coins: Coins, delta: UtxoDelta) -> Coins:
+def change(coins: Coins, delta: StateDelta) -> Coins:
     assert not delta.spent.keys() - coins.keys()
     assert not delta.created.keys() & coins.keys()
     return {name: each for name, each in coins.items() if name not in delta.spent} | delta.created
@@ -98,7 +98,7 @@ def test_two_transactions_of_a_block_cannot_spend_one_output() -> None:
     block = mine(REGTEST, START, [spend(coins, [pay(2, 90)]), spend(coins, [pay(3, 90)])])
     assert alone(block) is Rule.BLOCK_DOUBLE_SPEND
     with pytest.raises(ConsensusError) as error:
-        apply_block(REGTEST, START, block, coins)
+        apply_block(REGTEST, START, block, coins, {})
     assert error.value.rule is Rule.MISSING_COIN
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import coincurve
 import pytest
+from msgspec.structs import replace
 
-from consensus.apply import apply_block
+from consensus.assets import authority_id
 from consensus.codec import MAX_BLOCK_SIZE, decode_block, lock_digest, spend_message
 from consensus.errors import ConsensusError, Rule
 from consensus.merkle import merkle_root
@@ -20,20 +21,25 @@ from consensus.spend_policy import policy_id
 from consensus.state import ChainState, genesis_state
 from consensus.subsidy import block_subsidy
 from consensus.types import (
+    MAX_INTEGER,
     MAX_MEMO,
     MAX_TRANSACTION_SIZE,
     NULL_TXID,
     AfterHeight,
     AfterTime,
     Amount,
+    Asset,
     AssetId,
+    Attestation,
     Block,
     BlockHash,
     Coin,
     Core,
+    Definition,
     Header,
     Key,
     LockId,
+    NewAsset,
     Older,
     Opaque,
     OutPoint,
@@ -41,11 +47,14 @@ from consensus.types import (
     Pays,
     Policy,
     Preimage,
+    Reissue,
+    SupplyKind,
     Threshold,
     Transaction,
     Witness,
 )
 from consensus.validation import MAX_BLOCK_SIGNATURES, check_block, check_header
+from tests.support.assets import Book, apply, asset_core, carry, define, hold, holding, new_id
 from tests.support.rules import (
     SECRETS,
     coin,
@@ -81,10 +90,11 @@ Coins = Mapping[OutPoint, Coin]
 
 
 class Case(NamedTuple):
-    """A block as received, after `PARENT`, and the coins that were there before it."""
+    """A block as received, after `PARENT`, and the coins and assets that were there before it."""
 
     raw: bytes
     coins: Coins
+    assets: Book = {}  # noqa: RUF012 - never written to
 
 
 def verdict(case: Case) -> Rule | None:
@@ -93,7 +103,7 @@ def verdict(case: Case) -> Rule | None:
         block = decode_block(case.raw)
         check_header(REGTEST, block.header, PARENT)
         check_block(REGTEST, block)
-        checks = apply_block(REGTEST, PARENT, block, case.coins).checks
+        checks = apply(REGTEST, PARENT, block, case.coins, case.assets).checks
     except ConsensusError as error:
         return error.rule
     return None if verify_all(checks) is None else Rule.BAD_SIGNATURE
@@ -280,6 +290,63 @@ def of_nodes(count: int) -> Policy:
     return Threshold(4, (inner, inner, inner, Threshold(1, (OPEN, *[HIDDEN] * (count - 54)))))
 
 
+GOLD = AssetId(b"g" * 32)
+HELD = outpoint(9)
+
+
+def carrying(unsigned: Core, coins: Coins, book: Book | None = None, policies: Sequence[Policy] = ()) -> Case:
+    """A block with one transaction that carries assets, signed and approved."""
+    tx = carry(coins, unsigned, book, {policy_id(each): each for each in policies})
+    return Case(mine(REGTEST, PARENT, [tx]).encoded, coins, book or {})
+
+
+def defining(definition: Definition, held: AssetId | None = None) -> Case:
+    """A new asset, paid out whole, beside a coin of one that is handed on."""
+    coins = {**COINS, **({} if held is None else {HELD: holding(1, held)})}
+    made = [hold(2, new_id(coins, definition), definition.first_amount)] if definition.first_amount else []
+    kept = [] if held is None else [hold(1, held)]
+    return carrying(asset_core(coins, [pay(2, 90), *made, *kept], [NewAsset(definition)]), coins)
+
+
+def reissuing(
+    *amounts: int, supply: int = 0, kind: SupplyKind = SupplyKind.REISSUABLE, held: AssetId | None = None
+) -> Case:
+    """More of an asset, whose reserve is attested as 100, by who spends its authority."""
+    held = held or authority_id(GOLD)
+    coins = {**COINS, HELD: holding(1, held)}
+    book = {GOLD: Asset(define(kind), Amount(supply), 3, Amount(100))}
+    issuances = [Reissue(GOLD, Amount(amount)) for amount in amounts]
+    return carrying(asset_core(coins, [hold(2, GOLD, sum(amounts)), hold(1, held)], issuances), coins, book)
+
+
+def attesting(sequence: int, book: Book | None = None) -> Case:
+    """An attestation after one of sequence 3; the auditor has key 9."""
+    book = {GOLD: Asset(define(SupplyKind.RESERVED), Amount(0), 3, Amount(0))} if book is None else book
+    return carrying(asset_core(COINS, [pay(2, 90)], [Attestation(GOLD, sequence, Amount(7))]), COINS, book)
+
+
+def handing_over(amount: int) -> Case:
+    """A payment of some of the 5 that the payer has, and the rest of at most 4 back."""
+    coins = {HELD: holding(1, GOLD, 5)}
+    return carrying(asset_core(coins, [hold(2, GOLD, amount)]), coins, {GOLD: Asset(define(), Amount(9), 0, Amount(0))})
+
+
+def approving(policy: Policy) -> Case:
+    """A payment of a controlled asset, approved by a policy that takes no signature."""
+    book = {GOLD: Asset(define(controller=policy_id(policy)), Amount(5), 0, Amount(0))}
+    coins = {HELD: holding(1, GOLD, 5)}
+    return carrying(asset_core(coins, [hold(2, GOLD, 5)]), coins, book, [policy])
+
+
+def burn_order() -> tuple[Case, Case]:
+    """A071: two burns, with their ids ascending or not."""
+    book = {AssetId(bytes([n]) * 32): Asset(define(first=5), Amount(5), 0, Amount(0)) for n in (1, 2)}
+    coins = {**COINS, **{outpoint(20 + n): holding(1, name, 5) for n, name in enumerate(book)}}
+    good = asset_core(coins, [pay(2, 90)], burns=dict.fromkeys(book, 5))
+    bad = replace(good, burns=good.burns[::-1])
+    return carrying(good, coins, book), carrying(bad, coins, book)
+
+
 REWARD = coinbase(HEIGHT)
 
 PAIRS: dict[Rule, Callable[[], tuple[Case, Case]]] = {
@@ -302,16 +369,31 @@ PAIRS: dict[Rule, Callable[[], tuple[Case, Case]]] = {
     Rule.DUPLICATE_INPUT: lambda: (paying(PLAIN), paying(core([OUT, OUT], [pay(2, 100)]))),
     Rule.NULL_INPUT: null_input,
     Rule.VALUE_RANGE: value_range,
-    Rule.ASSETS_INACTIVE: lambda: (
-        paying(PLAIN),
-        paying(core([OUT], [Output(Amount(100), lock(2), AssetId(bytes(32)))])),
-    ),
+    Rule.DEFINITION_AMOUNT: lambda: (defining(define()), defining(define(first=0))),
+    Rule.DEFINITION_AUDITOR: lambda: (defining(define()), defining(define(auditor=lock(9)))),
+    Rule.ISSUED_TWICE: lambda: (reissuing(5), reissuing(5, 5)),
+    Rule.BURN_ORDER: burn_order,
     Rule.COINBASE_SHAPE: lambda: (exactly(REWARD), exactly(Transaction(REWARD.core, (Witness(OPEN, ()),)))),
     Rule.COINBASE_HEIGHT: lambda: (exactly(REWARD), exactly(coinbase(HEIGHT + 1))),
     Rule.COINBASE_VALUE: coinbase_value,
     Rule.MISSING_COIN: lambda: (block(PAYMENT), block(PAYMENT, coins={})),
     Rule.IMMATURE_SPEND: lambda: (block(PAYMENT, coins=born(100)), block(PAYMENT, coins=born(101))),
     Rule.IN_BELOW_OUT: lambda: (paying(PLAIN), paying(core([OUT], [pay(2, 101)]))),
+    Rule.UNKNOWN_ASSET: lambda: (attesting(4), attesting(4, book={})),
+    Rule.NOT_RESERVED: lambda: (attesting(4), attesting(4, book={GOLD: Asset(define(), Amount(1), 3, Amount(0))})),
+    Rule.ATTESTATION_SEQUENCE: lambda: (attesting(4), attesting(3)),
+    Rule.NO_AUTHORITY: lambda: (reissuing(5), reissuing(5, held=AssetId(b"x" * 32))),
+    Rule.SUPPLY_RANGE: lambda: (reissuing(5, supply=MAX_INTEGER - 5), reissuing(5, supply=MAX_INTEGER - 4)),
+    Rule.ABOVE_RESERVE: lambda: (
+        reissuing(5, kind=SupplyKind.RESERVED, supply=95),
+        reissuing(5, kind=SupplyKind.RESERVED, supply=96),
+    ),
+    Rule.COLLECTION_AUTHORITY: lambda: (
+        defining(define(collection=GOLD), held=authority_id(GOLD)),
+        defining(define(collection=GOLD), held=authority_id(AssetId(b"x" * 32))),
+    ),
+    Rule.ASSET_CONSERVATION: lambda: (handing_over(5), handing_over(6)),
+    Rule.APPROVAL_LEAF: lambda: (approving(AfterHeight(1)), approving(Older(1))),
     Rule.WITNESS_COUNT: witness_count,
     Rule.POLICY_MISMATCH: lambda: (opened(OPEN), opened(OPEN, locked=AfterHeight(1))),
     Rule.POLICY_KEY: lambda: (hand_signed(key(1)), hand_signed(Key(b"\x04" + key(1).key[1:]))),

@@ -16,15 +16,11 @@ from consensus.state import SpendContext
 from consensus.types import (
     MAX_MEMO,
     NULL_TXID,
-    Amount,
-    AssetId,
-    Burn,
     Coin,
     Core,
     OutPoint,
     Output,
     Preimage,
-    Reissue,
     Transaction,
     Witness,
 )
@@ -148,18 +144,6 @@ def test_a_transaction_of_64_bytes_is_refused() -> None:
 def test_the_version_is_1(version: int) -> None:
     """A025: every other version is refused; a negative one does not decode."""
     assert alone(Transaction(core([OUT], [pay(1, 1)], version=version), ())) is Rule.TX_VERSION
-
-
-def test_assets_are_not_active() -> None:
-    """A072: issuances, burns and assets are encoded, and refused until assets land."""
-    asset = AssetId(bytes(32))
-    good = core([OUT], [pay(1, 1)])
-    for bad in (
-        Core(1, good.inputs, good.outputs, (Reissue(asset, Amount(1)),), (), b""),
-        Core(1, good.inputs, good.outputs, (), (Burn(asset, Amount(1)),), b""),
-        Core(1, good.inputs, (Output(Amount(1), lock(1), asset),), (), (), b""),
-    ):
-        assert alone(Transaction(bad, ())) is Rule.ASSETS_INACTIVE
 
 
 def test_the_signed_message_is_linear_in_the_transaction() -> None:

@@ -80,7 +80,7 @@ def test_a_template_with_payments_is_a_valid_block_and_collects_every_fee(pool: 
     greedy = make_coinbase(template.height, template.coinbase_value + 1, lock(3))
     block = Block(template.block().header, (greedy, *template.block().transactions[1:]))
     with pytest.raises(ConsensusError) as refusal:
-        apply_block(PARAMS, pool.ledger.tip, block, pool.ledger.coins)
+        apply_block(PARAMS, pool.ledger.tip, block, pool.ledger.coins, {})
     assert refusal.value.rule is Rule.COINBASE_VALUE
     pool.connect(solved(template))
     assert len(pool.mempool) == 0

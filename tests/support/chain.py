@@ -19,12 +19,11 @@ from typing import Any
 import structlog
 from structlog.testing import LogCapture
 
-from consensus.apply import apply_block
-from consensus.codec import coin_entry
+from consensus.codec import asset_entry, coin_entry
 from consensus.params import REGTEST, Params
 from consensus.state import ChainState, genesis_state
 from consensus.subsidy import block_subsidy
-from consensus.types import Block, BlockHash, Coin, OutPoint, Output, Transaction
+from consensus.types import Asset, AssetId, Block, BlockHash, Coin, OutPoint, Output, Transaction
 from consensus.validation import check_block, check_header, transaction_fee
 from node.chain import ChainManager
 from node.chain_events import BlockResult
@@ -32,6 +31,7 @@ from node.clock import Clock
 from node.storage.chain_store import ChainStore
 from node.storage.store import Database
 from node.workers import InlineWorkers, Workers
+from tests.support.assets import Book, apply
 from tests.support.rules import build, coinbase, lock, pay, spend
 
 PARAMS = REGTEST
@@ -62,7 +62,7 @@ class ChainBuilder:
         genesis = params.genesis
         self.blocks: dict[BlockHash, Block] = {genesis.hash: genesis}
         self._states: dict[BlockHash, ChainState] = {genesis.hash: genesis_state(params)}
-        self._coins: dict[BlockHash, dict[OutPoint, Coin]] = {genesis.hash: {}}
+        self._chains: dict[BlockHash, tuple[Coins, Book]] = {genesis.hash: ({}, {})}
         self._made = 0
 
     def hash_of(self, parent: Block | BlockHash | None) -> BlockHash:
@@ -76,17 +76,25 @@ class ChainBuilder:
 
     def coins(self, block: Block | BlockHash | None) -> Coins:
         """The coins after a block, as a chain has them that never saw another branch."""
+        return self._after(block)[0]
+
+    def assets(self, block: Block | BlockHash | None) -> Book:
+        """The records of assets after a block, likewise."""
+        return self._after(block)[1]
+
+    def _after(self, block: Block | BlockHash | None) -> tuple[Coins, Book]:
         missing: list[Block] = []
         block_hash = self.hash_of(block)
-        while block_hash not in self._coins:
+        while block_hash not in self._chains:
             missing.append(self.blocks[block_hash])
             block_hash = missing[-1].header.previous
-        coins = self._coins[block_hash]
+        coins, assets = self._chains[block_hash]
         for each in reversed(missing):
-            delta = apply_block(self.params, self._states[each.header.previous], each, coins).delta
+            delta = apply(self.params, self._states[each.header.previous], each, coins, assets).delta
             coins = {o: coin for o, coin in coins.items() if o not in delta.spent} | delta.created
-        self._coins[self.hash_of(block)] = coins
-        return coins
+            assets = {**assets, **{name: record for name, record in delta.assets.items() if record is not None}}
+        self._chains[self.hash_of(block)] = coins, assets
+        return coins, assets
 
     def mine(
         self,
@@ -181,10 +189,17 @@ def reward_of(block: Block) -> OutPoint:
     return OutPoint(block.transactions[0].txid, 0)
 
 
-def state_hash(coins: Coins) -> bytes:
+def state_hash(coins: Coins, assets: Book | None = None) -> bytes:
     """The state hash, by the letter of its definition: H of the sorted entries, joined."""
-    joined = b"".join(sorted(coin_entry(outpoint, coin) for outpoint, coin in coins.items()))
+    entries = [coin_entry(outpoint, coin) for outpoint, coin in coins.items()]
+    entries += [asset_entry(name, record) for name, record in (assets or {}).items()]
+    joined = b"".join(sorted(entries))
     return sha256(sha256(joined).digest()).digest()
+
+
+def stored_assets(store: ChainStore) -> dict[AssetId, Asset]:
+    """All assets in a store."""
+    return dict(store.assets())
 
 
 def stored_coins(store: ChainStore) -> dict[OutPoint, Coin]:

@@ -8,12 +8,12 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
-from consensus.apply import apply_block, revert_block
+from consensus.apply import revert_block
 from consensus.codec import MAX_BLOCK_SIZE, decode_block, display_hash
 from consensus.params import REGTEST, Params
 from consensus.signatures import SignatureCheck, verify_all
-from consensus.state import BlockUndo, ChainState, genesis_state
-from consensus.types import Block, Coin, OutPoint, Output, Transaction
+from consensus.state import BlockUndo, ChainState, StateDelta, genesis_state
+from consensus.types import Asset, AssetId, Block, Coin, OutPoint, Output, Transaction
 from consensus.validation import MAX_BLOCK_SIGNATURES, check_block, check_header
 from miner.work import EXTRANONCE_SIZE
 from node.block_template import BLOCK_VERSION, BlockTemplate, BlockTemplates
@@ -21,6 +21,7 @@ from node.chain_events import BlockResult, BlockStatus, TipChanged
 from node.clock import Clock
 from node.mempool import Mempool
 from rpc import schema
+from tests.support.assets import apply
 from tests.support.rules import lock, mine, pay, spend
 
 MATURITY = 5
@@ -68,6 +69,7 @@ class Ledger:
         self.blocks: list[Block] = [params.genesis]
         self.undos: list[BlockUndo | None] = [None]
         self.coins: dict[OutPoint, Coin] = {}
+        self.assets: dict[AssetId, Asset] = {}
 
     @property
     def tip(self) -> ChainState:
@@ -76,13 +78,16 @@ class Ledger:
     def get_coins(self, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
         return {o: self.coins[o] for o in outpoints if o in self.coins}
 
+    def get_assets(self, names: Iterable[AssetId]) -> dict[AssetId, Asset]:
+        return {name: self.assets[name] for name in names if name in self.assets}
+
     def connect(self, block: Block) -> None:
         """Apply a block in full, signatures included."""
         check_block(self.params, block)
         state = check_header(self.params, block.header, self.tip)
-        applied = apply_block(self.params, self.tip, block, self.coins)
+        applied = apply(self.params, self.tip, block, self.coins, self.assets)
         assert verify_all(applied.checks) is None
-        self._change(applied.delta.spent, applied.delta.created)
+        self._change(applied.delta)
         self.states.append(state)
         self.blocks.append(block)
         self.undos.append(applied.undo)
@@ -92,13 +97,18 @@ class Ledger:
         assert undo is not None
         delta = revert_block(block, self.tip.height, undo)
         self.states.pop()
-        self._change(delta.spent, delta.created)
+        self._change(delta)
         return block
 
-    def _change(self, spent: Iterable[OutPoint], created: dict[OutPoint, Coin]) -> None:
-        for outpoint in spent:
+    def _change(self, delta: StateDelta) -> None:
+        for outpoint in delta.spent:
             del self.coins[outpoint]
-        self.coins.update(created)
+        self.coins.update(delta.created)
+        for asset, record in delta.assets.items():
+            if record is None:
+                del self.assets[asset]
+            else:
+                self.assets[asset] = record
 
     def mine(self, transactions: Sequence[Transaction] = (), *, to: int = 1, time: int | None = None) -> TipChanged:
         """Connect a new block with these transactions, its reward for key `to`, a second after the last."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
-from consensus.codec import lock_digest, spend_message
+from consensus.assets import Approval
+from consensus.codec import approval_digest, lock_digest, spend_message
 from consensus.merkle import merkle_root
 from consensus.params import REGTEST, Params
 from consensus.pow import next_bits, target_from_bits
@@ -73,17 +74,20 @@ def witnesses_for(
     preimages: Mapping[bytes, bytes] | None = None,
     params: Params = REGTEST,
     signer: Callable[[bytes, bytes], bytes] = sign,
+    approvals: Sequence[Approval] = (),
 ) -> tuple[Witness, ...]:
-    """Satisfy each lock among the spent outputs; those not in `policies` are single keys of ours."""
+    """Satisfy each lock among the spent outputs, then each approval; policies not in `policies` are our single keys."""
     known = {lock(n): key(n) for n in range(1, 17)} | dict(policies or {})
     message = spend_message(params.genesis_hash, unsigned, spent)
+    wanted = [(each, lock_digest(message, each)) for each in dict.fromkeys(output.lock for output in spent)]
+    wanted += [(each.policy, approval_digest(message, each.asset, each.policy)) for each in approvals]
     return tuple(
         satisfy(
-            known[each],
-            lambda public, each=each: signer(SECRETS[public], lock_digest(message, each)),  # type: ignore[misc]
+            known[policy],
+            lambda public, digest=digest: signer(SECRETS[public], digest),  # type: ignore[misc]
             preimages or {},
         )
-        for each in dict.fromkeys(output.lock for output in spent)
+        for policy, digest in wanted
     )
 
 

@@ -1,34 +1,42 @@
-"""Coins as they would be after some steps that are not written yet: an overlay on the store."""
+"""Coins and assets as they would be after some steps that are not written yet: an overlay on the store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from consensus.state import UtxoDelta
-from consensus.types import Coin, OutPoint
+from consensus.state import StateDelta
+from consensus.types import Asset, AssetId, Coin, OutPoint
 
 
-class CoinSource(Protocol):
-    """Where coins are read that the overlay has not touched."""
+class StateSource(Protocol):
+    """Where coins and assets are read that the overlay has not touched."""
 
     def read_coins(self, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
         """Return those of the outpoints that are unspent."""
         ...
 
+    def read_assets(self, assets: Iterable[AssetId]) -> dict[AssetId, Asset]:
+        """Return the records of those of the ids that are assets."""
+        ...
 
-class CoinView:
+
+class StateView:
     """Reads through to `source`; keeps what `apply` changes. Dropping it is the rollback."""
 
-    def __init__(self, source: CoinSource) -> None:
+    def __init__(self, source: StateSource) -> None:
         self._source = source
         self._coins: dict[OutPoint, Coin | None] = {}
         """What is known: None where there is no such coin any more."""
         self._stored: dict[OutPoint, bool] = {}
         """Which outpoints were changed, and whether the source holds the coin."""
+        self._assets: dict[AssetId, Asset | None] = {}
+        """What is known: None where there is no such asset."""
+        self._changed_assets: dict[AssetId, Asset | None] = {}
 
     def __len__(self) -> int:
-        return len(self._coins)
+        """How much is held: what bounds a step."""
+        return len(self._coins) + len(self._assets)
 
     def fetch(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
         """Return those of the outpoints that are unspent here."""
@@ -40,7 +48,19 @@ class CoinView:
                 known[outpoint] = found.get(outpoint)
         return {outpoint: coin for outpoint in outpoints if (coin := known[outpoint]) is not None}
 
-    def apply(self, delta: UtxoDelta) -> None:
+    def fetch_assets(self, names: Iterable[AssetId]) -> Mapping[AssetId, Asset | None]:
+        """Return the record of each id here, or None where it is that of no asset."""
+        wanted = dict.fromkeys(names)
+        if not wanted:
+            return {}
+        known = self._assets
+        unread = [asset for asset in wanted if asset not in known]
+        found = self._source.read_assets(unread)
+        for asset in unread:
+            known[asset] = found.get(asset)
+        return {asset: known[asset] for asset in wanted}
+
+    def apply(self, delta: StateDelta) -> None:
         """Take a step: of an applied block, or of a reverted one.
 
         The coins of `delta.spent` exist here; those of `delta.created` do not.
@@ -52,6 +72,8 @@ class CoinView:
         for outpoint, coin in delta.created.items():
             self._stored.setdefault(outpoint, False)
             self._coins[outpoint] = coin
+        self._assets |= delta.assets
+        self._changed_assets |= delta.assets
 
     def changes(self) -> dict[OutPoint, Coin | None]:
         """Return what must be written: coins to add, and None for coins to remove.
@@ -63,3 +85,7 @@ class CoinView:
             for outpoint, stored in self._stored.items()
             if stored or self._coins[outpoint] is not None
         }
+
+    def asset_changes(self) -> Mapping[AssetId, Asset | None]:
+        """Return the records that must be written, and None for those to remove."""
+        return self._changed_assets
