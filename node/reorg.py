@@ -18,6 +18,7 @@ from node.block_index import BlockEntry, find_fork
 from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, BATCH_CHECKS, BATCH_COINS
 from node.header_chain import HeaderChain
 from node.state_view import StateView
+from node.storage.asset_index import AssetIndexStep
 from node.storage.chain_store import ChainStore, Step
 from node.workers import Workers
 
@@ -46,11 +47,13 @@ class Advance(NamedTuple):
     new: BlockEntry
     fork_height: int
     state: StateView
+    assets: AssetIndexStep
 
     def add_to(self, step: Step) -> None:
         """Put all that changes into one write."""
         step.put_coins(self.state.changes())
         step.put_assets(self.state.asset_changes())
+        step.changes += self.assets.changes()
         height = self.new.height - len(self.connected)
         for block, undo in zip(self.connected, self.undo, strict=True):
             height += 1
@@ -109,11 +112,13 @@ class Mover:
         """
         tip = self._headers.index.tip
         fork = find_fork(tip, target)
-        view, bounds = StateView(self._store), _Bounds()
+        view, index, bounds = StateView(self._store), AssetIndexStep(), _Bounds()
         disconnected: list[Block] = []
         while tip is not fork and tip.parent is not None and not bounds.full(view):
             block = self._block(tip, fresh)
-            view.apply(revert_block(block, tip.height, self._store.read_undo(tip.height, tip.hash)))
+            delta = revert_block(block, tip.height, self._store.read_undo(tip.height, tip.hash))
+            view.apply(delta)
+            index.revert(block, delta)
             disconnected.append(block)
             bounds.take(block)
             await bounds.give_way()
@@ -130,6 +135,7 @@ class Mover:
             entry = target.ancestor(state.height + 1)
             block = self._block(entry, fresh)
             applied, state = self._apply(entry, block, state, view)
+            index.apply(entry.height, block, applied.delta)
             connected.append(block)
             undo.append(applied.undo)
             checks += applied.checks
@@ -139,7 +145,7 @@ class Mover:
             await bounds.give_way()
         await self._verify(checks, owners)
         new = target.ancestor(state.height) if tip is fork else tip
-        return Advance(disconnected, connected, undo, new, min(fork.height, new.height), view)
+        return Advance(disconnected, connected, undo, new, min(fork.height, new.height), view, index)
 
     def _block(self, entry: BlockEntry, fresh: Mapping[BlockHash, Block]) -> Block:
         return fresh.get(entry.hash) or self._store.read_block(entry.height, entry.hash)

@@ -11,8 +11,10 @@ from consensus.params import Params
 from consensus.state import BlockUndo
 from consensus.types import Asset, AssetId, Block, BlockHash, Coin, Header, OutPoint
 from consensus.validation import check_body
+from node.storage.asset_index import AssetIndex
 from node.storage.errors import DamagedError, OtherNetworkError
 from node.storage.schema import (
+    ASSET_INDEX,
     ASSETS,
     BODIES,
     COINS,
@@ -108,6 +110,7 @@ class ChainStore:
         """
         self._database = database
         self._params = params
+        self.asset_index = AssetIndex(database)
         self._check_network()
         if reindex or self.reindexing or database.get(META, TIP_KEY) is None:
             self._begin()
@@ -130,7 +133,7 @@ class ChainStore:
         step.put_tip(0, genesis.hash)
         if next(self._database.scan(BODIES, start=(1).to_bytes(4, "big")), None) is not None:
             step.changes.append(Change(META, REINDEX_KEY, seal(REINDEX_KEY, b"\x01")))
-        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, ASSETS, INVALID, META))
+        self._database.write(step.changes, clear=(HEADERS, UNDO, COINS, ASSETS, ASSET_INDEX, INVALID, META))
 
     def write(self, step: Step) -> None:
         """Make all changes of a step, or none; durable once this returns. At a start, before anything runs.

@@ -14,6 +14,7 @@ balance (A125). Bodies need none: the id in their key commits to all of their by
     undo     block key                 encoded BlockUndo | crc (4)
     coins    txid (32) | index (4)     encoded Coin | crc (4)
     assets   asset id (32)             encoded Asset | crc (4)
+    asset_index                        drawn in `asset_index`
     invalid  block key                 the rule that the block breaks, or `set-aside`, in ASCII | crc (4)
     meta     "tip"                     block key of the tip whose coins are in `coins` | crc (4)
              "reindex"                 one byte, present while the chain is being rebuilt from its bodies | crc (4)
@@ -34,16 +35,17 @@ from consensus.types import HEADER_SIZE, BlockHash, Header, OutPoint, TxId
 from node.storage.errors import DamagedError
 
 STORAGE_VERSION = 2
-"""2 added the table of assets, and to undo records what they were: a folder of version 1 is one without any."""
+"""2 added the tables of assets, and to undo records what they were: a folder of version 1 is one without any."""
 
 HEADERS = "headers"
 BODIES = "bodies"
 UNDO = "undo"
 COINS = "coins"
 ASSETS = "assets"
+ASSET_INDEX = "asset_index"
 INVALID = "invalid"
 META = "meta"
-TABLES = (HEADERS, BODIES, UNDO, COINS, ASSETS, INVALID, META)
+TABLES = (HEADERS, BODIES, UNDO, COINS, ASSETS, ASSET_INDEX, INVALID, META)
 
 SET_ASIDE = "set-aside"
 """Stands in `invalid` for the operator's choice: the block breaks no rule."""

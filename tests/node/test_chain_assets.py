@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,12 @@ from consensus.types import (
 )
 from node.chain_events import BlockStatus
 from node.chain_stats import coin_statistics
+from node.storage.asset_index import Origin, defined_in
 from node.storage.chain_store import ChainStore
 from node.storage.errors import DamagedError
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
-from node.storage.schema import ASSETS, COINS, META, STORAGE_VERSION, TABLES, UNDO, seal, unseal
+from node.storage.schema import ASSET_INDEX, ASSETS, COINS, META, STORAGE_VERSION, TABLES, UNDO, seal, unseal
 from tests.support.assets import asset_core, carry, define, hold, new_id
 from tests.support.chain import (
     ChainBuilder,
@@ -45,6 +47,8 @@ from tests.support.chain import (
 from tests.support.rules import lock, pay
 
 PARAMS = replace(REGTEST, coinbase_maturity=2)
+NEW = (ASSETS, ASSET_INDEX)
+"""Tables that storage version 2 added."""
 WON = define(SupplyKind.RESERVED, controller=lock(3))
 
 
@@ -196,8 +200,9 @@ async def test_a_reindex_rebuilds_the_records_of_assets(tmp_path: Path) -> None:
         store = ChainStore(database, PARAMS)
         async with running(database, PARAMS) as node:
             await feed(node, blocks)
-        before = {table: list(database.scan(table)) for table in (COINS, ASSETS, UNDO)}
+        before = {table: list(database.scan(table)) for table in (COINS, ASSETS, ASSET_INDEX, UNDO)}
         assert before[ASSETS]
+        assert before[ASSET_INDEX]
         async with running(database, PARAMS, reindex=True) as node:
             assert node.tip == chain.state(blocks[-1])
         assert {table: list(database.scan(table)) for table in before} == before
@@ -226,7 +231,7 @@ async def test_a_folder_from_before_there_were_assets_goes_on(tmp_path: Path) ->
     chain = ChainBuilder(PARAMS)
     blocks, name = stablecoin(chain)
     plain = chain.mine_chain(blocks[5], 1, to=5)
-    with LmdbFolder(tmp_path, version=1, tables=[table for table in TABLES if table != ASSETS]) as old:
+    with LmdbFolder(tmp_path, version=1, tables=[table for table in TABLES if table not in NEW]) as old:
         new = MemoryDatabase(TABLES)
         async with running(new, PARAMS) as node:
             await feed(node, [*blocks[:6], *plain])
@@ -236,7 +241,7 @@ async def test_a_folder_from_before_there_were_assets_goes_on(tmp_path: Path) ->
                 if table == UNDO:
                     undo = decode_undo(unseal(UNDO, key, record))
                     record = seal(key, encode((undo.spent,)))  # noqa: PLW2901
-                if table != ASSETS:
+                if table not in NEW:
                     old.write([(table, key, record)])
         assert old.get(META, b"tip") is not None
     with LmdbFolder(tmp_path) as database:
@@ -246,6 +251,76 @@ async def test_a_folder_from_before_there_were_assets_goes_on(tmp_path: Path) ->
             await feed(node, blocks)
             assert node.tip == chain.state(blocks[-1])
         assert set(stored_assets(store)) == {name}
+
+
+def index_by_hand(chain: ChainBuilder, tip: Block) -> dict[str, object]:
+    """What the index must say at a tip, found by looking at everything."""
+    coins = chain.coins(tip)
+    names = {coin.output.asset for coin in coins.values() if coin.output.asset is not None}
+    order = sorted(coins, key=lambda each: (each.txid, each.index))
+    defined = [
+        (asset, Origin(chain.state(block).height, block.hash, txid), definition)
+        for block in chain.chain(tip)
+        for asset, txid, definition in defined_in(block)
+    ]
+    return {
+        "coins": {name: [each for each in order if coins[each].output.asset == name] for name in names},
+        "origins": {asset: origin for asset, origin, _ in defined},
+        "contents": {(asset, each.content) for asset, _, each in defined if each.content},
+        "members": {(asset, each.collection) for asset, _, each in defined if each.collection},
+    }
+
+
+def index_of(store: ChainStore, names: set[AssetId]) -> dict[str, object]:
+    """The same from the index, asked about all of `names`."""
+    index, assets = store.asset_index, dict(store.assets())
+    contents = {each.definition.content for each in assets.values() if each.definition.content}
+    return {
+        "coins": {name: found for name in names if (found := list(index.coins(name)))},
+        "origins": {name: origin for name in names if (origin := index.origin(name))},
+        "contents": {(asset, content) for content in contents for asset in index.with_content(content)},
+        "members": {(asset, name) for name in names for asset in index.members(name)},
+    }
+
+
+async def test_the_index_of_assets_always_speaks_of_the_tip() -> None:
+    """A059: over a reorg away from a collection with two members, and back, it says what a search of all coins says."""
+    chain = ChainBuilder(PARAMS)
+    trunk = chain.mine_chain(None, 6)
+    source = reward_of(trunk[0])
+    rest = value(chain, trunk[-1], source)
+    works = define(SupplyKind.REISSUABLE, 0)
+    series = new_id([source], works)
+    right = authority_id(series)
+    opened = carried(chain, trunk[-1], asset_core([source], [pay(1, rest), hold(1, right)], [NewAsset(works)]))
+    blocks = [*trunk, chain.mine(trunk[-1], [opened])]
+    art = [define(content=bytes([n]) * 32, collection=series) for n in (1, 2)]
+    inputs = [first_of(opened), first_of(opened, 1)]
+    ids = [new_id(inputs, each, place) for place, each in enumerate(art)]
+    core = asset_core(inputs, [pay(1, rest), hold(1, right), *map(partial(hold, 2), ids)], map(NewAsset, art))
+    minted = carried(chain, blocks[-1], core)
+    blocks.append(chain.mine(blocks[-1], [minted]))
+    core = asset_core(
+        [first_of(minted, 1), first_of(minted, 2), first_of(minted)], [pay(1, rest), hold(3, ids[0])], burns={right: 1}
+    )
+    blocks.append(chain.mine(blocks[-1], [carried(chain, blocks[-1], core)]))
+    winners = chain.mine_chain(trunk[-1], 4, to=2)
+    names = {series, right, *ids, AssetId(bytes(32))}
+    database = MemoryDatabase(TABLES)
+    store = ChainStore(database, PARAMS)
+    async with running(database, PARAMS) as node:
+        for block in blocks:
+            await node.accept_block(block, wanted=True)
+            assert index_of(store, names) == index_by_hand(chain, block)
+        assert list(store.asset_index.members(series)) == sorted(ids)
+        assert list(store.asset_index.coins(right)) == []
+        await feed(node, winners)
+        assert node.tip == chain.state(winners[-1])
+        assert index_of(store, names) == index_by_hand(chain, winners[-1])
+        assert list(database.scan(ASSET_INDEX)) == []
+        more = chain.mine_chain(blocks[-1], 2, to=3)
+        await feed(node, more)
+        assert index_of(store, names) == index_by_hand(chain, more[-1])
 
 
 async def test_coins_of_an_asset_are_counted_apart_from_dure() -> None:
