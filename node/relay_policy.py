@@ -12,7 +12,7 @@ from consensus.validation import MAX_BLOCK_SIGNATURES
 MIN_FEE_RATE = 1_000
 """Grain per 1,000 bytes: the lowest fee rate that is relayed (Bitcoin Core: minrelaytxfee)."""
 DUST_LIMIT = 546
-"""Grain: no output may be worth less. To create and to spend one takes about 190 bytes, which at
+"""Grain: no output of DURE may be worth less. To create and to spend one takes about 190 bytes, which at
 three times the lowest fee rate is this much; the number is the one that Bitcoin's users know."""
 MAX_RELAY_SIZE = 100_000
 """Bytes of a relayed transaction. So it also has fewer than 1,000 signatures (at least 100 bytes
@@ -117,7 +117,7 @@ def check_relay_policy(tx: Transaction) -> None:
     if len(tx.encoded) > MAX_RELAY_SIZE:
         raise PolicyError(Refusal.TOO_LARGE, size=len(tx.encoded), limit=MAX_RELAY_SIZE)
     for index, output in enumerate(tx.core.outputs):
-        if output.value < DUST_LIMIT:
+        if output.asset is None and output.value < DUST_LIMIT:
             raise PolicyError(Refusal.DUST, index=index, value=output.value, limit=DUST_LIMIT)
     for place, witness in enumerate(tx.witnesses):
         # A key is only ever seen where it is revealed, and each revealed key needs its signature.

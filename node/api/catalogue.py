@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from node.api.method import Method
 from node.api.methods import (
+    assets,
     chain,
     control,
     faults,
@@ -26,6 +27,7 @@ from node.api.methods import (
 ALL: tuple[Method, ...] = (
     *chain.METHODS,
     *steering.METHODS,
+    *assets.METHODS,
     *mempool.METHODS,
     *transactions.METHODS,
     *packages.METHODS,

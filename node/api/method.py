@@ -27,6 +27,7 @@ class Area(StrEnum):
     """What a method is about: a heading of `help`."""
 
     BLOCKCHAIN = "Blockchain"
+    ASSETS = "Assets"
     CONTROL = "Control"
     FAULTS = "Faults"
     MINING = "Mining"

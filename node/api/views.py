@@ -9,11 +9,12 @@ from msgspec import UNSET, UnsetType
 
 from consensus.address import encode_address
 from consensus.amounts import format_amount
+from consensus.assets import asset_id
 from consensus.codec import display_hash
 from consensus.params import Params
 from consensus.policy_text import format_policy
 from consensus.pow import target_from_bits
-from consensus.types import Coin, Header, OutPoint, Output, Transaction
+from consensus.types import Attestation, Coin, Header, NewAsset, OutPoint, Output, Reissue, Transaction
 from consensus.validation import count_signatures
 from node.block_index import BlockEntry
 from node.chain import ChainManager
@@ -108,9 +109,11 @@ def transaction(
         vsize=virtual_size(size, count_signatures(tx)),
         vin=[_input(tx, outpoint) for outpoint in tx.core.inputs],
         vout=[
-            schema.TransactionOutput(value=Dure(output.value), n=n, scriptPubKey=script_pub_key(params, output))
+            schema.TransactionOutput(n=n, scriptPubKey=script_pub_key(params, output), **carried(output))
             for n, output in enumerate(tx.core.outputs)
         ],
+        issuances=[_issuance(tx, place, each) for place, each in enumerate(tx.core.issuances)],
+        burns=[schema.BurnDetail(asset=burn.id.hex(), amount=burn.amount) for burn in tx.core.burns],
         memo=tx.core.memo.hex(),
         witnesses=[
             schema.WitnessDetail(
@@ -122,6 +125,24 @@ def transaction(
         fee=UNSET if fee is None else Dure(fee),
         **place,  # type: ignore[arg-type]
     )
+
+
+def carried(output: Output) -> dict[str, Any]:
+    """Return the fields that say what an output is worth: DURE, or an amount of an asset and no DURE."""
+    if output.asset is None:
+        return {"value": Dure(output.value)}
+    return {"value": Dure(0), "asset": output.asset.hex(), "amount": output.value}
+
+
+def _issuance(tx: Transaction, place: int, issuance: NewAsset | Reissue | Attestation) -> schema.IssuanceDetail:
+    match issuance:
+        case NewAsset(definition):
+            name = asset_id(tx.core.inputs[0], place, definition)
+            return schema.IssuanceDetail(type="new", asset=name.hex(), amount=definition.first_amount)
+        case Reissue(asset, amount):
+            return schema.IssuanceDetail(type="reissue", asset=asset.hex(), amount=amount)
+        case Attestation(asset, sequence, total):
+            return schema.IssuanceDetail(type="attestation", asset=asset.hex(), sequence=sequence, total=total)
 
 
 def _input(tx: Transaction, outpoint: OutPoint) -> schema.TransactionInput:
@@ -142,13 +163,14 @@ def block_transactions(
 def fees_of(store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]) -> list[int | None]:
     """Return the fee of each transaction of a block, in grain; None where it is not known, and for the coinbase."""
     transactions = list(transactions)
-    coins = _spent_coins(store, entry, transactions)
+    coins = spent_outputs(store, entry, transactions)
     return [_fee(tx, coins) for tx in transactions]
 
 
-def _spent_coins(
+def spent_outputs(
     store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]
 ) -> Mapping[OutPoint, Output]:
+    """Return the outputs that a block's transactions spend, as far as they are known, and all that they make."""
     created = {OutPoint(tx.txid, n): output for tx in transactions for n, output in enumerate(tx.core.outputs)}
     undo = store.read_undo(entry.height, entry.hash) if store.has_undo(entry.height, entry.hash) else None
     before: Iterable[tuple[OutPoint, Coin]] = () if undo is None else undo.spent
@@ -159,8 +181,8 @@ def _fee(tx: Transaction, coins: Mapping[OutPoint, Output]) -> int | None:
     spent = [coins.get(outpoint) for outpoint in tx.core.inputs]
     if tx.is_coinbase or any(output is None for output in spent):
         return None
-    paid_in = sum(output.value for output in spent if output is not None)
-    return paid_in - sum(output.value for output in tx.core.outputs)
+    paid_in = sum(output.value for output in spent if output is not None and output.asset is None)
+    return paid_in - sum(output.value for output in tx.core.outputs if output.asset is None)
 
 
 def optional(value: int | None) -> int | UnsetType:

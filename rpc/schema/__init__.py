@@ -6,6 +6,16 @@ are UNIX seconds. Amounts are `Dure`: numbers with eight decimals. A field that 
 
 from __future__ import annotations
 
+from rpc.schema.assets import (
+    Asset,
+    AssetAuthority,
+    AssetHolder,
+    AssetHolders,
+    AssetOrigin,
+    AssetText,
+    BurnDetail,
+    IssuanceDetail,
+)
 from rpc.schema.base import Result
 from rpc.schema.chain import (
     Block,
@@ -90,18 +100,26 @@ __all__ = [
     "AddressInfo",
     "AddressPurpose",
     "AddressValidity",
+    "Asset",
+    "AssetAuthority",
+    "AssetHolder",
+    "AssetHolders",
+    "AssetOrigin",
+    "AssetText",
     "Balances",
     "Block",
     "BlockHeader",
     "BlockTemplate",
     "BlockchainInfo",
     "BumpedFee",
+    "BurnDetail",
     "ChainTip",
     "CoinName",
     "CoinbaseTransaction",
     "FeeEstimate",
     "FinalizedPsbt",
     "GeneratedBlock",
+    "IssuanceDetail",
     "LastProcessedBlock",
     "LocalAddress",
     "MadeWallet",

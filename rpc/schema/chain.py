@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from rpc.encoding import Dure
+from rpc.schema.assets import BurnDetail, IssuanceDetail
 from rpc.schema.base import Result
 
 
@@ -95,9 +96,14 @@ class TransactionOutput(Result, frozen=True, kw_only=True):
     """One output."""
 
     value: Dure
+    """0 where it carries an asset: an output holds either."""
     n: int
     """Its place, from 0."""
     scriptPubKey: ScriptPubKey
+    asset: str | UnsetType = UNSET
+    """The id of the asset, or of the authority, that it carries, hex in byte order."""
+    amount: int | UnsetType = UNSET
+    """Of the asset, in its smallest unit."""
 
 
 class WitnessDetail(Result, frozen=True, kw_only=True):
@@ -120,6 +126,8 @@ class TransactionDetail(Result, frozen=True, kw_only=True):
     """What fee rates are reckoned by."""
     vin: list[TransactionInput]
     vout: list[TransactionOutput]
+    issuances: list[IssuanceDetail]
+    burns: list[BurnDetail]
     memo: str
     witnesses: list[WitnessDetail]
     hex: str
@@ -154,7 +162,9 @@ class TxOutSetInfo(Result, frozen=True, kw_only=True):
     txouts: int
     """Coins: outputs that nobody has spent."""
     total_amount: Dure
-    """Of all of them."""
+    """Of all of them, assets apart."""
+    assets: int
+    """How many assets there are."""
     supply: Dure
     """What the coinbases up to this height could have created: `total_amount` never exceeds it."""
     state_hash: str | UnsetType = UNSET
@@ -167,8 +177,11 @@ class TxOut(Result, frozen=True, kw_only=True):
     bestblock: str
     confirmations: int
     value: Dure
+    """0 where it carries an asset."""
     scriptPubKey: ScriptPubKey
     coinbase: bool
+    asset: str | UnsetType = UNSET
+    amount: int | UnsetType = UNSET
 
 
 class NewBlock(Result, frozen=True, kw_only=True):

@@ -199,6 +199,7 @@ async def gettxoutsetinfo(
         transactions=found.transactions,
         txouts=found.coins,
         total_amount=Dure(found.total),
+        assets=found.assets,
         supply=Dure(supply),
         state_hash=found.state_hash.hex() if hash_type == "state_hash" else UNSET,
     )
@@ -231,9 +232,9 @@ async def gettxout(
     return schema.TxOut(
         bestblock=display_hash(tip.hash),
         confirmations=tip.height - coin.height + 1,
-        value=Dure(coin.output.value),
         scriptPubKey=views.script_pub_key(services.params, coin.output),
         coinbase=coin.coinbase,
+        **views.carried(coin.output),
     )
 
 

@@ -1,0 +1,76 @@
+"""Assets as people see them: exact amounts, and foreign text of which nothing stays hidden."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consensus.asset_text import Metadata, decode_metadata, encode_metadata, format_units, parse_units, shown
+from consensus.types import MAX_INTEGER, MAX_METADATA
+
+
+@given(st.integers(0, MAX_INTEGER), st.integers(0, 18))
+def test_an_amount_survives_its_text(units: int, decimals: int) -> None:
+    assert parse_units(format_units(units, decimals), decimals) == units
+
+
+def test_amounts_are_written_as_people_do() -> None:
+    assert format_units(12_345, 2) == "123.45"
+    assert format_units(5, 2) == "0.05"
+    assert format_units(-5, 2) == "-0.05"
+    assert format_units(7, 0) == "7"
+    assert [parse_units(text, 2) for text in ("1", "1.5", "0.05", "007")] == [100, 150, 5, 700]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "+1", "1.", ".5", "1.234", "1e3", "NaN", "1_000", "１", "9" * 20, " 1", "1,5"]
+)
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    """A186: also more decimals than the asset has, and digits that are no ASCII."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_units(text, 2)
+
+
+def test_an_amount_ends_at_the_largest_integer() -> None:
+    assert parse_units(str(MAX_INTEGER), 0) == MAX_INTEGER
+    with pytest.raises(ValueError, match="more than there can be"):
+        parse_units(str(MAX_INTEGER + 1), 0)
+    with pytest.raises(ValueError, match="more than there can be"):
+        parse_units(str(MAX_INTEGER // 100 + 1), 2)
+
+
+def test_metadata_survives_its_encoding() -> None:
+    whole = Metadata("Town token", "TOWN", "https://example.org/t", "image/png")
+    for metadata in (whole, Metadata(), Metadata(name="두레")):
+        assert decode_metadata(encode_metadata(metadata)) == metadata
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x90", b"\x94\x01\xc0\xc0\xc0", b"\xc1", b"\x94" * 2_000, b"{}", bytes(32)])
+def test_bytes_of_another_form_are_no_metadata_and_no_error(raw: bytes) -> None:
+    """A034: consensus takes any bytes; what shows them does not break."""
+    metadata = decode_metadata(raw)
+    assert metadata is None or metadata == Metadata()
+
+
+def test_metadata_has_room_for_so_much_and_no_more() -> None:
+    """A074"""
+    with pytest.raises(ValueError, match="there is room for 1024"):
+        encode_metadata(Metadata("n" * 64, "t" * 12, "u" * MAX_METADATA))
+    with pytest.raises(ValueError, match="too long"):
+        encode_metadata(Metadata("n" * 65))
+    assert encode_metadata(Metadata("n" * 64, "t" * 12, "u" * 512, "m" * 128))
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\x00", "\x1b", "\u2066", "\ufeff", "\n", "\u2028", "\ue000"])
+def test_nothing_hides_in_a_name(hidden: str) -> None:
+    """A034, A174: turned direction, no width, controls, other lines: shown as what they are, refused where we write."""
+    text = f"gold{hidden}coin"
+    assert shown(text) == f"gold\\u{{{ord(hidden):x}}}coin"
+    with pytest.raises(ValueError, match="cannot be seen"):
+        encode_metadata(Metadata(name=text))
+
+
+def test_a_name_that_pretends_to_be_escaped_is_told_apart() -> None:
+    assert shown("a\\u{200b}") == "a\\u{5c}u{200b}"
+    assert shown("한국 für ñ") == "한국 für ñ"
