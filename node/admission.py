@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from consensus.assets import asset_effects, assets_of_coins, assets_of_transaction
 from consensus.codec import display_hash
 from consensus.errors import EARLY_RULES, ConsensusError, NotYet, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
 from consensus.spend_policy import walk
 from consensus.state import ChainState, SpendContext
-from consensus.types import AfterHeight, AfterTime, Amount, Coin, Older, OutPoint, Transaction, TxId
+from consensus.types import (
+    AfterHeight,
+    AfterTime,
+    Amount,
+    Asset,
+    AssetId,
+    Coin,
+    Older,
+    OutPoint,
+    Transaction,
+    TxId,
+)
 from consensus.validation import check_spends, check_transaction, count_signatures, transaction_fee
 from node.mempool_graph import Entry, MempoolGraph
 from node.relay_policy import (
@@ -26,6 +38,7 @@ from node.relay_policy import (
     virtual_size,
 )
 from node.replacement import check_links, check_pays_more, find_replaced
+from node.waiting_assets import NO_CHANGES, AssetChanges, changes_of, issued_by, rests_on_reserve, seen_after
 
 
 class ChainView(Protocol):
@@ -38,6 +51,10 @@ class ChainView(Protocol):
 
     def get_coins(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
         """Return those of the outpoints that are unspent at the tip."""
+        ...
+
+    def get_assets(self, names: Iterable[AssetId]) -> Mapping[AssetId, Asset]:
+        """Return the records of those of the ids that are assets at the tip."""
         ...
 
 
@@ -54,6 +71,8 @@ class Candidate(NamedTuple):
     """Still to be verified."""
     watched: bool
     """Whether a reorg could make it early again."""
+    assets: AssetChanges
+    """What it does to the records of assets."""
 
     @property
     def sponsored(self) -> bool:
@@ -115,6 +134,8 @@ class Examination:
         self._coins: dict[OutPoint, Coin] = {}
         self._made: dict[TxId, Transaction] = {}
         """Those of `txs` that were looked at."""
+        self._changed: dict[TxId, AssetChanges] = {}
+        """What those of them that were looked into do to the records of assets."""
         self.tx = txs[0]
 
     def of_arrivals(self, min_fee_rate: int) -> Proposal:
@@ -193,7 +214,7 @@ class Examination:
         self._coins |= coins
         self._made[tx.txid] = tx
         size = virtual_size(len(tx.encoded), signatures)
-        return Candidate(tx, fee, size, signatures, [], _may_be_early_again(tx, coins))
+        return Candidate(tx, fee, size, signatures, [], _may_be_early_again(tx, coins), NO_CHANGES)
 
     def _find_coins(self, tx: Transaction) -> dict[OutPoint, Coin]:
         """Return the coins that `tx` spends: of the chain, or unconfirmed, as if born in the next block."""
@@ -223,12 +244,57 @@ class Examination:
 
     def _look_into(self, candidate: Candidate) -> Candidate:
         """Check what opens the coins; return the candidate with the signatures that are still to be verified."""
-        self.tx = candidate.tx
+        self.tx = tx = candidate.tx
+        records = self._records_for(tx)
         try:
-            checks = check_spends(self._params, self._context, candidate.tx, self._coins)
+            effects = asset_effects(tx, self._coins, records)
+            checks = check_spends(self._params, self._context, tx, self._coins, effects.approvals)
         except ConsensusError as error:
             raise _early_or_wrong(error) from None
-        return candidate._replace(checks=checks)
+        changes = changes_of(records, effects.records)
+        self._changed[tx.txid] = changes
+        return candidate._replace(checks=checks, assets=changes, watched=candidate.watched or bool(changes))
+
+    # Assets
+
+    def _records_for(self, tx: Transaction) -> Mapping[AssetId, Asset | None]:
+        """Return the records of all that `tx` names, as its ancestors leave them."""
+        names = dict.fromkeys(assets_of_transaction(tx))
+        names |= dict.fromkeys(assets_of_coins(self._coins[outpoint] for outpoint in tx.core.inputs))
+        if not names:
+            return {}
+        ancestors, together = self._before(tx)
+        found = self._chain.get_assets(names)
+        changes = [entry.assets for entry in sorted(ancestors.values(), key=lambda entry: entry.sequence)]
+        changes += [changed for txid, changed in self._changed.items() if txid in together]
+        records = seen_after({name: found.get(name) for name in names}, changes)
+        for asset in issued_by(tx):
+            if rests_on_reserve(tx, asset, records[asset]):
+                self._check_alone_on_reserve(asset, records[asset], {*ancestors, *together})
+        return records
+
+    def _before(self, tx: Transaction) -> tuple[dict[TxId, Entry], set[TxId]]:
+        """Return what `tx` descends from: of those that wait here, and of those that are handed in with it."""
+        together: set[TxId] = set()
+        parents: dict[TxId, Entry] = {}
+        pending = [tx]
+        while pending:
+            for outpoint in pending.pop().core.inputs:
+                made, held = self._made.get(outpoint.txid), self._graph.get(outpoint.txid)
+                if made is not None and outpoint.txid not in together:
+                    together.add(outpoint.txid)
+                    pending.append(made)
+                elif held is not None:
+                    parents[outpoint.txid] = held
+        return self._graph.ancestors(parents.values()), together
+
+    def _check_alone_on_reserve(self, asset: AssetId, record: Asset | None, before: Collection[TxId]) -> None:
+        """Check that nobody else here rests on the same reserve, but those that come before in any order."""
+        others = [entry.tx for entry in self._graph.issuers(asset)]
+        others += [self._made[txid] for txid in self._changed]
+        for other in others:
+            if other.txid not in before and rests_on_reserve(other, asset, record):
+                raise PolicyError(Refusal.RESERVE_IN_USE, asset=asset, txid=display_hash(other.txid))
 
     # Neighbours
 

@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.state import ChainState
-from consensus.types import Block, BlockHash, Coin, Header, OutPoint
+from consensus.types import Asset, AssetId, Block, BlockHash, Coin, Header, OutPoint
 from node.block_index import BlockEntry, BlockIndex, find_fork, path
 from node.chain_events import BlockResult, HeaderResult, TipListener, UnknownCursorError, Updates
 from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, MAX_QUEUE_BYTES, WARN_OF_CLOCK_SECONDS
@@ -112,6 +112,10 @@ class ChainManager:
     def get_coins(self, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Coin]:
         """Return those of the outpoints that are unspent at the tip."""
         return self._store.read_coins(outpoints)
+
+    def get_assets(self, names: Iterable[AssetId]) -> dict[AssetId, Asset]:
+        """Return the records of those of the ids that are assets at the tip."""
+        return self._store.read_assets(names)
 
     def state_of(self, entry: BlockEntry) -> ChainState:
         """Return what the validity of a child of `entry` depends on: its times, its work."""

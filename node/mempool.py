@@ -20,6 +20,7 @@ from node.package_selection import select_packages
 from node.packages import Refused, check_sorted
 from node.pool_change import Branches, Dropped, DropReason, PoolChange
 from node.relay_policy import MIN_FEE_RATE, TOO_LITTLE, PolicyError, Refusal, required_fee
+from node.waiting_assets import issued_by
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """Memory that all entries may take together: some 25,000 payments, nearly one and a half full blocks of them."""
@@ -315,9 +316,9 @@ class Mempool:
         height = self._chain.tip.height
         entries: list[Entry] = []
         for candidate in proposal.candidates:
-            tx, fee, size, signatures, _, watched = candidate
+            tx, fee, size, signatures, _, watched, assets = candidate
             came = self._now() if time is None else time
-            entry = Entry(tx, fee, size, signatures, came, watched, candidate.sponsored, height)
+            entry = Entry(tx, fee, size, signatures, came, watched, candidate.sponsored, height, assets)
             self._graph.add(entry)
             self.generation += 1
             entries.append(entry)
@@ -338,10 +339,12 @@ class Mempool:
         self._refused.clear()
         confirmed, dropped = self._confirm(change)
         reverted: list[Transaction] = []
-        if change.disconnected:
+        issuers = self._disturbed_issuers(change)
+        if change.disconnected or issuers:
             branches = Branches(change)
             reverted = branches.reverted
-            dropped += self._readmit(branches)
+            watched = [entry for entry in self._graph if entry.watched] if change.disconnected else []
+            dropped += self._readmit(branches, [*issuers, *watched])
         dropped += self._expire()
         dropped += self._drop_unpaid()
         dropped += self._trim()
@@ -370,11 +373,22 @@ class Mempool:
                         dropped += [*self._leave((first,), DropReason.CONFLICT), *lost]
         return confirmed, dropped
 
-    def _readmit(self, branches: Branches) -> list[Dropped]:
-        """Bring back what the old branch held, then what depended on it; return what is lost."""
-        roots = [entry for entry in self._graph if entry.watched]
-        roots += (spender for spender in map(self._graph.spender, branches.gone) if spender)
-        doubtful = self._graph.family(roots)
+    def _disturbed_issuers(self, change: TipChanged) -> list[Entry]:
+        """Return what issues or attests an asset whose record the blocks have changed."""
+        if not self._graph.has_issuers:
+            return []
+        blocks = (*change.disconnected, *change.connected)
+        assets = (asset for block in blocks for tx in block.transactions for asset in issued_by(tx))
+        return [entry for asset in dict.fromkeys(assets) for entry in self._graph.issuers(asset)]
+
+    def _readmit(self, branches: Branches, roots: Sequence[Entry]) -> list[Dropped]:
+        """Bring back what the old branch held, then what depended on it; return what is lost.
+
+        Args:
+            roots: what may have become invalid though all its coins are there.
+        """
+        spenders = (spender for spender in map(self._graph.spender, branches.gone) if spender)
+        doubtful = self._graph.family((*roots, *spenders))
         before = {entry.tx.wtxid: entry for entry in doubtful}
         self._leave(doubtful, DropReason.REORG)
         dropped = [Dropped(tx.txid, DropReason.TOO_MANY) for tx in branches.too_many]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
+from consensus.types import Amount, AssetId, OutPoint, Transaction, TxId, WTxId
 from node.score_order import Ranked, ScoreOrder
+from node.waiting_assets import AssetChanges, issued_by
 
 ENTRY_OVERHEAD = 1_500
 """Bytes of memory that an entry takes, with its places in the indexes, the two orders and the history of fees."""
@@ -39,6 +40,8 @@ class Entry:
     """Whether it is here only because a descendant pays for it: by itself it is below the lowest fee rate."""
     height: int = 0
     """Of the tip when it came."""
+    assets: AssetChanges = field(default_factory=dict)
+    """What it does to the records of assets."""
     sequence: int = 0
     """Order of coming: a parent's is always below its children's."""
     parents: dict[TxId, Entry] = field(default_factory=dict)
@@ -106,6 +109,8 @@ class MempoolGraph:
         self._entries: dict[TxId, Entry] = {}
         self._wtxids: dict[WTxId, Entry] = {}
         self._spends: dict[OutPoint, Entry] = {}
+        self._issuers: dict[AssetId, dict[TxId, Entry]] = {}
+        """Those that are valid only while the record of an asset is as it is."""
         self._sequence = 0
         self.block_order = ScoreOrder()
         """See `Entry.in_block_order`."""
@@ -137,6 +142,15 @@ class MempoolGraph:
         """Return the entry that spends an outpoint."""
         return self._spends.get(outpoint)
 
+    @property
+    def has_issuers(self) -> bool:
+        """Whether there is any entry that `issuers` would return."""
+        return bool(self._issuers)
+
+    def issuers(self, asset: AssetId) -> Collection[Entry]:
+        """Return the entries that attest an asset's reserve or issue more of it, in the order of coming."""
+        return self._issuers.get(asset, {}).values()
+
     def add(self, entry: Entry) -> None:
         """Add an entry that conflicts with none and whose children are not there yet."""
         tx = entry.tx
@@ -144,6 +158,8 @@ class MempoolGraph:
         entry.sequence = self._sequence
         self._entries[tx.txid] = entry
         self._wtxids[tx.wtxid] = entry
+        for asset in issued_by(tx):
+            self._issuers.setdefault(asset, {})[tx.txid] = entry
         for outpoint in tx.core.inputs:
             self._spends[outpoint] = entry
             parent = self._entries.get(outpoint.txid)
@@ -194,6 +210,11 @@ class MempoolGraph:
             self._lose_ancestor(heir, entry)
         del self._entries[tx.txid]
         del self._wtxids[tx.wtxid]
+        for asset in issued_by(tx):
+            issuers = self._issuers.get(asset, {})
+            issuers.pop(tx.txid, None)
+            if not issuers:
+                self._issuers.pop(asset, None)
         for outpoint in tx.core.inputs:
             del self._spends[outpoint]
         for parent in entry.parents.values():

@@ -50,6 +50,8 @@ class Refusal(StrEnum):
     """A lock is opened without any signature: whoever sees it could take the coin himself."""
     LOW_FEE = "low-fee"
     """A fee rate below `MIN_FEE_RATE`, or below what the full mempool asks for now."""
+    RESERVE_IN_USE = "reserve-in-use"
+    """Another that waits attests the same reserve, or issues under it, and is no ancestor: the first is kept."""
     CHAIN_TOO_LONG = "chain-too-long"
     """Too many unconfirmed ancestors, or an ancestor with too many descendants."""
     POOL_FULL = "mempool-full"

@@ -7,7 +7,6 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from consensus.apply import apply_block
 from consensus.codec import decode_block, lock_digest, spend_message
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import hash256
@@ -38,6 +37,7 @@ from consensus.types import (
     WTxId,
 )
 from consensus.validation import check_block, check_header
+from tests.support.assets import apply
 from tests.support.chain import ChainBuilder, reward_of
 from tests.support.rules import coinbase, core, find_nonce, key, pay, secret
 
@@ -170,7 +170,7 @@ def verdict(stage: Stage, raw: bytes) -> Rule | None:
         block = decode_block(raw)
         check_header(PARAMS, block.header, stage.tip)
         check_block(PARAMS, block)
-        checks = apply_block(PARAMS, stage.tip, block, coins_of(stage)).checks
+        checks = apply(PARAMS, stage.tip, block, coins_of(stage), {}).checks
     except ConsensusError as error:
         return error.rule
     return None if verify_all(checks) is None else Rule.BAD_SIGNATURE

@@ -8,7 +8,20 @@ from typing import Any
 from msgspec.structs import replace
 
 from consensus.state import ChainState, SpendContext
-from consensus.types import Amount, Block, Coin, Core, LockId, OutPoint, Output, Policy, Transaction, Witness
+from consensus.types import (
+    Amount,
+    Asset,
+    AssetId,
+    Block,
+    Coin,
+    Core,
+    LockId,
+    OutPoint,
+    Output,
+    Policy,
+    Transaction,
+    Witness,
+)
 from node.chain_events import TipChanged
 from node.mempool import Mempool
 from node.workers import InlineWorkers
@@ -50,6 +63,10 @@ class Village:
     @property
     def tip(self) -> ChainState:
         return self.chain.builder.state(self.block)
+
+    def get_assets(self, names: Iterable[AssetId]) -> Mapping[AssetId, Asset]:
+        assets = self.chain.builder.assets(self.block)
+        return {name: assets[name] for name in names if name in assets}
 
     def get_coins(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
         coins = self.chain.builder.coins(self.block)
