@@ -137,10 +137,10 @@ class History:
 
     def _flow(self, tx: Transaction) -> _Flow:
         coins = [self._ledger.coins.find_own(outpoint) for outpoint in tx.core.inputs]
-        ours = [coin.value for coin in coins if coin is not None and coin.asset is None]
-        if tx.is_coinbase or len(ours) < len(coins):
-            return _Flow(Amount(sum(ours)), None)
-        return _Flow(Amount(sum(ours)), sum(output.value for output in tx.core.outputs) - sum(ours))
+        debit = sum(coin.value for coin in coins if coin is not None and coin.asset is None)
+        if tx.is_coinbase or any(coin is None for coin in coins):
+            return _Flow(Amount(debit), None)
+        return _Flow(Amount(debit), sum(output.value for output in tx.core.outputs if output.asset is None) - debit)
 
     def _conflicts(self, txid: TxId, tx: Transaction) -> tuple[TxId, ...]:
         """Return who else spends a coin of a transaction, in an order that a restart does not change."""
