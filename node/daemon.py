@@ -47,7 +47,7 @@ from node.storage.executor import disk_thread
 from node.storage.files import DirectoryFiles
 from node.storage.folder import FolderLock
 from node.storage.lmdb_store import LmdbDatabase
-from node.storage.schema import STORAGE_VERSION, TABLES
+from node.storage.schema import MIGRATIONS, STORAGE_VERSION, TABLES
 from node.version import AGENT, VERSION
 from node.wallet_place import Around, WalletPlace
 from node.workers import ProcessWorkers
@@ -114,6 +114,7 @@ class Daemon:
             folder / "chain",
             TABLES,
             version=STORAGE_VERSION,
+            migrations=MIGRATIONS,
             identity=self.params.genesis_hash,
             executor=self._disk_thread("chain-disk"),
         )

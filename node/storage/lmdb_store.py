@@ -132,8 +132,7 @@ class LmdbDatabase:
             )
         if stored_identity is not None and stored_identity != identity:
             raise OtherNetworkError(f"{folder} belongs to another network (another genesis block): give another folder")
-        if raw_version != version.to_bytes(4, "big") or stored_identity is None:
-            # From here on an older program refuses the folder. What it wrote reads as it is: see the schema.
+        if raw_version is None or stored_identity is None:
             with env.begin(table, write=True) as txn:
                 txn.put(_VERSION_KEY, version.to_bytes(4, "big"))
                 txn.put(_IDENTITY_KEY, identity)

@@ -28,14 +28,25 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from consensus.pow import Anchor
 from consensus.types import HEADER_SIZE, BlockHash, Header, OutPoint, TxId
 from node.storage.errors import DamagedError
+from node.storage.store import Change, Database
 
 STORAGE_VERSION = 2
-"""2 added the tables of assets, and to undo records what they were: a folder of version 1 is one without any."""
+"""2 added the tables of assets, and to undo records what they were."""
+
+
+def add_assets(_database: Database) -> Iterable[Change]:
+    """Bring version 1 to 2: there were no assets, and undo records without any read as they are."""
+    return ()
+
+
+MIGRATIONS = {1: add_assets}
+"""How to come from each version to the next."""
 
 HEADERS = "headers"
 BODIES = "bodies"

@@ -33,7 +33,18 @@ from node.storage.chain_store import ChainStore
 from node.storage.errors import DamagedError
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
-from node.storage.schema import ASSET_INDEX, ASSETS, COINS, META, STORAGE_VERSION, TABLES, UNDO, seal, unseal
+from node.storage.schema import (
+    ASSET_INDEX,
+    ASSETS,
+    COINS,
+    META,
+    MIGRATIONS,
+    STORAGE_VERSION,
+    TABLES,
+    UNDO,
+    seal,
+    unseal,
+)
 from tests.support.assets import asset_core, carry, define, hold, new_id
 from tests.support.chain import (
     ChainBuilder,
@@ -183,7 +194,9 @@ class LmdbFolder:
     """A real database, closed at the end."""
 
     def __init__(self, folder: Path, version: int = STORAGE_VERSION, tables: Sequence[str] = TABLES) -> None:
-        self._database = LmdbDatabase(folder / "chain", tables, version=version, identity=PARAMS.genesis_hash)
+        self._database = LmdbDatabase(
+            folder / "chain", tables, version=version, identity=PARAMS.genesis_hash, migrations=MIGRATIONS
+        )
 
     def __enter__(self) -> LmdbDatabase:
         return self._database

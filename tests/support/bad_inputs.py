@@ -113,7 +113,7 @@ def _shapes(stage: Stage) -> Rows:
         ((14,), "an unripe reward", Rule.IMMATURE_SPEND, Transaction(young, witnesses_for([coin], young)).encoded),
         ((25,), "version 2", Rule.TX_VERSION, stage.sign(stage.unsigned("one key", version=2), "one key").encoded),
         ((25,), "version 0", Rule.TX_VERSION, stage.sign(stage.unsigned("one key", version=0), "one key").encoded),
-        ((67, 72), "an asset out of nothing", Rule.ASSET_CONSERVATION, stage.sign(asset, "one key").encoded),
+        ((72,), "an asset out of nothing", Rule.ASSET_CONSERVATION, stage.sign(asset, "one key").encoded),
         (
             (17,),
             "more than 400,000 bytes",
