@@ -60,7 +60,7 @@ def test_a_block_takes_at_least_as_long_as_the_lines_make_it_and_a_killed_node_c
     began = time.monotonic()
     dure.run("mine", "0", "1")
     eventually("it is there", lambda: height(dure, 1) > before)
-    assert time.monotonic() - began >= 1.35  # header, request, body
+    assert time.monotonic() - began >= 0.45  # one way at least; three where the header comes first
     assert [line["from"] for line in dure.json("status")["faults"]["lines"]] == [0, 0, 1, 2]
     assert dure.json("heal")["lines"] == 4
 
