@@ -12,6 +12,7 @@ from hashlib import sha256
 from consensus.codec import coin_entry, encode
 from consensus.params import Params
 from consensus.types import Block, BlockHash, Coin, OutPoint, TxId
+from node.mempool import Mempool
 from node.storage.chain_store import ChainStore
 from simnet.errors import InvariantBroken
 
@@ -124,6 +125,18 @@ class ChainModel:
             found.append(self.states[tip])
             tip = found[-1].previous
         return found[::-1]
+
+
+def check_mempool(who: str, mempool: Mempool) -> None:
+    """Check that a node's mempool agrees with itself: every parent there, every sum and order right, within its bound.
+
+    Raises:
+        InvariantBroken: naming what is not so.
+    """
+    try:
+        mempool.check_invariants()
+    except ValueError as error:
+        raise InvariantBroken(f"{who}: in the mempool {error}") from None
 
 
 def _text(outpoint: OutPoint) -> str:

@@ -25,7 +25,7 @@ from p2p.transport import Address
 from simnet.conditions import Conditions
 from simnet.errors import InvariantBroken, NotReached
 from simnet.events import EventLog
-from simnet.invariants import ChainModel
+from simnet.invariants import ChainModel, check_mempool
 from simnet.loop import MAX_SECONDS, MAX_TURNS, START, run_virtual
 from simnet.mining import Miner, MiningProcess, simulated_params
 from simnet.network import SimNetwork
@@ -148,6 +148,7 @@ class Simulation:
             for block in connected:
                 self.model.add(block)
             self.model.check(node.name, node.store, tip)
+            check_mempool(node.name, node.mempool)
         except InvariantBroken as error:
             # Raised here it would be the node's to handle: it is the story's.
             self._world.failures.append(error)

@@ -12,7 +12,9 @@ from consensus.types import Amount, Block, Output
 from node.storage.errors import StorageError
 from simnet.conditions import BAD
 from simnet.errors import InvariantBroken, NotReached
+from simnet.invariants import check_mempool
 from simnet.simulation import Simulation, simulate
+from tests.support.pool import Pool
 from tests.support.repository import ROOT
 from wallet.results import State
 
@@ -254,3 +256,11 @@ def test_the_model_refuses_money_from_nothing() -> None:
 
     with pytest.raises(InvariantBroken, match="makes"):
         simulate(judge)
+
+
+def test_a_mempool_that_contradicts_itself_is_named() -> None:
+    pool = Pool(1)
+    check_mempool("a", pool.mempool)
+    pool.mempool._graph.fees += 1
+    with pytest.raises(InvariantBroken, match="a: in the mempool the sum of fees differs"):
+        check_mempool("a", pool.mempool)
