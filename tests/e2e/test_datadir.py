@@ -248,7 +248,7 @@ async def test_a_daemon_without_standard_streams_keeps_its_files_out_of_their_nu
     """A130: started with 0, 1 and 2 closed, as by a careless supervisor."""
     script = tmp_path / "closed.sh"
     script.write_text('exec "$@" 0<&- 1>&- 2>&-\n')
-    daemon.prefix = ("sh", str(script))
+    daemon.prefix = ["sh", str(script)]
     await daemon.start()
     names = [os.readlink(f"/proc/{daemon.pid}/fd/{number}") for number in range(3)]
     assert names == [os.devnull] * 3

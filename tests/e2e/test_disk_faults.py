@@ -47,9 +47,7 @@ async def test_a_slow_disk_holds_up_neither_peers_nor_calls(pair: list[Daemon], 
     for work in (("getnewaddress",), ("generatetoaddress", 1, await slow.call("getnewaddress"))):
         waiting = asyncio.create_task(slow.call(*work))
         await asyncio.sleep(0.2)
-        for _ in range(3):
-            await slow.call("getblockchaininfo")
-            await slow.call("getpeerinfo")
+        assert (await slow.call("getpeerinfo"))[0]["addr"]
         assert not waiting.done(), "the calls were answered after the disk only"
         await waiting
     await other.until("getblockcount", gives=lambda height: height == 1)

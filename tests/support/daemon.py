@@ -79,13 +79,12 @@ class Daemon:
         descriptors: how many files the process may have open at once; None for what the tests may.
         """
         limit = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors)]
-        self._prefix = [] if descriptors is None else limit
+        self.prefix = [] if descriptors is None else limit
+        """What is written before the command, at the next start."""
         self.folder = folder
         self.flags = ("--network", network, "--datadir", str(folder), "--port", "0", "--rpc-port", "0", *flags)
         self.variables: dict[str, str] = {}
         """Of the environment, at the next start."""
-        self.prefix: tuple[str, ...] = ()
-        """What to write before the command, at the next start."""
         self.process: subprocess.Popen[bytes] | None = None
         self.client: RpcClient | None = None
         self._read_from = 0
@@ -99,7 +98,7 @@ class Daemon:
         self._read_from = self._log_size()
         with (self.folder.parent / f"{self.folder.name}.output").open("ab") as output:
             self.process = subprocess.Popen(
-                [*self._prefix, *self.prefix, *command(*self.flags, *more)],
+                [*self.prefix, *command(*self.flags, *more)],
                 env=environment(**self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
