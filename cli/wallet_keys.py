@@ -136,11 +136,18 @@ def backup(context: Context, *, node: int, file: Path) -> None:
 @common
 def create(context: Context, *, node: int, encrypt: bool, passphrase_file: Path | None) -> None:
     """Make a wallet with new words on a node that has none."""
+    from devnet.calls import CallRefused
+    from devnet.errors import Refused
     from rpc.schema import MadeWallet
 
     target = NodeWallet(context, node)
     secret = _new_passphrase(passphrase_file, encrypt=encrypt)
-    made = target.ask(MadeWallet, "createwallet", "", False, False, secret)
+    try:
+        made = target.ask(MadeWallet, "createwallet", "", False, False, secret)
+    except CallRefused as error:
+        if secret is not None or "passphrase" not in error.message:
+            raise
+        raise Refused(f"Node {node} refused: {error.message}. Give it one: {target.hint('create --encrypt')}") from None
     lines = [f"Node {node} has a wallet now.", f"Write its words down: {target.hint('words')}"]
     if secret is not None:
         lines.insert(1, f"It is locked. Unlock it: {target.hint('unlock')}")

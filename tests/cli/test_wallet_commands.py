@@ -269,6 +269,8 @@ def test_a_wallet_is_made_under_a_passphrase_or_without(nodes: FakeNodes) -> Non
     assert "wallet words 0" in dure("create", "0").stdout
     assert "wallet unlock 0" in dure("create", "0", "--encrypt", typed=SECRET).stdout
     assert nodes.calls_of("createwallet") == [(0, ["", False, False, None]), (0, ["", False, False, SECRET])]
+    nodes.answers["createwallet"] = refusing(-4, "on this network a wallet takes a passphrase")
+    assert dure("create", "0").stderr.endswith("Give it one: dure wallet create 0 --encrypt\n")
 
 
 @pytest.mark.parametrize("content", ["legal winner thank\n year wave\n", "  legal winner   thank year wave"])
