@@ -222,13 +222,13 @@ class WalletService:
         )
 
     async def hand_over(self, sent: Sent) -> None:
-        """Give a payment, durable already, to mempool and peers. If the node refuses it, it is abandoned.
+        """Give a payment, durable already, to mempool and peers. If the node refuses a new one, it is taken back.
 
-        One that the node has already is left as it is: a request that is repeated gives the same payment
-        again, whose coins must not come free while it is on its way (A155).
+        One that was made before is left as it is, in the mempool or not: others may have it, so its coins must
+        not come free, and it goes on being offered (A155).
 
         Raises:
-            ConsensusError, NotYet, PolicyError: why it was refused; its coins are free again.
+            ConsensusError, NotYet, PolicyError: why a new one was refused; its coins are free again.
         """
         txid = sent.transaction.txid
         if txid in self._node.mempool or self.wallet.transaction(txid).state is State.CONFIRMED:
@@ -238,7 +238,10 @@ class WalletService:
         except (ConsensusError, NotYet, PolicyError) as error:
             if isinstance(error, PolicyError) and error.reason in _ALREADY_HERE:
                 return
-            await self.ask(lambda wallet: wallet.abandon(txid))
+            if sent.again:
+                self._log.info("payment_not_taken", txid=display_hash(txid), why=str(error))
+                return
+            await self.ask(lambda wallet: wallet.refuse(txid))
             raise
 
     async def _offer_own(self) -> None:

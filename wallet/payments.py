@@ -213,12 +213,24 @@ class Payments:
         if record is None:
             # Restored from a backup, of which a payment is part only while it waits for its block.
             raise PaymentError("this request was paid; the wallet has yet to find the payment in the chain")
+        if record.height is None and not self._ledger.pending.counts(txid):
+            raise PaymentError(
+                f"this request was paid by {display_hash(txid)}, which was given up or lost a coin. It may have "
+                "reached others: look what became of it, and ask under another name"
+            )
         tx = record.transaction
         coins = [self._ledger.coins.find(outpoint) for outpoint in tx.core.inputs]
         paid_in = sum(coin.value for coin in coins if coin is not None)
         paid_out = sum(output.value for output in tx.core.outputs)
         change = sum(output.value for output in tx.core.outputs if self._is_change(output.lock))
-        return Sent(tx, Amount(max(0, paid_in - paid_out)), Amount(change), 0)
+        return Sent(tx, Amount(max(0, paid_in - paid_out)), Amount(change), 0, again=True)
+
+    def refuse(self, txid: TxId) -> None:
+        """See `Wallet.refuse`."""
+        for name_hash, request in list(self._ledger.store.requests()):
+            if request.txid == txid:
+                self._ledger.store.put_request(name_hash, None)
+        self._ledger.abandon(txid)
 
     def _is_change(self, lock: LockId) -> bool:
         known = self._addresses.find(lock)

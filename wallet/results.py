@@ -208,6 +208,8 @@ class Sent(msgspec.Struct, frozen=True):
     change: Amount
     left: int
     """For send-all: coins that did not fit into this transaction, or were not worth their fee."""
+    again: bool = False
+    """Whether it was made before, and asked for again under its name: others may have it already."""
 
 
 class WalletInfo(msgspec.Struct, frozen=True):

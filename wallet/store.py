@@ -436,9 +436,9 @@ class WalletStore:
         """Yield all payments that were asked for under a name, by the hash of that."""
         return ((key, _decode(raw, RequestRecord)) for key, raw in self._scan("requests"))
 
-    def put_request(self, name_hash: bytes, record: RequestRecord) -> None:
-        """Remember a payment under its name."""
-        self._put("requests", name_hash, _encode(record))
+    def put_request(self, name_hash: bytes, record: RequestRecord | None) -> None:
+        """Remember a payment under its name, or forget the name."""
+        self._put("requests", name_hash, None if record is None else _encode(record))
 
     # Notes
 

@@ -337,7 +337,7 @@ class Wallet:
         request_id: str | None = None,
         note: Note = NOTHING,
     ) -> Sent:
-        """Make, sign, check and record a payment; the caller hands it to the node, or calls `abandon`.
+        """Make, sign, check and record a payment; the caller hands it to the node, or calls `refuse`.
 
         It is durable when this returns, and offered by `rebroadcast` until it is in a block.
 
@@ -345,7 +345,7 @@ class Wallet:
             bearers: the places of payments that bear the fee, in equal parts; without any it is ours to bear.
             force: whether a fee above the sanity caps, or below what is relayed, is meant.
             request_id: of the caller's choosing. The same one again returns the same transaction,
-                and pays once.
+                or what replaced it, and pays once.
             note: to be shown with it in the history; nobody else sees it.
 
         Raises:
@@ -388,7 +388,7 @@ class Wallet:
         """Make a payment anew that waits for too long, with a higher fee; the caller hands it over in its place.
 
         It pays the same receivers and spends the same coins, so only one of the two can ever be in a block. More coins
-        are added if the change does not bear the fee. If nobody takes it, `abandon` makes the first count again.
+        are added if the change does not bear the fee. If nobody takes it, `refuse` makes the first count again.
 
         Args:
             fee_rate: grain per 1,000 virtual bytes; by default what is usual now, and more than the first paid.
@@ -403,6 +403,16 @@ class Wallet:
             WalletLockedError: unlock it first.
         """
         return self._payments.bump(txid, terms, fee_rate=fee_rate, change_index=change_index, force=force)
+
+    def refuse(self, txid: TxId) -> None:
+        """Take back a payment that was just made and that our own node refused, so that nobody else ever saw it.
+
+        Its coins are free again, and so is the name of its request: asked for again, it is made anew.
+
+        Raises:
+            UnknownTransactionError: there is no such pending transaction.
+        """
+        self._payments.refuse(txid)
 
     def abandon(self, txid: TxId) -> None:
         """Give up a payment that is in no block, and those that descend from it; its coins are free again.

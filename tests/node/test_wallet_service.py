@@ -153,7 +153,7 @@ def test_a_retry_pays_once_wherever_the_process_was_killed(moment: str, *, forge
                 answers.append(await paying.ask(lambda wallet: wallet.send([TO_HIM], terms, request_id="order 7")))
                 await paying.hand_over(answers[-1])
             again = answers[0]
-            assert answers[1] == again
+            assert answers[1].transaction == again.transaction
             assert first in {None, again.transaction}
             block = chain.mine(tip, [entry.tx for entry in running.mempool])
             await running.feed([block])
@@ -180,6 +180,23 @@ def test_a_payment_that_the_node_refuses_is_given_up() -> None:
             await service.hand_over(sent)
         assert wallet.transaction(sent.transaction.txid).state is State.ABANDONED
         assert wallet.balances().confirmed == 50 * DURE
+
+    story(body)
+
+
+def test_a_repeated_request_that_the_node_refuses_now_keeps_its_coins() -> None:
+    """A155: others have the payment, this node's mempool does not take it any more; it must not come free."""
+
+    async def body(chain: Chain, running: RunningNode, service: WalletService) -> None:
+        wallet = service.wallet
+        low = service.terms._replace(fee_rate=1)
+        sent = wallet.send([TO_HIM], low, force=True, request_id="order 7")
+        again = wallet.send([TO_HIM], low, request_id="order 7")
+        await service.hand_over(again)
+        assert sent.transaction.txid not in running.mempool
+        assert wallet.transaction(sent.transaction.txid).state is State.PENDING
+        assert wallet.balances().confirmed == 0
+        assert wallet.rebroadcast() == [sent.transaction]
 
     story(body)
 

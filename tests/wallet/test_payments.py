@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from consensus.address import AddressError
 from consensus.types import Amount, Block, Key, LockId
@@ -237,7 +238,7 @@ def test_the_same_request_pays_once(chain: Chain) -> None:
     first = wallet.send(him(DURE), TERMS, request_id="order 7")
     for again in (wallet, reopened(world)):
         second = again.send(him(DURE), TERMS._replace(fee_rate=9_999), request_id="order 7")
-        assert second == first
+        assert second == replace(first, again=True)
         assert again.balances().total == 30 * DURE - DURE - first.fee
     with pytest.raises(PaymentError, match="another payment"):
         wallet.send(him(2 * DURE), TERMS, request_id="order 7")
@@ -246,6 +247,29 @@ def test_the_same_request_pays_once(chain: Chain) -> None:
     assert wallet.send(him(DURE), TERMS, request_id="order 8").transaction != first.transaction
     everything = wallet.send_all(HIM, TERMS, request_id="all")
     assert wallet.send_all(HIM, TERMS, request_id="all").transaction == everything.transaction
+
+
+def test_a_request_whose_payment_was_given_up_is_not_paid_under_its_name(chain: Chain) -> None:
+    """A155: whoever holds the first could still have it mined; so could whoever holds one that lost a coin."""
+    wallet, tip = funded(chain, 10 * DURE)
+    first = wallet.send(him(DURE), TERMS, request_id="order 7")
+    wallet.abandon(first.transaction.txid)
+    with pytest.raises(PaymentError, match="given up or lost a coin"):
+        wallet.send(him(DURE), TERMS, request_id="order 7")
+    chain.follow(wallet, chain.mine(tip, [first.transaction]))
+    assert wallet.send(him(DURE), TERMS, request_id="order 7") == replace(first, again=True)
+
+
+def test_a_request_that_our_own_node_refused_is_made_anew(chain: Chain) -> None:
+    """A155: nobody else ever saw the first."""
+    world = outside()
+    wallet, _ = funded(chain, 10 * DURE, world=world)
+    first = wallet.send(him(DURE), TERMS, request_id="order 7")
+    wallet.refuse(first.transaction.txid)
+    assert wallet.balances().confirmed == 10 * DURE
+    second = reopened(world).send(him(DURE), TERMS._replace(fee_rate=2_000), request_id="order 7")
+    assert not second.again
+    assert second.fee > first.fee
 
 
 def test_two_payments_at_once_never_share_a_coin(chain: Chain) -> None:
@@ -285,7 +309,7 @@ def test_a_locked_wallet_pays_nothing_and_is_not_changed(chain: Chain) -> None:
     sent = checked(chain, tip, wallet.send(him(DURE // 2), TERMS, request_id="x"))
     wallet.lock()
     # The same request needs no key: it was paid.
-    assert wallet.send(him(DURE // 2), TERMS, request_id="x") == sent
+    assert wallet.send(him(DURE // 2), TERMS, request_id="x") == replace(sent, again=True)
 
 
 def test_a_payment_is_durable_before_anybody_sees_it(chain: Chain) -> None:
