@@ -182,6 +182,8 @@ class MempoolFile:
             tx = decode_transaction(kept.raw)
         except ConsensusError:
             return 0  # the file is whole: so another program wrote it, by other rules
+        if tx.txid in self._mempool:
+            return 1  # a wallet was quicker with its own
         try:
             return await self._enter((tx,), kept.time)
         except PolicyError as error:

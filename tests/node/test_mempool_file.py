@@ -103,6 +103,15 @@ async def test_a_parent_comes_back_with_the_child_that_pays_for_it() -> None:
     assert waiting(kept) == [parent, child]
 
 
+async def test_what_a_wallet_offers_again_before_it_is_loaded_counts_as_loaded() -> None:
+    pool = Pool()
+    files = await saved(pool, forward(pool.reward(1)))
+    kept = Kept(pool, files)
+    await kept.until_loaded()
+    await kept.file.stop()
+    assert [(line["transactions"], line["left_out"]) for line in kept.logged("mempool_loaded")] == [(1, 0)]
+
+
 async def test_without_a_file_nothing_is_said() -> None:
     kept = await restarted(Pool(), MemoryFiles())
     assert kept.entries == []
