@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 
 from node.storage.errors import DiskFullError, StorageError
 from simnet.disk import PowerLost, SimDisk
+from simnet.loop import run_virtual
 
 TABLES = ("one",)
 
@@ -85,3 +87,25 @@ def test_a_full_disk_takes_nothing_until_there_is_room() -> None:
     disk.capacity = None
     database.write([("one", b"k", b"")])
     assert database.get("one", b"k") == b""
+
+
+def test_a_slow_disk_shows_the_old_content_until_the_commit_has_ended() -> None:
+    """A128: on the virtual clock; who is cancelled meanwhile has written all the same."""
+
+    async def story() -> None:
+        disk = SimDisk(random.Random(1))
+        disk.sync_seconds = 5.0
+        database, loop = disk.database("chain", TABLES), asyncio.get_running_loop()
+        for value, cancelled in ((b"1", False), (b"2", True)):
+            old, began = database.get("one", b"a"), loop.time()
+            committing = asyncio.create_task(database.commit([("one", b"a", value)]))
+            await asyncio.sleep(2)
+            assert (committing.done(), database.get("one", b"a")) == (False, old)
+            if cancelled:
+                committing.cancel()
+            await asyncio.wait([committing])
+            assert database.get("one", b"a") == value
+            assert committing.cancelled() is cancelled
+            assert cancelled or loop.time() == began + 5
+
+    run_virtual(story)
