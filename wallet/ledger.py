@@ -166,7 +166,7 @@ class Ledger:
         vault = self._policies.led_to(coin.lock)
         spent = [self.coins.find(outpoint) for outpoint in tx.core.inputs]
         if vault is not None and any(each is not None and each.lock == vault.lock for each in spent):
-            amount = format_amount(coin.value)
+            amount = format_amount(coin.value) if coin.asset is None else f"{coin.value} of asset {coin.asset.hex()}"
             self._log.warning("vault_withdrawal_seen", vault=vault.name, txid=display_hash(tx.txid), amount=amount)
 
     def _revert(self, height: int) -> bool:

@@ -7,7 +7,7 @@
     part = [lock, asset | nil, policy | nil, [[key, signature], ...], [[hash, preimage], ...]]
 
 The parts are the witnesses of the finished transaction: one per distinct lock among the coins, by first
-appearance. (A part with an asset is an approval; there are none until assets are active.) What is
+appearance. (A part with an asset will be an approval; files of this version hold no assets at all.) What is
 signed commits to the coins, so a file that lies about them gathers signatures that are worth nothing.
 """
 
@@ -82,7 +82,7 @@ class PsdtRule(StrEnum):
     PARTS = "psdt-parts"
     """Not one part per distinct lock, in the order of their first appearance."""
     ASSET = "psdt-asset"
-    """An approval, or a coin with an asset: not active."""
+    """An asset: none of these files holds one yet. Shown as DURE, it would deceive a signer."""
     POLICY = "psdt-policy"
     """A policy that is none, or not the one of its lock."""
     ORDER = "psdt-order"
@@ -172,9 +172,15 @@ _decoder = msgspec.msgpack.Decoder(Psdt)
 
 
 def new_psdt(params: Params, core: Core, coins: tuple[SpentCoin, ...]) -> Psdt:
-    """Return a file that nobody has signed, its parts without their policies."""
+    """Return a file that nobody has signed, its parts without their policies.
+
+    Raises:
+        PsdtError: `ASSET`: it would move more than DURE.
+    """
     locks = dict.fromkeys(coin.output.lock for coin in coins)
-    return Psdt(params.genesis_hash, core, coins, tuple([Part(lock, None, None, (), ()) for lock in locks]))
+    psdt = Psdt(params.genesis_hash, core, coins, tuple([Part(lock, None, None, (), ()) for lock in locks]))
+    _check_assets(psdt)
+    return psdt
 
 
 def write_psdt(psdt: Psdt) -> bytes:
@@ -243,12 +249,19 @@ def _check_policy(lock: LockId, policy: Policy) -> None:
 def _check_shape(psdt: Psdt) -> None:
     if len(psdt.coins) != len(psdt.core.inputs) or not psdt.coins:
         raise PsdtError(PsdtRule.COINS, f"{len(psdt.core.inputs)} inputs, and {len(psdt.coins)} coins for them")
-    if any(coin.output.asset is not None for coin in psdt.coins) or any(part.asset is not None for part in psdt.parts):
-        raise PsdtError(PsdtRule.ASSET, "assets are not active")
+    _check_assets(psdt)
     if [part.lock for part in psdt.parts] != list(dict.fromkeys(output.lock for output in psdt.spent)):
         raise PsdtError(PsdtRule.PARTS, "there must be one part per distinct lock of the coins, by first appearance")
     if sum(len(part.signatures) for part in psdt.parts) > MAX_FILE_SIGNATURES:
         raise PsdtError(PsdtRule.SIGNATURES, f"a file holds at most {MAX_FILE_SIGNATURES} signatures")
+
+
+def _check_assets(psdt: Psdt) -> None:
+    outputs = (*psdt.spent, *psdt.core.outputs)
+    if any(output.asset is not None for output in outputs) or any(part.asset is not None for part in psdt.parts):
+        raise PsdtError(PsdtRule.ASSET, "it moves an asset, which no wallet signs for in a file of this version")
+    if psdt.core.issuances or psdt.core.burns:
+        raise PsdtError(PsdtRule.ASSET, "it issues or burns, which no wallet signs for in a file of this version")
 
 
 def _check_satisfactions(psdt: Psdt) -> None:

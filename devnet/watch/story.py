@@ -219,7 +219,7 @@ def tell_line(line: LogLine) -> Event | None:
         return Event(at, "payment", f"Node {line.node} offers payment {txid}… again.")
     if event == "vault_withdrawal_seen":
         vault, amount = _shown(str(fields.get("vault", ""))), _shown(str(fields.get("amount", "")))
-        sees = f"Node {line.node} sees {amount} DURE leave the vault {vault}"
+        sees = f"Node {line.node} sees {amount}{'' if 'asset' in amount else ' DURE'} leave the vault {vault}"
         return Event(at, "warning", f"{sees}: if its owner does not, the cold key can take them back.")
     if event == "block_refused":
         why = _shown(str(fields.get("why", "")))

@@ -15,7 +15,20 @@ from consensus.params import LOCAL
 from consensus.signatures import sign
 from consensus.spend_policy import policy_id, walk
 from consensus.state import SpendContext
-from consensus.types import Amount, AssetId, LockId, Older, Opaque, Output, Pays, Policy, Preimage, Threshold
+from consensus.types import (
+    Amount,
+    AssetId,
+    Burn,
+    LockId,
+    Older,
+    Opaque,
+    Output,
+    Pays,
+    Policy,
+    Preimage,
+    Reissue,
+    Threshold,
+)
 from tests.consensus.test_spend_policy import trees
 from tests.support.rules import core, key, outpoint, pay, secret
 from tests.support.wallets import PARAMS
@@ -197,6 +210,9 @@ OTHER_WAY = Threshold(1, (RIGHT, LEFT))
         (altered(parts=(*full().parts, full().parts[0])), PsdtRule.PARTS),
         (first_part(asset=ASSET), PsdtRule.ASSET),
         (first_coin(asset=ASSET), PsdtRule.ASSET),
+        (altered(core=replace(full().core, outputs=(replace(pay(4, 1_500), asset=ASSET),))), PsdtRule.ASSET),
+        (altered(core=replace(full().core, burns=(Burn(ASSET, Amount(1)),))), PsdtRule.ASSET),
+        (altered(core=replace(full().core, issuances=(Reissue(ASSET, Amount(1)),))), PsdtRule.ASSET),
         (first_part(policy=OTHER_WAY), PsdtRule.POLICY),
         (first_part(policy=Opaque(LOCK)), PsdtRule.POLICY),
         (first_part(policy=Threshold(3, (LEFT, RIGHT))), PsdtRule.POLICY),
@@ -217,6 +233,16 @@ OTHER_WAY = Threshold(1, (RIGHT, LEFT))
 )  # fmt: skip
 def test_each_rule_is_broken_by_name(raw: bytes, rule: PsdtRule) -> None:
     assert rule_of(raw) is rule
+
+
+def test_no_file_is_made_that_moves_an_asset() -> None:
+    """A161: a signer would be shown so much DURE."""
+    (coin, *_), inputs = full().coins, [outpoint(1)]
+    with pytest.raises(PsdtError) as refused:
+        new_psdt(PARAMS, core(inputs, [pay(1, 1)]), (replace(coin, output=replace(coin.output, asset=ASSET)),))
+    assert refused.value.rule is PsdtRule.ASSET
+    with pytest.raises(PsdtError):
+        new_psdt(PARAMS, core(inputs, [replace(pay(1, 1), asset=ASSET)]), (coin,))
 
 
 def test_too_many_signatures_are_refused_before_any_is_verified() -> None:

@@ -100,7 +100,10 @@ async def createpsbt(
     ]
     core = Core(1, tuple(outpoints), tuple(paid), (), (), _memo(memo))
     coins = tuple([_spent(known[outpoint]) for outpoint in outpoints])
-    psdt = new_psdt(services.params, core, coins)
+    try:
+        psdt = new_psdt(services.params, core, coins)
+    except PsdtError as error:
+        raise RpcError(ErrorCode.INVALID_PARAMETER, str(error)) from None
     if services.wallet is not None:
         psdt = services.wallet.wallet.cosigner.update(psdt)
     return psbt_text(psdt)
