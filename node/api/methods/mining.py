@@ -70,10 +70,11 @@ async def getblocktemplate(services: Services, template_request: TemplateRequest
         lock = await services.mining_lock()
     if template_request.longpollid is not None:
         await services.templates.wait_for_news(template_request.longpollid, LONG_POLL_SECONDS)
-    return _template(services.templates.create(lock))
+    return template_view(services.templates.create(lock))
 
 
-def _template(template: BlockTemplate) -> schema.BlockTemplate:
+def template_view(template: BlockTemplate) -> schema.BlockTemplate:
+    """Return a template as getblocktemplate shows it."""
     places = {entry.tx.txid: place for place, entry in enumerate(template.entries, 1)}
     coinbase = template.coinbase
     return schema.BlockTemplate(
