@@ -60,10 +60,19 @@ class World:
 class _Run:
     """One run of a node's program, from its start to its end or its crash."""
 
-    def __init__(self, network: HostNetwork, parts: Parts, wallet: WalletService | None) -> None:
+    def __init__(
+        self,
+        network: HostNetwork,
+        parts: Parts,
+        wallet: WalletService | None,
+        rng: random.Random,
+        log: FilteringBoundLogger,
+    ) -> None:
         self.network = network
         self.parts = parts
         self.wallet = wallet
+        self.rng = rng
+        self.log = log
         self.watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -176,7 +185,7 @@ class SimNode:
             reindex=reindex,
         )
         wallet = self._open_wallet(parts.node, rng, log) if self._has_wallet else None
-        return _Run(network, parts, wallet)
+        return _Run(network, parts, wallet, rng, log)
 
     def _open_wallet(self, node: Node, rng: random.Random, log: FilteringBoundLogger) -> WalletService:
         files, database = self.disk.files("wallet"), StagedDatabase(self.disk.database("wallet", WALLET_TABLES))
@@ -279,10 +288,29 @@ class SimNode:
         return self.address.host
 
     @property
-    def _parts(self) -> Parts:
+    def params(self) -> Params:
+        """The network's."""
+        return self._world.params
+
+    @property
+    def _on(self) -> _Run:
         if self._run is None:
             raise NodeDown(f"{self.name} does not run")
-        return self._run.parts
+        return self._run
+
+    @property
+    def _parts(self) -> Parts:
+        return self._on.parts
+
+    @property
+    def rng(self) -> random.Random:
+        """The running node's entropy, and here its log: for what else belongs to the same process."""
+        return self._on.rng
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        """The running node's log."""
+        return self._on.log
 
     @property
     def node(self) -> Node:
