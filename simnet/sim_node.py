@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -399,8 +399,20 @@ class SimNode:
 
     async def new_lock(self, label: str = "") -> LockId:
         """Return a lock of its wallet that was never handed out."""
-        address = await self.wallet.ask(lambda wallet: wallet.new_address(label))
+        with self._with_wallet() as service:
+            address = await service.ask(lambda wallet: wallet.new_address(label))
         return decode_address(self._world.params, address)
+
+    @contextmanager
+    def _with_wallet(self) -> Iterator[WalletService]:
+        """Give the wallet; if its disk fails meanwhile the node stops, as the daemon does."""
+        run, service = self._run, self.wallet
+        try:
+            yield service
+        except StorageError as error:
+            if run is not None:
+                self._failed(run, error)
+            raise
 
     async def pay(self, payments: Sequence[tuple[LockId, int]]) -> Sent:
         """Pay out of its wallet; what is returned is acknowledged: durable, and on its way.
@@ -410,9 +422,9 @@ class SimNode:
             ConsensusError, NotYet, PolicyError: the node did not take it; the payment is given up.
             StorageError: the disk failed.
         """
-        service = self.wallet
-        await service.current()
         wanted = [Payment(lock, Amount(amount)) for lock, amount in payments]
-        sent = await service.ask(lambda wallet: wallet.send(wanted, service.terms))
-        await service.hand_over(sent)
+        with self._with_wallet() as service:
+            await service.current()
+            sent = await service.ask(lambda wallet: wallet.send(wanted, service.terms))
+            await service.hand_over(sent)
         return sent

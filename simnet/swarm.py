@@ -74,7 +74,8 @@ class Swarm:
             Act.PARTITION: self._partition,
             Act.CUT: lambda _, node, others: sim.cut(node, others),
             Act.BRIDGE: self._bridge,
-            Act.HEAL: lambda *_: sim.heal(),
+            Act.SHUT_OUT: self._shut_out,
+            Act.HEAL: lambda *_: self._heal(),
             Act.HOLD: lambda _, node, others: sim.hold(node, others),
             Act.RELEASE: lambda *_: sim.release(),
             Act.WEATHER: lambda step, *_: sim.network.set_conditions(WEATHERS[step.amount % len(WEATHERS)]),
@@ -179,6 +180,14 @@ class Swarm:
         rest = [other for other in self._sim.nodes if other not in others]
         self._sim.network.bridge([n.host for n in others], [n.host for n in rest], node.host)
 
+    def _shut_out(self, _: Step, node: SimNode, others: list[SimNode]) -> None:
+        node.node.set_partition([other.address for other in others if other is not node])
+
+    def _heal(self) -> None:
+        self._sim.heal()
+        for node in self._sim.running:
+            node.node.set_partition([])
+
     def _disconnect(self, _: Step, node: SimNode, __: list[SimNode]) -> None:
         if node.is_up and node.node.peers:
             node.node.peer_manager.disconnect(node.node.peers[0], "a swarm")
@@ -213,7 +222,6 @@ class Swarm:
         if self._coalition is not None:
             await self._coalition.stop()
         sim.mining.stop()
-        sim.heal()
         sim.release()
         sim.network.set_conditions(LAN)
         for node in sim.nodes:
@@ -224,6 +232,7 @@ class Swarm:
         for node in sim.nodes:
             if not node.is_up:
                 await node.start()
+        self._heal()
         # Links that died without a word are noticed by their pings.
         await sim.sleep(240)
         await sim.until(lambda: all(node.peers for node in sim.nodes), 120, "a peer for everybody")

@@ -23,7 +23,10 @@ class Act(StrEnum):
     """Nothing gets from `node` to `others`; the way back is open."""
     BRIDGE = "bridge"
     """`others` are kept from all the rest, but for `node`, which sees both."""
+    SHUT_OUT = "shut-out"
+    """`node` acts as if it could not reach `others`, as `dure partition` has it do; kept over restarts."""
     HEAL = "heal"
+    """All ways are open, and nobody is shut out."""
     HOLD = "hold"
     """What `node` says to `others`, and hears, waits."""
     RELEASE = "release"
@@ -91,6 +94,7 @@ _WEIGHTS = {
     Act.PARTITION: 6,
     Act.CUT: 3,
     Act.BRIDGE: 2,
+    Act.SHUT_OUT: 3,
     Act.HEAL: 7,
     Act.HOLD: 3,
     Act.RELEASE: 3,
