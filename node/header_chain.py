@@ -88,7 +88,7 @@ class HeaderChain:
         """Drop what a flood of headers may have left, now that the tip has outgrown it (A052)."""
         least = self.least_work()
         step = Step()
-        for entry in self.index.forget_unbacked(keep=lambda entry: entry.work >= least):
+        for entry in self.index.forget_unbacked(keep=lambda entry: entry.work >= least or entry.hash in self.set_aside):
             step.forget_header(entry.height, entry.hash)
         if step.changes:
             self._store.write(step)
@@ -257,13 +257,15 @@ class HeaderChain:
         index = self.index
         if index.unbacked + count > MAX_UNBACKED_HEADERS:
             best = index.best_header
-            for entry in index.forget_unbacked(keep=lambda entry: best.descends_from(entry) or entry is parent):
+            for entry in index.forget_unbacked(
+                keep=lambda entry: best.descends_from(entry) or entry is parent or entry.hash in self.set_aside
+            ):
                 self._drop(entry)
         return index.unbacked + count <= MAX_UNBACKED_HEADERS
 
     def forget_unbacked(self) -> int:
         """Drop every header without a body: nobody delivers them. Return how many; they may come again."""
-        forgotten = self.index.forget_unbacked(keep=lambda _: False)
+        forgotten = self.index.forget_unbacked(keep=lambda entry: entry.hash in self.set_aside)
         for entry in forgotten:
             self._drop(entry)
         return len(forgotten)

@@ -217,6 +217,22 @@ async def test_who_waits_for_an_order_hears_when_the_manager_stops() -> None:
             await node.take_back(entry_of(node, a[1]))
 
 
+async def test_a_header_that_is_set_aside_before_its_block_has_come_is_not_forgotten() -> None:
+    chain = ChainBuilder(PARAMS)
+    a = chain.mine_chain(None, 3)
+    b = chain.mine_chain(a[0], 4)
+    database = new_database()
+    async with running(database, PARAMS) as node:
+        await feed(node, a)
+        node.accept_headers([block.header for block in b])
+        await node.set_aside(entry_of(node, b[0]))
+        assert node.forget_headers() == 3  # those after it; they were of no use
+        assert node.accept_headers([block.header for block in b]).status is HeaderStatus.SET_ASIDE
+    async with running(database, PARAMS) as node:
+        assert [result.status for result in await feed(node, b[:2])] == [BlockStatus.SET_ASIDE] * 2
+        assert at(node) == a[2].hash
+
+
 # Among peers
 
 
