@@ -127,14 +127,14 @@ def _picture(moment: Moment, events: Iterable[Event], title: str, foot: str = ""
 # Replay
 
 
-class _Pace(NamedTuple):
+class Pace(NamedTuple):
     """How a replay goes on."""
 
     speed: float
     halted: bool = False
     ended: bool = False
 
-    def obey(self, keys: str) -> _Pace:
+    def obey(self, keys: str) -> Pace:
         """Return how it goes on after some keys."""
         pace = self
         for key in keys:
@@ -179,7 +179,7 @@ def _watch_recorded(context: Context, file: Path | None, speed: float, *, once: 
     events: deque[Event] = deque(maxlen=MAX_EVENTS)
     if not once:
         with output(context) as shown:
-            _play(shown, moments, events, _Pace(speed))
+            play(shown, moments, events, Pace(speed))
         return
     last = None
     for last in moments:
@@ -188,7 +188,7 @@ def _watch_recorded(context: Context, file: Path | None, speed: float, *, once: 
         draw_once(context, last, _picture(last, list(events)[-ONCE_EVENTS:], f"replay of {file.name}"))
 
 
-def _play(shown: Output, moments: Iterable[Moment], events: deque[Event], pace: _Pace) -> None:
+def play(shown: Output, moments: Iterable[Moment], events: deque[Event], pace: Pace) -> None:
     """Show one moment after the other, each for as long as it lasted, divided by the speed."""
     moment: Moment | None = None
     for following in moments:
@@ -206,7 +206,7 @@ def _play(shown: Output, moments: Iterable[Moment], events: deque[Event], pace: 
         shown.wait_for_end()
 
 
-def _hold(shown: Output, moment: Moment, until: float, events: deque[Event], pace: _Pace) -> _Pace:
+def _hold(shown: Output, moment: Moment, until: float, events: deque[Event], pace: Pace) -> Pace:
     """Keep a moment on the screen until the next one is due, and do what is asked by keys."""
     left = min(max(0.0, until - moment.at), LONGEST_GAP)
     while (left > 0 or pace.halted) and not pace.ended:
