@@ -14,8 +14,8 @@ from consensus.codec import lock_digest, parse_hash, spend_message
 from consensus.params import REGTEST
 from consensus.signatures import public_key
 from consensus.spend_policy import policy_id
-from consensus.types import Amount, Core, Key, OutPoint, Output, Transaction, TxId, Witness
-from scripts.benchmarks.programs import Dured, Litecoind, Program, until
+from consensus.types import Amount, Core, Key, LockId, OutPoint, Output, Transaction, TxId, Witness
+from scripts.benchmarks.programs import Dured, Litecoind, Program, drain
 
 GRAIN = 100_000_000
 FAN = 2_000
@@ -71,7 +71,13 @@ class DurePurse(Purse):
 
     def spend(self, coin: Coin, values: list[int]) -> Made:
         """See `Purse`."""
-        outputs = tuple(Output(Amount(value), self._lock, None) for value in values)
+        return self._sign(coin, tuple(Output(Amount(value), self._lock, None) for value in values))
+
+    def fan(self, coin: Coin, lock: LockId, value: int) -> Made:
+        """Return a transaction that makes many equal coins for somebody else."""
+        return self._sign(coin, (Output(Amount(value), lock, None),) * FAN)
+
+    def _sign(self, coin: Coin, outputs: tuple[Output, ...]) -> Made:
         core = Core(1, (OutPoint(TxId(coin.txid), coin.place),), outputs, (), (), b"")
         message = spend_message(REGTEST.genesis_hash, core, [Output(Amount(coin.value), self._lock, None)])
         signature = self._private.sign_recoverable(lock_digest(message, self._lock), hasher=None)[:64]
@@ -124,27 +130,20 @@ def purse_for(kind: type[Program]) -> Purse:
     return {Dured: DurePurse, Litecoind: BitcoinPurse}[kind]()
 
 
+def rewards(node: Program, purse: Purse, count: int) -> list[bytes]:
+    """Mine on a fresh chain; return the txids of so many rewards that may be spent."""
+    mined = [parse_hash(node.coinbase_of(block)) for block in node.mine(count, purse.address)]
+    node.mine(100)
+    return mined
+
+
 def fund(node: Program, purse: Purse, count: int) -> list[Coin]:
     """Mine on a fresh chain, and split rewards into `count` confirmed coins."""
-    fans = -(-count // FAN)
-    rewards = [parse_hash(node.coinbase_of(block)) for block in node.mine(fans, purse.address)]
-    node.mine(100)
     coins: list[Coin] = []
-    for reward in rewards:
+    for reward in rewards(node, purse, -(-count // FAN)):
         value = (50 * GRAIN - FAN_FEE) // FAN
         made = purse.spend(Coin(reward, 0, 50 * GRAIN), [value] * FAN)
         node.rpc.call("sendrawtransaction", made.raw.hex())
         coins += [Coin(made.txid, index, value) for index in range(FAN)]
     drain(node)
     return coins[:count]
-
-
-def drain(node: Program) -> None:
-    """Mine until the mempool is empty."""
-
-    def empty() -> bool:
-        if node.waiting():
-            node.mine(1)
-        return node.waiting() == 0
-
-    until("an empty mempool", empty, 0.02)

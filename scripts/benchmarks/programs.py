@@ -209,6 +209,7 @@ class Dured(Program):
     """Ours."""
 
     name = "dure"
+    wallet = "--no-wallet"
     minable = encode_address(REGTEST, LockId(bytes(32)))
 
     def command(self) -> list[str]:
@@ -217,7 +218,7 @@ class Dured(Program):
         dial = ["--connect", f"{HOST}:{self.dial.port}"] if self.dial else []
         return [
             str(dured), "--network", "regtest", "--datadir", str(self.folder), "--port", str(self.port),
-            "--rpc-port", str(self.rpc_port), "--no-discovery", "--no-wallet", "--rpc-user", "bench",
+            "--rpc-port", str(self.rpc_port), "--no-discovery", self.wallet, "--rpc-user", "bench",
             "--no-log-terminal", *dial, *self.extra,
         ]  # fmt: skip
 
@@ -252,6 +253,17 @@ class Litecoind(Program):
             "-vbparams=mweb:4000000000:4100000000", "-whitelist=noban@127.0.0.1",
             f"-connect={HOST}:{self.dial.port}" if self.dial else "-connect=0", *self.extra,
         ]  # fmt: skip
+
+
+def drain(node: Program) -> None:
+    """Mine until the mempool is empty."""
+
+    def empty() -> bool:
+        if node.waiting():
+            node.mine(1)
+        return node.waiting() == 0
+
+    until("an empty mempool", empty, 0.02)
 
 
 PEERS: tuple[type[Program], ...] = (Litecoind,)

@@ -6,6 +6,7 @@ from scripts.benchmarks.harness import Measure
 from scripts.benchmarks.measures import (
     blocks,
     calls,
+    connect,
     devnet,
     mempool,
     network,
@@ -17,6 +18,8 @@ from scripts.benchmarks.measures import (
 )
 
 MEASURES: dict[str, Measure] = {
+    **connect.MEASURES,
+    **wallet.MEASURES,
     **process.MEASURES,
     **network.MEASURES,
     **mempool.MEASURES,

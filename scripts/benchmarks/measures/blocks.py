@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from consensus.params import MAIN
 from miner.search import search
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import drain, fund, purse_for
-from scripts.benchmarks.programs import Program, until
+from scripts.benchmarks.money import fund, purse_for
+from scripts.benchmarks.programs import Program, drain, until
 
 EMPTY_BLOCKS = 5_000
 TRANSACTIONS = 20_000

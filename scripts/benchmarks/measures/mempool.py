@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import drain, fund, purse_for
-from scripts.benchmarks.programs import Program, until
+from scripts.benchmarks.money import fund, purse_for
+from scripts.benchmarks.programs import Program, drain, until
 
 TRANSACTIONS = 5_000
 BATCH = 100
