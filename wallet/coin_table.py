@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -48,6 +48,12 @@ class CoinTable:
         """Those of the unspent coins that lie at locks apart: few, beside a hundred thousand of our own."""
         self._set_aside: dict[OutPoint, bool] = dict.fromkeys(store.aside(), True)
         """Coins that their owner set aside, and whether for longer than this process."""
+        self._settled = 0
+        """In grain: what all unspent coins are worth but those in `_unsettled`, kept as they come and go."""
+        self._unsettled: dict[OutPoint, None] = {}
+        """Coins whose worth is not plain: rewards, those in no block, at locks apart, of assets; few beside the others."""
+        for outpoint, coin in self._unspent.items():
+            self._count_in(outpoint, coin)
 
     def __contains__(self, outpoint: OutPoint) -> bool:
         return outpoint in self._unspent
@@ -65,13 +71,16 @@ class CoinTable:
 
     def put(self, outpoint: OutPoint, coin: CoinRecord) -> None:
         """Take in a coin that no transaction of the chain has spent, or its new place in the chain."""
+        self._count_out(outpoint)
         self._unspent[outpoint] = coin
         if coin.lock in self._apart:
             self._outpoints_apart[outpoint] = None
+        self._count_in(outpoint, coin)
         self._store.put_coin(outpoint, coin)
 
     def spend(self, outpoint: OutPoint, spender: TxId, height: int) -> None:
         """Take note that the chain spends a coin, if it is ours."""
+        self._count_out(outpoint)
         coin = self._unspent.pop(outpoint, None)
         self._outpoints_apart.pop(outpoint, None)
         if coin is not None:
@@ -90,6 +99,20 @@ class CoinTable:
         coin = self._unspent.get(outpoint)
         if coin is not None:
             self.put(outpoint, replace(coin, height=None))
+
+    def _count_in(self, outpoint: OutPoint, coin: CoinRecord) -> None:
+        plain = coin.height is not None and not coin.coinbase and coin.asset is None
+        if plain and outpoint not in self._outpoints_apart:
+            self._settled += coin.value
+        else:
+            self._unsettled[outpoint] = None
+
+    def _count_out(self, outpoint: OutPoint) -> None:
+        coin = self._unspent.get(outpoint)
+        if outpoint in self._unsettled:
+            del self._unsettled[outpoint]
+        elif coin is not None:
+            self._settled -= coin.value
 
     # What its owner wants
 
@@ -134,8 +157,15 @@ class CoinTable:
 
     def balances(self, next_height: int) -> Balances:
         """Return the sums, for a payment that would be in a block of `next_height`."""
-        confirmed = change = pending = immature = locked = 0
-        for outpoint, coin, chain in self._with_chains():
+        confirmed, locked = self._settled, 0
+        for outpoint in self._pending.spent():
+            confirmed -= self._settled_value(outpoint)
+        for outpoint in self._set_aside:
+            if not self._pending.spends(outpoint):
+                confirmed -= self._settled_value(outpoint)
+                locked += self._settled_value(outpoint)
+        change = pending = immature = 0
+        for outpoint, coin, chain in self._with_chains(self._unsettled):
             if chain is None:
                 pending += coin.value
             elif not self._mature(coin, next_height):
@@ -147,6 +177,10 @@ class CoinTable:
             else:
                 confirmed += coin.value
         return Balances(Amount(confirmed), Amount(change), Amount(pending), Amount(immature), Amount(locked))
+
+    def _settled_value(self, outpoint: OutPoint) -> int:
+        coin = None if outpoint in self._unsettled else self._unspent.get(outpoint)
+        return 0 if coin is None else coin.value
 
     def spendable(self, next_height: int) -> list[SpendableCoin]:
         """Return the coins that a payment may use: confirmed or our own change, mature, and not set aside."""
@@ -181,9 +215,10 @@ class CoinTable:
             else None
         )
 
-    def _counting(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
-        """Yield the coins that are there, but for those at locks apart."""
-        for outpoint, coin in self._unspent.items():
+    def _counting(self, among: Iterable[OutPoint] | None = None) -> Iterator[tuple[OutPoint, CoinRecord]]:
+        """Yield the coins that are there, all or some of them, but for those at locks apart."""
+        chosen = self._unspent.items() if among is None else ((each, self._unspent[each]) for each in among)
+        for outpoint, coin in chosen:
             if outpoint not in self._outpoints_apart and self._is_there(outpoint, coin):
                 yield outpoint, coin
 
@@ -191,10 +226,12 @@ class CoinTable:
         """Tell whether no pending transaction spends a coin, and none that does not count made it."""
         return not self._pending.spends(outpoint) and (coin.height is not None or self._pending.counts(outpoint.txid))
 
-    def _with_chains(self) -> Iterator[tuple[OutPoint, CoinRecord, int | None]]:
+    def _with_chains(
+        self, among: Iterable[OutPoint] | None = None
+    ) -> Iterator[tuple[OutPoint, CoinRecord, int | None]]:
         """Yield the coins in DURE that are there, each with its unconfirmed chain; None unless all of it is ours."""
         chains: dict[TxId, int | None] = {}
-        for outpoint, coin in self._counting():
+        for outpoint, coin in self._counting(among):
             if coin.asset is not None:
                 continue
             if coin.height is not None:

@@ -6,7 +6,7 @@ scratch, whenever the chain or one of them changes: so no order of events can le
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from consensus.types import OutPoint, Transaction, TxId
@@ -71,6 +71,10 @@ class PendingSet:
     def spends(self, outpoint: OutPoint) -> bool:
         """Tell whether one that counts spends a coin."""
         return outpoint in self._spent
+
+    def spent(self) -> Iterable[OutPoint]:
+        """Return the coins that those that count spend."""
+        return self._spent.keys()
 
     def names(self, outpoint: OutPoint) -> bool:
         """Tell whether any of them, counting or not, names a coin."""
