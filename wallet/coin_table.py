@@ -51,7 +51,7 @@ class CoinTable:
         self._settled = 0
         """In grain: what all unspent coins are worth but those in `_unsettled`, kept as they come and go."""
         self._unsettled: dict[OutPoint, None] = {}
-        """Coins whose worth is not plain: rewards, those in no block, at locks apart, of assets; few beside the others."""
+        """Coins whose worth is not plain: rewards, in no block, at locks apart, of assets; few beside the rest."""
         for outpoint, coin in self._unspent.items():
             self._count_in(outpoint, coin)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web_protocol
 from aiohttp.web_exceptions import HTTPException
@@ -31,6 +31,7 @@ from node.storage.errors import StorageError
 from rpc.encoding import encode
 from rpc.errors import ErrorCode, RpcError
 
+_T = TypeVar("_T")
 MAX_BATCH = 1_000
 """Calls in one body. They are made one after the other."""
 MAX_REQUESTS = 64
@@ -71,8 +72,8 @@ class RpcServer:
         self._max_connections = max_connections
         self._requests = 0
         self._strangers = 0
-        self._waiting: set[asyncio.Task[object]] = set()
-        self._working: set[asyncio.Task[object]] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._working: set[asyncio.Task[Any]] = set()
         self._stopping = False
         self._runner: ServerRunner | None = None
 
@@ -155,17 +156,29 @@ class RpcServer:
         if len(value) > MAX_BATCH:
             too_many = RpcError(ErrorCode.INVALID_REQUEST, f"A batch has at most {MAX_BATCH} calls")
             return 400, encode(_Call.error_answer(None, too_many))
-        answers = [answer for each in value if (answer := (await self._answer_call(each, role, batch=True))[1])]
+        work = self._answer_batch(value, role)
+        answers = await (work if self._waits_for_something(value) else self._keep(work, "batch"))
         if value and not answers:
             return 204, b""
         return 200, b"[" + b",".join(answers) + b"]"
+
+    async def _answer_batch(self, calls: list[object], role: Role) -> list[bytes]:
+        """Return the answers of calls that are done one after the other."""
+        return [answer for each in calls if (answer := (await self._answer_call(each, role, batch=True))[1])]
+
+    def _waits_for_something(self, calls: list[object]) -> bool:
+        """Tell whether a batch holds a call that ends with its caller."""
+        methods = (self._methods.get(str(each.get("method"))) for each in calls if isinstance(each, dict))
+        return any(method is not None and method.waits for method in methods)
 
     async def _answer_call(self, value: object, role: Role, *, batch: bool = False) -> tuple[int, bytes]:
         call: _Call | None = None
         try:
             call = _Call(value)
             method = self._find(call, role, batch=batch)
-            result = await self._perform(method, method.bind(call.params))
+            bound = method.bind(call.params)
+            # A batch is kept as a whole: a task for each of its calls costs as much as an easy call itself.
+            result = await (self._run(method, bound) if batch and not method.waits else self._perform(method, bound))
             return (204, b"") if call.notification else (200, encode(call.answer(result)))
         except RpcError as error:
             if call is not None and call.notification:
@@ -189,19 +202,29 @@ class RpcServer:
 
     async def _perform(self, method: Method, bound: dict[str, Any]) -> object:
         """Run a call to its end, even if its caller goes away meanwhile; one that only waits ends with its caller."""
-        if method.waits and len(self._waiting) >= MAX_WAITING:
+        if not method.waits:
+            return await self._keep(self._run(method, bound), method.name)
+        if len(self._waiting) >= MAX_WAITING:
             raise HttpRefusal(503, "Too many calls wait already.", {"Retry-After": "1"})
-        task: asyncio.Task[object] = asyncio.create_task(self._run(method, bound), name=f"rpc {method.name}")
-        kept = self._waiting if method.waits else self._working
-        kept.add(task)
-        task.add_done_callback(kept.discard)
-        task.add_done_callback(_hear)
+        task = self._task(self._run(method, bound), method.name, self._waiting)
         try:
-            return await (task if method.waits else asyncio.shield(task))
+            return await task
         except asyncio.CancelledError:
             if self._stopping and task.cancelled():
                 raise HttpRefusal(503, "The node is stopping.") from None
             raise
+
+    async def _keep(self, work: Coroutine[Any, Any, _T], name: str) -> _T:
+        """Run something to its end, even if its caller goes away."""
+        return await asyncio.shield(self._task(work, name, self._working))
+
+    @staticmethod
+    def _task(work: Coroutine[Any, Any, _T], name: str, kept: set[asyncio.Task[Any]]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work, name=f"rpc {name}")
+        kept.add(task)
+        task.add_done_callback(kept.discard)
+        task.add_done_callback(_hear)
+        return task
 
     async def _run(self, method: Method, bound: dict[str, Any]) -> object:
         running = RunningCall(method.name, time.monotonic())
@@ -274,7 +297,7 @@ def _status(call: _Call | None, error: RpcError) -> int:
     return 200
 
 
-def _hear(task: asyncio.Task[object]) -> None:
+def _hear(task: asyncio.Task[Any]) -> None:
     """Take note of how a call ended, so that nobody asks for it after its caller has gone away."""
     if not task.cancelled():
         task.exception()

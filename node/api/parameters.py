@@ -112,19 +112,26 @@ def _fee_rate(value: object) -> FeeRate:
 def _hash(text: str) -> bytes:
     if len(text) != 64:
         raise BadParameter(ErrorCode.INVALID_PARAMETER, f"must be of length 64 (not {len(text)}, for {text[:80]!r})")
-    if not _is_hex(text):
+    raw = _unhex(text)
+    if raw is None:
         raise BadParameter(ErrorCode.INVALID_PARAMETER, f"must be hexadecimal string (not {text!r})")
-    return bytes.fromhex(text)
+    return raw
 
 
 def _hex(text: str) -> Hex:
     if len(text) > 2 * MAX_BLOCK_SIZE:
         raise BadParameter(ErrorCode.DESERIALIZATION_ERROR, f"has more than {2 * MAX_BLOCK_SIZE} hex digits")
-    if len(text) % 2 or not _is_hex(text):
+    raw = _unhex(text)
+    if raw is None:
         raise BadParameter(ErrorCode.DESERIALIZATION_ERROR, "is not hex")
-    return Hex(bytes.fromhex(text))
+    return Hex(raw)
 
 
-def _is_hex(text: str) -> bool:
-    # bytes.fromhex would pass over blanks.
-    return text.isascii() and text.isalnum() and all(c in "0123456789abcdefABCDEF" for c in set(text))
+def _unhex(text: str) -> bytes | None:
+    # bytes.fromhex passes over blanks, which are not alphanumeric; nor is a text without any character.
+    if not text.isascii() or not text.isalnum():
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return None
