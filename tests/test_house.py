@@ -76,7 +76,8 @@ def test_everything_that_pyproject_asks_for_is_pinned_once_and_hashed() -> None:
 
 
 def test_the_commands_are_installed_under_this_version() -> None:
-    commands = {point.name: point.value for point in metadata.distribution("dure").entry_points}
+    installed = metadata.distribution("dure").entry_points.select(group="console_scripts")
+    commands = {point.name: point.value for point in installed}
     assert commands == {"dured": "node.main:main", "dure": "cli.main:main"}
     assert metadata.version("dure") == PROJECT["project"]["version"]
 
