@@ -34,7 +34,8 @@ def gates(arguments: list[str]) -> list[Gate]:
     """Return all gates in order, cheapest first; `arguments` other than --fast go to pytest."""
     fast = "--fast" in arguments
     passed_on = tuple(argument for argument in arguments if argument != "--fast")
-    chosen = ("-m", "not slow and not e2e") if fast else ()
+    # The quick tests share nothing, so they run side by side. The others start processes and look at real time.
+    chosen = ("-m", "not slow and not e2e", "-n", "auto", "--maxprocesses", "4") if fast else ()
     return [
         Gate("format", (f"{BIN}/ruff", "format", "--check", ".")),
         Gate("lint", (f"{BIN}/ruff", "check", ".")),

@@ -76,9 +76,10 @@ def test_everything_that_pyproject_asks_for_is_pinned_once_and_hashed() -> None:
 
 
 def test_the_commands_are_installed_under_this_version() -> None:
-    installed = metadata.distribution("dure").entry_points.select(group="console_scripts")
-    commands = {point.name: point.value for point in installed}
+    points = metadata.distribution("dure").entry_points
+    commands = {point.name: point.value for point in points.select(group="console_scripts")}
     assert commands == {"dured": "node.main:main", "dure": "cli.main:main"}
+    assert [point.value for point in points.select(group="pytest11")] == ["dure_testing.plugin"]
     assert metadata.version("dure") == PROJECT["project"]["version"]
 
 
