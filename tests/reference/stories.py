@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
 from random import Random
 from typing import Any, NamedTuple
 
-from consensus.assets import asset_effects
+from consensus.assets import asset_effects, authority_id
 from consensus.codec import approval_digest, decode_transaction, lock_digest, spend_message
 from consensus.codec import encode as encode_value
 from consensus.errors import ConsensusError
 from consensus.pow import next_bits
 from consensus.signatures import sign, verify_all
 from consensus.spend_policy import policy_id, walk
-from consensus.state import SpendContext
+from consensus.state import ChainState, SpendContext
 from consensus.subsidy import block_subsidy
 from consensus.types import (
     AfterHeight,
@@ -63,9 +64,22 @@ class Policies:
     def __init__(self, random: Random, start_time: int) -> None:
         self._random = random
         self._start_time = start_time
-        made = [self._make(4) for _ in range(10)] + [self._spoilt() for _ in range(2)]
+        made = [*(self._make(4) for _ in range(10)), self._deep(random.choice([3, 4])), self._spoilt(), self._spoilt()]
         self.known: dict[LockId, Policy] = {policy_id(each): each for each in made}
         self._locks = list(self.known)
+
+    def meet(self, state: ChainState) -> None:
+        """Make a policy that opens within a few blocks: its edge is met, not only passed."""
+        times = state.times[len(state.times) // 2 :]
+        meetings: list[Policy] = [
+            AfterHeight(state.height + self._random.randint(1, 4)),
+            # The median time of a block to come is often the time of one that is there.
+            AfterTime(self._random.choice(times) + self._random.choice([0, 0, 1])),
+            AfterTime(self._random.choice(times)),
+        ]
+        policy = self._random.choice(meetings)
+        self.known[policy_id(policy)] = policy
+        self._locks = [*self._locks[-16:], policy_id(policy), policy_id(policy)]
 
     def lock(self) -> LockId:
         """Return the lock of somebody: half of all are single keys."""
@@ -90,11 +104,15 @@ class Policies:
         ]
         return self._random.choice(leaves)
 
+    def _deep(self, levels: int) -> Policy:
+        policy: Policy = key(1)
+        for _ in range(levels):
+            policy = Threshold(1, (policy,))
+        return policy
+
     def _spoilt(self) -> Policy:
         leaf: Policy = key(1)
-        deep: Policy = leaf
-        for _ in range(self._random.choice([3, 4, 9, 10])):
-            deep = Threshold(1, (deep,))
+        deep = self._deep(self._random.choice([4, 9, 10]))
         wide = Threshold(4, tuple(Threshold(1, (Older(1), *[Opaque(LockId(bytes(32)))] * 15)) for _ in range(4)))
         return self._random.choice(
             [
@@ -140,12 +158,38 @@ class Villagers(Town):
         self.coins, self.book = dict(coins), dict(book)
         return self._transaction()
 
+    def _wish(self) -> Wish:
+        rights = {authority_id(asset): asset for asset in self.book}
+        held = [(name, rights[coin.output.asset]) for name, coin in self.coins.items() if coin.output.asset in rights]
+        if not held or self._random.random() < 0.6:
+            return super()._wish()
+        name, asset = self._random.choice(held)
+        inputs = [*self._pick(None), name]
+        amounts: Counter[AssetId | None] = Counter()
+        for each in inputs:
+            amounts[self.coins[each].output.asset] += self.coins[each].output.value
+        wish = Wish(inputs, [], amounts)
+        self._issue_more(wish, asset)
+        return wish
+
     def _issue_more(self, wish: Wish, asset: AssetId) -> None:
-        super()._issue_more(wish, asset)
-        if self._random.random() < 0.05:
-            named = self._random.choice([asset, AssetId(bytes(32))])
-            reissue, attestation = Reissue(named, Amount(1)), Attestation(named, 99, Amount(1))
-            wish.issuances.append(reissue if self._random.random() < 0.5 else attestation)
+        record = self.book[asset]
+        room = record.total - record.supply
+        if record.definition.supply_kind == SupplyKind.REISSUABLE and self._random.random() < 0.1:
+            room = 2**63 - 1 - record.supply
+        if authority_id(asset) in wish.amounts and room > 0 and self._random.random() < 0.4:
+            amount = Amount(min(room + self._random.choice([0, 0, 1]), 2**63 - 1))  # to the edge of what may be
+            wish.issuances.append(Reissue(asset, amount))
+            wish.amounts[asset] += amount
+        else:
+            super()._issue_more(wish, asset)
+        if self._random.random() < 0.08:
+            named = self._random.choice([asset, asset, AssetId(bytes(32))])
+            if self._random.random() < 0.5:
+                wish.issuances.append(Reissue(named, Amount(1)))  # perhaps without the right to
+                wish.amounts[named] += 1
+            else:
+                wish.issuances.append(Attestation(named, 99, Amount(1)))
 
     def _definition(self) -> Definition:
         kind = self._random.choice(list(SupplyKind))
@@ -181,7 +225,7 @@ class Story:
         self._blocks: list[bytes] = [self._params.genesis_hash]
 
     async def tell(self, blocks: int) -> None:
-        """Make `blocks` valid blocks, each with what is wrong around it."""
+        """Make about `blocks` blocks, each with what is wrong around it."""
         for _ in range(self._params.coinbase_maturity + 2):
             await self._block(self._blocks[-1], quiet=True)
         for _ in range(blocks):
@@ -195,6 +239,7 @@ class Story:
 
     async def _block(self, parent: bytes, *, quiet: bool = False) -> None:
         transactions, fees = ([], 0) if quiet else await self._transactions(parent)
+        self._policies.meet(self._pair.subject.headers[parent])
         height = self._pair.subject.headers[parent].height + 1
         reward = block_subsidy(self._params, height) + fees
         first = tree_of(self._coinbase(height, reward))
