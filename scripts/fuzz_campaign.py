@@ -69,7 +69,9 @@ def differential(minutes: float, progress: Progress) -> int:
     """Tell stories until the time is over or the two disagree; return the exit status."""
     print(f"from seed {progress.next_seed}, for {minutes:g} min", flush=True)
     end = time.monotonic() + 60 * minutes
-    while time.monotonic() < end:
+    told = 0
+    while not told or time.monotonic() < end:
+        told += 1
         started = time.monotonic()
         try:
             verdicts = asyncio.run(tell(progress.next_seed))
@@ -115,7 +117,12 @@ def main() -> int:
     if chosen.minutes <= 0:
         parser.error("--minutes is above 0")
     folder = chosen.resume or Path(tempfile.mkdtemp(prefix="dure-fuzz-"))
-    return differential(chosen.minutes, Progress(folder, chosen.seed))
+    progress = Progress(folder, chosen.seed)
+    try:
+        return differential(chosen.minutes, progress)
+    except KeyboardInterrupt:
+        print(f"\n{progress.summary()}\ninterrupted: --resume {folder} goes on from here")
+        return 130
 
 
 if __name__ == "__main__":
