@@ -7,6 +7,7 @@ from scripts.benchmarks.measures import (
     blocks,
     calls,
     connect,
+    deposits,
     devnet,
     mempool,
     network,
@@ -18,8 +19,6 @@ from scripts.benchmarks.measures import (
 )
 
 MEASURES: dict[str, Measure] = {
-    **connect.MEASURES,
-    **wallet.MEASURES,
     **process.MEASURES,
     **network.MEASURES,
     **mempool.MEASURES,
@@ -27,7 +26,9 @@ MEASURES: dict[str, Measure] = {
     **calls.MEASURES,
     **devnet.MEASURES,
     **pool.MEASURES,
+    **connect.MEASURES,
     **wallet.MEASURES,
+    **deposits.MEASURES,
     **watching.MEASURES,
     **simulated.MEASURES,
 }
