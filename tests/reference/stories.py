@@ -65,6 +65,9 @@ class Policies:
         self._random = random
         self._start_time = start_time
         made = [*(self._make(4) for _ in range(10)), self._deep(random.choice([3, 4])), self._spoilt(), self._spoilt()]
+        vault = Pays(lock(random.randint(1, 8)))
+        self.vault = policy_id(vault)
+        made.append(vault)
         self.known: dict[LockId, Policy] = {policy_id(each): each for each in made}
         self._locks = list(self.known)
 
@@ -202,7 +205,12 @@ class Villagers(Town):
         return define(kind, first, controller=self._random.choice([None, self._policies.lock()]), **more)
 
     def _outputs(self, amounts: Mapping[AssetId | None, int]) -> list[Output]:
-        return [Output(each.value, self._policies.lock(), each.asset) for each in super()._outputs(amounts)]
+        return [Output(each.value, self._receiver(each), each.asset) for each in super()._outputs(amounts)]
+
+    def _receiver(self, output: Output) -> LockId:
+        # Assets are few, and `pays` has more to say of them.
+        vaulted = output.asset is not None and self._random.random() < 0.2
+        return self._policies.vault if vaulted else self._policies.lock()
 
 
 class Good(NamedTuple):
@@ -407,13 +415,21 @@ class Story:
         revealed = self._policies.revealed()
         for name in core.inputs:
             targets = [node for node in walk(revealed.get(coins[name].output.lock, key(1))) if isinstance(node, Pays)]
-            if targets and self._random.random() < 0.8:
-                spent = coins[name].output
-                value = spent.value + self._random.choice([0, 0, 0, -1])
-                if value:
-                    core = Core(1, (name,), (Output(Amount(value), targets[0].lock, spent.asset),), (), (), b"")
+            if targets and self._random.random() < 0.7:
+                core = self._paid(name, targets[0].lock, ripe, coins[name].output) or core
                 break
         return self._signed(core, coins, book, revealed)
+
+    def _paid(self, name: OutPoint, target: LockId, coins: Coins, spent: Output) -> Core | None:
+        """A core with the output that `pays` asks for beside the input, or nearly that."""
+        value = spent.value + self._random.choice([0, 0, 0, -1])
+        rich = [each for each, coin in coins.items() if coin.output.asset is None and coin.output.value >= spent.value]
+        if spent.asset is not None and rich and self._random.random() < 0.4:
+            # As many units, but of DURE.
+            inputs = (name, self._random.choice(rich))
+            outputs = (Output(spent.value, target, None), Output(spent.value, target, spent.asset))
+            return Core(1, inputs, outputs, (), (), b"")
+        return Core(1, (name,), (Output(Amount(value), target, spent.asset),), (), (), b"") if value else None
 
     def _signed(
         self,
