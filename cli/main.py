@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import click
 
-from cli import coins, doctor, faults, lines, logs, network, plan, policies, psdt, reorg, rpc, snapshots, wallet, watch
+from cli import (
+    assets,
+    coins,
+    doctor,
+    faults,
+    lines,
+    logs,
+    network,
+    nft,
+    plan,
+    policies,
+    psdt,
+    reorg,
+    rpc,
+    snapshots,
+    wallet,
+    watch,
+)
 from cli.context import FOLDER_HELP, Commands, Context
 
 EPILOG = """
@@ -29,6 +46,8 @@ for group in (
     network,
     coins,
     wallet,
+    assets,
+    nft,
     policies,
     psdt,
     faults,

@@ -90,14 +90,14 @@ def _recipients(target: NodeWallet, payments: tuple[str, ...], request: str | No
         parsed.append((to, Dure(AMOUNT.convert(amount, None, None))))
     amounts: dict[str, Dure] = {}
     for to, value in parsed:
-        address = _recipient(target, to, request)
+        address = recipient(target, to, request)
         if address in amounts:
             raise Misused(f"{to} is to be paid twice: add the amounts up")
         amounts[address] = value
     return amounts
 
 
-def _recipient(target: NodeWallet, to: str, request: str | None) -> str:
+def recipient(target: NodeWallet, to: str, request: str | None) -> str:
     """Return the address that is meant. A node has one for each request: repeated, it is the same payment."""
     from devnet.calls import CallRefused
     from devnet.payments import resolve_recipient
@@ -134,7 +134,7 @@ def sweep(context: Context, *, node: int, to: str, fee_rate: str | None, request
     from rpc.schema import SentAll
 
     target = NodeWallet(context, node)
-    address = _recipient(target, to, request_id)
+    address = recipient(target, to, request_id)
 
     sent = target.ask(SentAll, "sendall", [address], None, None, fee_rate, request_id, force)
     lines = [f"Node {node} sends all it can spend to {address}.", f"Transaction {sent.txid}"]

@@ -45,7 +45,9 @@ class Need(NamedTuple):
     amount: int
     """Grain to be paid."""
     size: int
-    """Bytes of the transaction without inputs, witnesses and change."""
+    """Bytes of the transaction without the inputs that are to be chosen, their witnesses, and change."""
+    signatures: int = 0
+    """Those that `size` holds already."""
 
 
 class Selection(NamedTuple):
@@ -85,11 +87,11 @@ class _Tally:
         self._locks.add(coin.lock)
 
     def fee(self, *, change: bool) -> int:
-        return fee_for(self._terms, self._size + (CHANGE_SIZE if change else 0), len(self._locks))
+        return fee_for(self._terms, self._size + (CHANGE_SIZE if change else 0), self._signatures)
 
     def cost_of(self, coin: SpendableCoin) -> int:
         """Return by how much a coin would raise the fee."""
-        locks = len(self._locks) + (coin.lock not in self._locks)
+        locks = self._signatures + (coin.lock not in self._locks)
         return fee_for(self._terms, self._size + self._added(coin), locks) - self.fee(change=False)
 
     def settle(self) -> Selection | None:
@@ -101,6 +103,10 @@ class _Tally:
         if left >= self.fee(change=False):
             return Selection(tuple(self.coins), Amount(left), Amount(0))
         return None
+
+    @property
+    def _signatures(self) -> int:
+        return self._need.signatures + len(self._locks)
 
     def _added(self, coin: SpendableCoin) -> int:
         return input_size(coin) + (0 if coin.lock in self._locks else WITNESS_SIZE)
@@ -148,7 +154,7 @@ def waste(selection: Selection, need: Need, terms: RelayTerms) -> int:
 
 
 def _bare_fee(need: Need, terms: RelayTerms) -> int:
-    return fee_for(terms, need.size + _COUNTS, 0)
+    return fee_for(terms, need.size + _COUNTS, need.signatures)
 
 
 def _spend_cost(terms: RelayTerms) -> int:

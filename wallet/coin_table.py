@@ -8,9 +8,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from consensus.params import Params
-from consensus.types import Amount, LockId, OutPoint, Transaction, TxId
+from consensus.types import Amount, AssetId, LockId, OutPoint, Output, Transaction, TxId
 from wallet.pending import PendingSet, PendingTx
-from wallet.results import Balances, ListedCoin
+from wallet.results import AssetSums, Balances, ListedCoin
 from wallet.store import CoinRecord, WalletStore
 
 
@@ -25,6 +25,13 @@ class SpendableCoin(NamedTuple):
     coinbase: bool
     chain: int
     """Unconfirmed transactions that it ends: 0 in a block."""
+    asset: AssetId | None = None
+    """What `value` is counted in: None for grain."""
+
+    @property
+    def output(self) -> Output:
+        """The output that it is."""
+        return Output(self.value, self.lock, self.asset)
 
 
 class CoinTable:
@@ -51,7 +58,9 @@ class CoinTable:
         self._settled = 0
         """In grain: what all unspent coins are worth but those in `_unsettled`, kept as they come and go."""
         self._unsettled: dict[OutPoint, None] = {}
-        """Coins whose worth is not plain: rewards, in no block, at locks apart, of assets; few beside the rest."""
+        """Coins in DURE whose worth is not plain: rewards, in no block, at locks apart; few beside the rest."""
+        self._of_assets: dict[AssetId, dict[OutPoint, None]] = {}
+        """The unspent coins of each asset and authority: never counted as DURE, nor spent for it (A154)."""
         for outpoint, coin in self._unspent.items():
             self._count_in(outpoint, coin)
 
@@ -101,15 +110,21 @@ class CoinTable:
             self.put(outpoint, replace(coin, height=None))
 
     def _count_in(self, outpoint: OutPoint, coin: CoinRecord) -> None:
-        plain = coin.height is not None and not coin.coinbase and coin.asset is None
-        if plain and outpoint not in self._outpoints_apart:
+        if coin.asset is not None:
+            self._of_assets.setdefault(coin.asset, {})[outpoint] = None
+        elif coin.height is not None and not coin.coinbase and outpoint not in self._outpoints_apart:
             self._settled += coin.value
         else:
             self._unsettled[outpoint] = None
 
     def _count_out(self, outpoint: OutPoint) -> None:
         coin = self._unspent.get(outpoint)
-        if outpoint in self._unsettled:
+        if coin is not None and coin.asset is not None:
+            held = self._of_assets[coin.asset]
+            del held[outpoint]
+            if not held:
+                del self._of_assets[coin.asset]
+        elif outpoint in self._unsettled:
             del self._unsettled[outpoint]
         elif coin is not None:
             self._settled -= coin.value
@@ -180,7 +195,31 @@ class CoinTable:
 
     def _settled_value(self, outpoint: OutPoint) -> int:
         coin = None if outpoint in self._unsettled else self._unspent.get(outpoint)
-        return 0 if coin is None else coin.value
+        return 0 if coin is None or coin.asset is not None else coin.value
+
+    def held(self) -> dict[AssetId, AssetSums]:
+        """Return how much is there of each asset and authority, in the order of their ids."""
+        sums: dict[AssetId, AssetSums] = {}
+        for asset in sorted(self._of_assets):
+            confirmed = change = pending = 0
+            for _, coin, chain in self._with_chains(self._of_assets[asset]):
+                if chain is None:
+                    pending += coin.value
+                elif coin.height is None:
+                    change += coin.value
+                else:
+                    confirmed += coin.value
+            if confirmed or change or pending:
+                sums[asset] = AssetSums(Amount(confirmed), Amount(change), Amount(pending))
+        return sums
+
+    def spendable_of(self, asset: AssetId) -> list[SpendableCoin]:
+        """Return the coins of an asset, or of an authority, that a payment may use: confirmed or our own change."""
+        return [
+            SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain, asset)
+            for outpoint, coin, chain in self._with_chains(self._of_assets.get(asset, {}))
+            if chain is not None
+        ]
 
     def spendable(self, next_height: int) -> list[SpendableCoin]:
         """Return the coins that a payment may use: confirmed or our own change, mature, and not set aside."""
@@ -206,7 +245,13 @@ class CoinTable:
         return (
             [
                 SpendableCoin(
-                    outpoint, coin.value, coin.lock, coin.height, coin.coinbase, self._chain(outpoint, coin) or 0
+                    outpoint,
+                    coin.value,
+                    coin.lock,
+                    coin.height,
+                    coin.coinbase,
+                    self._chain(outpoint, coin) or 0,
+                    coin.asset,
                 )
                 for outpoint, coin in found
                 if coin is not None
@@ -229,10 +274,14 @@ class CoinTable:
     def _with_chains(
         self, among: Iterable[OutPoint] | None = None
     ) -> Iterator[tuple[OutPoint, CoinRecord, int | None]]:
-        """Yield the coins in DURE that are there, each with its unconfirmed chain; None unless all of it is ours."""
+        """Yield coins that are there, each with its unconfirmed chain; None unless all of that is ours.
+
+        Args:
+            among: which; without it all coins in DURE.
+        """
         chains: dict[TxId, int | None] = {}
         for outpoint, coin in self._counting(among):
-            if coin.asset is not None:
+            if among is None and coin.asset is not None:
                 continue
             if coin.height is not None:
                 yield outpoint, coin, 0

@@ -12,6 +12,7 @@ from consensus.codec import display_hash
 from consensus.params import Params
 from consensus.types import Block, BlockHash, LockId, OutPoint, Transaction, TxId
 from wallet.addresses import AddressBook
+from wallet.assets.book import AssetBook
 from wallet.coin_table import CoinTable
 from wallet.errors import OutOfStepError, UnknownTransactionError, WalletDataError, WalletError
 from wallet.pending import PendingSet, PendingTx
@@ -47,6 +48,7 @@ class Ledger:
         self.store = store
         self.pending = PendingSet(store)
         self.coins = CoinTable(params, store, self.pending, policies)
+        self.assets = AssetBook(store)
         self.cursor = store.cursor()
         self._durable_cursor = self.cursor
         self._rescan = store.rescan()
@@ -135,6 +137,8 @@ class Ledger:
     def _connect(self, tx: Transaction, height: int, block: Block, *, coinbase: bool) -> None:
         txid = tx.txid
         record = self._record_of(tx)
+        if record.ours:
+            self.assets.note_own(tx)
         self.pending.remove(txid)
         self._note_conflicts(tx, height)
         for outpoint in tx.core.inputs:
@@ -233,6 +237,8 @@ class Ledger:
         self._receive(tx, replace(self._record_of(tx), ours=True))
 
     def _receive(self, tx: Transaction, record: TxRecord) -> None:
+        if record.ours:
+            self.assets.note_own(tx)
         plain = not any(
             self.pending.names(outpoint) or (outpoint.txid in self.pending and not self.pending.counts(outpoint.txid))
             for outpoint in tx.core.inputs

@@ -1,28 +1,23 @@
-"""Payments from the wish to the record: checked, selected, built, signed, judged by the rules, stored."""
+"""Payments in DURE: checked, and coins selected. `wallet/maker.py` makes them into transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 from consensus.amounts import format_amount
 from consensus.codec import display_hash, encode
-from consensus.errors import ConsensusError
 from consensus.params import Params
-from consensus.signatures import verify_all
-from consensus.state import SpendContext
-from consensus.types import MAX_MEMO, MAX_OUTPUTS, Amount, Coin, LockId, Output, Transaction, TxId
-from consensus.validation import check_spends, check_transaction, transaction_fee
+from consensus.types import MAX_OUTPUTS, Amount, LockId, TxId
 from wallet.addresses import AddressBook, Branch
+from wallet.assets.naming import carries_assets
 from wallet.coin_selection import Selection, fee_of, select_all, select_coins
 from wallet.errors import FeeError, PaymentError, UnknownTransactionError
 from wallet.fee_bump import Original, bumped_rate, select_bumped
 from wallet.ledger import Ledger
-from wallet.ports import Outside
+from wallet.maker import NOTHING, Maker
+from wallet.ports import Entropy
 from wallet.results import Note, Payment, RelayTerms, Sent
-from wallet.signer import Signer
-from wallet.store import RequestRecord
-from wallet.tx_builder import Built, build, need_of, share_fee
+from wallet.tx_builder import build, need_of, share_fee
 
 MAX_FEE = Amount(10_000_000)
 """Grain: 0.1 DURE. A higher fee must be forced (Bitcoin Core: -maxtxfee has the same number)."""
@@ -30,13 +25,8 @@ MAX_FEE_PERCENT = 10
 """Of what is paid: a higher fee must be forced, if it is also above `SMALL_FEE`."""
 SMALL_FEE = Amount(100_000)
 """Grain: 0.001 DURE. Below it a fee may be any part of a payment, or small payments could not be made."""
-MAX_FEE_RATE = 10**9
-"""Grain per 1,000 bytes: nobody means more, forced or not; keeps every product small."""
-MAX_REQUEST_ID = 256
-"""Characters."""
 MAX_NOTE = 1_000
 """Characters of each part of a note."""
-NOTHING = Note()
 
 
 class Payments:
@@ -47,15 +37,14 @@ class Payments:
         params: Params,
         ledger: Ledger,
         addresses: AddressBook,
-        signer: Signer,
-        outside: Outside,
+        maker: Maker,
+        entropy: Entropy,
     ) -> None:
         self._params = params
         self._ledger = ledger
         self._addresses = addresses
-        self._signer = signer
-        self._entropy = outside.entropy
-        self._log = outside.log
+        self._maker = maker
+        self._entropy = entropy
 
     def send(
         self,
@@ -71,10 +60,10 @@ class Payments:
         """See `Wallet.send`."""
         bearers = sorted(set(bearers))
         wish = encode((b"send", [tuple(payment) for payment in payments], memo, bearers))
-        done = self._find_request(request_id, wish)
+        done = self._maker.find_request(request_id, wish)
         if done is not None:
             return done
-        self._check_ready(terms, memo, force=force)
+        self._maker.check_ready(terms, memo, force=force)
         if not 1 <= len(payments) < MAX_OUTPUTS:
             raise PaymentError(f"a transaction pays 1 to {MAX_OUTPUTS - 1} others")
         for payment in payments:
@@ -82,7 +71,7 @@ class Payments:
         if any(len(part) > MAX_NOTE for part in note):
             raise PaymentError(f"a comment has at most {MAX_NOTE} characters")
         need = need_of(payments, memo)
-        spendable = self._ledger.coins.spendable(self._next_height)
+        spendable = self._ledger.coins.spendable(self._maker.next_height)
         if bearers:
             # Nobody adds to what is paid, so coins are chosen as if they cost nothing.
             free = select_coins(spendable, need, terms._replace(fee_rate=0), self._entropy)
@@ -94,13 +83,13 @@ class Payments:
     def send_all(self, lock: LockId, terms: RelayTerms, *, memo: bytes, force: bool, request_id: str | None) -> Sent:
         """See `Wallet.send_all`."""
         wish = encode((b"send-all", lock, memo))
-        done = self._find_request(request_id, wish)
+        done = self._maker.find_request(request_id, wish)
         if done is not None:
             return done
-        self._check_ready(terms, memo, force=force)
+        self._maker.check_ready(terms, memo, force=force)
         # The amount is not known yet: the largest takes the most bytes.
         need = need_of([Payment(lock, self._params.total_supply)], memo)
-        selection, left = select_all(self._ledger.coins.spendable(self._next_height), need, terms)
+        selection, left = select_all(self._ledger.coins.spendable(self._maker.next_height), need, terms)
         paid_in = sum(coin.value for coin in selection.coins)
         payments = share_fee([Payment(lock, Amount(paid_in))], [0], selection.fee, terms)
         return self._finish(payments, selection, memo, left=left, force=force, request=(request_id, wish))
@@ -113,8 +102,8 @@ class Payments:
         memo = original.transaction.core.memo
         rate = bumped_rate(original, terms, fee_rate)
         terms = terms._replace(fee_rate=rate)
-        self._check_ready(terms, memo, force=force)
-        spendable = self._ledger.coins.spendable(self._next_height)
+        self._maker.check_ready(terms, memo, force=force)
+        spendable = self._ledger.coins.spendable(self._maker.next_height)
         selection = select_bumped(
             original,
             [coin for coin in spendable if coin.chain == 0] if change_index is None else [],
@@ -147,6 +136,8 @@ class Payments:
         if any(each.txid != txid and counts(each.txid) for each in self._ledger.pending.descendants(txid)):
             raise PaymentError("another payment of this wallet spends its change: it cannot be replaced any more")
         tx = pending.transaction
+        if carries_assets(tx):
+            raise PaymentError("the payment carries assets: it cannot be replaced, only followed by another")
         coins = self._ledger.coins.behind(tx)
         if coins is None:
             raise PaymentError("a coin that it spends is not this wallet's")
@@ -166,10 +157,6 @@ class Payments:
 
     # Before
 
-    @property
-    def _next_height(self) -> int:
-        return self._ledger.cursor.height + 1
-
     def check_payment(self, lock: LockId, amount: int) -> Payment:
         """See `Wallet.parse_payment`."""
         if not 1 <= amount <= self._params.total_supply:
@@ -181,56 +168,6 @@ class Payments:
             raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
         if amount > self._params.total_supply:
             raise PaymentError("the amount is more than there will ever be")
-
-    def _check_ready(self, terms: RelayTerms, memo: bytes, *, force: bool) -> None:
-        self._signer.check_unlocked()
-        if self._ledger.rescan_target is not None:
-            raise PaymentError("the wallet is rescanning: what seems unspent may not be")
-        if len(memo) > MAX_MEMO:
-            raise PaymentError(f"a memo has at most {MAX_MEMO} bytes")
-        if not 0 <= terms.fee_rate <= MAX_FEE_RATE:
-            raise FeeError(f"a fee rate is 0 to {MAX_FEE_RATE} grain per 1,000 bytes")
-        if terms.fee_rate < terms.min_fee_rate and not force:
-            raise FeeError(
-                f"below {terms.min_fee_rate} grain per 1,000 bytes no node relays it: raise the fee rate, or force it"
-            )
-
-    def _find_request(self, request_id: str | None, wish: bytes) -> Sent | None:
-        """Return the payment that was made under this name before, or None."""
-        if request_id is None:
-            return None
-        if not 1 <= len(request_id) <= MAX_REQUEST_ID:
-            raise PaymentError(f"the name of a request has 1 to {MAX_REQUEST_ID} characters")
-        request = self._ledger.store.request(_hash_name(request_id))
-        if request is None:
-            return None
-        if request.fingerprint != sha256(wish).digest():
-            raise PaymentError("this request name was used for another payment")
-        txid = request.txid
-        while (newer := self._ledger.replacement_of(txid)) is not None:
-            txid = newer
-        record = self._ledger.store.transaction(txid)
-        if record is None:
-            # Restored from a backup, of which a payment is part only while it waits for its block.
-            raise PaymentError("this request was paid; the wallet has yet to find the payment in the chain")
-        if record.height is None and not self._ledger.pending.counts(txid):
-            raise PaymentError(
-                f"this request was paid by {display_hash(txid)}, which was given up or lost a coin. It may have "
-                "reached others: look what became of it, and ask under another name"
-            )
-        tx = record.transaction
-        coins = [self._ledger.coins.find(outpoint) for outpoint in tx.core.inputs]
-        paid_in = sum(coin.value for coin in coins if coin is not None)
-        paid_out = sum(output.value for output in tx.core.outputs)
-        change = sum(output.value for output in tx.core.outputs if self._is_change(output.lock))
-        return Sent(tx, Amount(max(0, paid_in - paid_out)), Amount(change), 0, again=True)
-
-    def refuse(self, txid: TxId) -> None:
-        """See `Wallet.refuse`."""
-        for name_hash, request in list(self._ledger.store.requests()):
-            if request.txid == txid:
-                self._ledger.store.put_request(name_hash, None)
-        self._ledger.abandon(txid)
 
     def _is_change(self, lock: LockId) -> bool:
         known = self._addresses.find(lock)
@@ -266,40 +203,7 @@ class Payments:
         change_lock = replaces.change if replaces is not None else None
         change = self._addresses.peek(Branch.CHANGE) if selection.change and change_lock is None else None
         built = build(payments, selection, change_lock if change is None else change.lock, memo, self._entropy)
-        spent = [Output(coin.value, coin.lock, None) for coin in built.coins]
-        tx = self._signer.sign(built.core, spent)
-        self._judge(tx, built, spent)
-        if change is not None:
-            self._addresses.take(change)
-        if replaces is not None:
-            self._ledger.store.put_replacement(replaces.transaction.txid, tx.txid)
-        self._ledger.add_own(tx)
-        self._ledger.store.put_note(tx.txid, note)
-        request_id, wish = request
-        if request_id is not None:
-            record = RequestRecord(tx.txid, sha256(wish).digest())
-            self._ledger.store.put_request(_hash_name(request_id), record)
-        self._ledger.flush()
-        self._log.info(
-            "payment_made", txid=display_hash(tx.txid), inputs=len(spent), bytes=len(tx.encoded), fee=built.fee
-        )
-        return Sent(tx, built.fee, built.change, left)
-
-    def _judge(self, tx: Transaction, built: Built, spent: Sequence[Output]) -> None:
-        """Hold the transaction against the same rules that every node will hold it against."""
-        coins = {
-            coin.outpoint: Coin(output, self._next_height if coin.height is None else coin.height, coin.coinbase)
-            for coin, output in zip(built.coins, spent, strict=True)
-        }
-        try:
-            check_transaction(self._params, tx)
-            fee = transaction_fee(self._params, self._next_height, tx, coins)
-            # Our locks hold no time: the median time of the parent does not matter.
-            checks = check_spends(self._params, SpendContext(self._next_height, 0), tx, coins)
-        except ConsensusError as error:
-            raise PaymentError(f"the payment would not be valid: {error}") from None
-        if verify_all(checks) is not None or fee != built.fee:
-            raise PaymentError("the payment would not be valid: its signatures or its fee are wrong")
+        return self._maker.finish(built, change, request=request, left=left, note=note, replaces=replaces)
 
 
 def check_fee(fee: int, paid: int) -> None:
@@ -313,7 +217,3 @@ def check_fee(fee: int, paid: int) -> None:
             f"the fee of {format_amount(fee)} DURE is above {format_amount(MAX_FEE)} or {MAX_FEE_PERCENT} % of "
             "what is paid: lower the fee rate, or force it"
         )
-
-
-def _hash_name(request_id: str) -> bytes:
-    return sha256(request_id.encode("utf-8", "surrogatepass")).digest()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from consensus.types import Amount, BlockHash, LockId, OutPoint, Transaction, TxId
+from consensus.types import Amount, AssetId, BlockHash, LockId, OutPoint, Transaction, TxId
 
 
 class Payment(NamedTuple):
@@ -72,6 +72,62 @@ class Balances(msgspec.Struct, frozen=True):
     def total(self) -> Amount:
         """All of it."""
         return Amount(self.confirmed + self.change + self.pending + self.immature + self.locked)
+
+
+class AssetSums(NamedTuple):
+    """What the wallet owns of one asset, or of one authority, in smallest units."""
+
+    confirmed: Amount
+    """In the chain."""
+    change: Amount
+    """Of our own payments that are in no block yet: can be spent already."""
+    pending: Amount
+    """Paid to us by others, in no block yet. Not ours before it is."""
+
+    @property
+    def trusted(self) -> Amount:
+        """What can be spent now."""
+        return Amount(self.confirmed + self.change)
+
+
+class AssetBalance(msgspec.Struct, frozen=True):
+    """What the wallet has to do with one asset."""
+
+    asset: AssetId
+    sums: AssetSums
+    authority: bool
+    """Whether it can issue more."""
+    shown: bool
+    """Whether the wallet issued or sent some of it, or was told to show it."""
+
+
+class AssetMovement(StrEnum):
+    """What a transaction did to what we have of an asset."""
+
+    ISSUED = "issued"
+    BURNED = "burned"
+    SENT = "sent"
+    RECEIVED = "received"
+    MOVED = "moved"
+    """Within the wallet."""
+
+
+class AssetEntry(msgspec.Struct, frozen=True):
+    """One line of the history of assets: one transaction, and one asset in it."""
+
+    movement: AssetMovement
+    asset: AssetId
+    amount: int
+    """Smallest units: what it brought (positive) or took (negative)."""
+    others: tuple[LockId, ...]
+    """Who else was paid some of it."""
+    txid: TxId
+    state: State
+    confirmations: int
+    block_height: int | None
+    time: int
+    note: Note
+    shown: bool
 
 
 class ListedCoin(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consensus.codec import lock_digest, spend_message
+from consensus.assets import Approval
+from consensus.codec import approval_digest, lock_digest, spend_message
 from consensus.params import Params
 from consensus.signatures import public_key, sign
 from consensus.types import Core, Key, LockId, Output, Transaction, Witness
@@ -29,7 +30,7 @@ class Signer:
         """
         self._keystore.secret()
 
-    def sign(self, core: Core, spent: Sequence[Output]) -> Transaction:
+    def sign(self, core: Core, spent: Sequence[Output], approvals: Sequence[Approval] = ()) -> Transaction:
         """Return the transaction of a core, signed.
 
         The signatures commit to `spent`: if the caller was lied to about an amount or a lock, they
@@ -38,15 +39,18 @@ class Signer:
 
         Args:
             spent: the outputs that `core.inputs` name, in that order.
+            approvals: what `asset_effects` says that it takes.
 
         Raises:
             WalletLockedError: unlock first; nothing was signed.
-            WalletError: a lock is not ours.
+            WalletError: a lock is not ours, or a policy that has to approve.
         """
         message = spend_message(self._genesis, core, spent)
         # A dict for its order: witnesses stand in the order in which their locks first appear.
         locks = dict.fromkeys(output.lock for output in spent)
-        return Transaction(core, tuple(self._witness(message, lock) for lock in locks))
+        opened = [self._witness(lock, lock_digest(message, lock)) for lock in locks]
+        approved = [self._witness(each.policy, approval_digest(message, each.asset, each.policy)) for each in approvals]
+        return Transaction(core, (*opened, *approved))
 
     def private_key(self, lock: LockId) -> bytes:
         """Return the private key, 32 bytes, of one of our locks.
@@ -63,6 +67,6 @@ class Signer:
             raise WalletError("the keystore's key does not open the lock that the wallet's database gives it")
         return private_key
 
-    def _witness(self, message: bytes, lock: LockId) -> Witness:
-        private_key = self.private_key(lock)
-        return Witness(Key(public_key(private_key)), (sign(private_key, lock_digest(message, lock)),))
+    def _witness(self, policy: LockId, digest: bytes) -> Witness:
+        private_key = self.private_key(policy)
+        return Witness(Key(public_key(private_key)), (sign(private_key, digest),))

@@ -16,6 +16,7 @@
     aside         txid | index 4               empty: coins that their owner set aside for good
     contacts      lock                         the label of somebody else's address, UTF-8
     policies      lock                         PolicyRecord
+    assets        asset id                     1 or 0: whether it is shown; missing for what strangers paid
 
 Integers in keys are big-endian, so that records lie in the order of their numbers. The journal
 and the raw transactions say exactly what a block changed; so it is taken back without the block.
@@ -50,6 +51,7 @@ TABLES = (
     "aside",
     "contacts",
     "policies",
+    "assets",
 )
 """The tables that the database must have."""
 STORE_VERSION = 1
@@ -416,6 +418,16 @@ class WalletStore:
     def put_policy(self, lock: LockId, record: PolicyRecord) -> None:
         """Remember a policy, or change its record."""
         self._put("policies", lock, _encode(record))
+
+    # Assets
+
+    def assets(self) -> Iterator[tuple[AssetId, bool]]:
+        """Yield the assets that the wallet or its owner has decided about, and whether they are shown."""
+        return ((AssetId(key), raw == b"\x01") for key, raw in self._scan("assets"))
+
+    def put_asset(self, asset: AssetId, *, shown: bool) -> None:
+        """Show an asset from now on, or hide it."""
+        self._put("assets", asset, b"\x01" if shown else b"\x00")
 
     # Conflicts and requests
 

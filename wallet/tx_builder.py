@@ -14,7 +14,7 @@ from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ports import Entropy
 from wallet.results import Payment, RelayTerms
 
-_WITNESS_FRAME = 2
+WITNESS_FRAME = 2
 """Bytes around a transaction's core and its witnesses: the outer array, and the array of witnesses."""
 
 
@@ -31,7 +31,7 @@ def need_of(payments: Sequence[Payment], memo: bytes) -> Need:
     """Return what payments take, inputs left aside."""
     outputs = _outputs(payments)
     return Need(
-        sum(payment.amount for payment in payments), len(encode(Core(1, (), outputs, (), (), memo))) + _WITNESS_FRAME
+        sum(payment.amount for payment in payments), len(encode(Core(1, (), outputs, (), (), memo))) + WITNESS_FRAME
     )
 
 

@@ -19,6 +19,7 @@ from wallet import backup as backup_file
 from wallet import pem
 from wallet.address_list import AddressList
 from wallet.addresses import GAP_LIMIT, AddressBook, Branch
+from wallet.assets.desk import AssetDesk
 from wallet.coin_list import CoinList
 from wallet.cosigning import Cosigner
 from wallet.errors import KeyFormatError, WalletError
@@ -26,8 +27,9 @@ from wallet.history import History
 from wallet.keystore import Keystore
 from wallet.keystore_file import DEFAULT_KDF, KdfCost
 from wallet.ledger import Ledger
+from wallet.maker import NOTHING, Maker
 from wallet.messages import sign_message
-from wallet.payments import NOTHING, Payments
+from wallet.payments import Payments
 from wallet.ports import Files, Outside
 from wallet.results import (
     Balances,
@@ -74,7 +76,9 @@ class Wallet:
         self._ledger = Ledger(params, self._store, self._addresses, policies, outside.clock, outside.log)
         self._history = History(params, self._ledger, self._addresses)
         self._signer = Signer(params, keystore, self._addresses)
-        self._payments = Payments(params, self._ledger, self._addresses, self._signer, outside)
+        self._maker = maker = Maker(params, self._ledger, self._addresses, self._signer, outside.log)
+        self._payments = Payments(params, self._ledger, self._addresses, maker, outside.entropy)
+        self.assets = AssetDesk(self._ledger, self._addresses, maker, outside.entropy)
         self.addresses = AddressList(store, self._addresses)
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
@@ -412,7 +416,7 @@ class Wallet:
         Raises:
             UnknownTransactionError: there is no such pending transaction.
         """
-        self._payments.refuse(txid)
+        self._maker.refuse(txid)
 
     def abandon(self, txid: TxId) -> None:
         """Give up a payment that is in no block, and those that descend from it; its coins are free again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from node.api.method import Method
 from node.api.methods import (
+    asset_wallet,
     assets,
     chain,
     control,
@@ -28,6 +29,7 @@ ALL: tuple[Method, ...] = (
     *chain.METHODS,
     *steering.METHODS,
     *assets.METHODS,
+    *asset_wallet.METHODS,
     *mempool.METHODS,
     *transactions.METHODS,
     *packages.METHODS,

@@ -6,6 +6,7 @@ are UNIX seconds. Amounts are `Dure`: numbers with eight decimals. A field that 
 
 from __future__ import annotations
 
+from rpc.schema.asset_wallet import AssetBalance, AssetBalances, AssetEntry, SentAsset
 from rpc.schema.assets import (
     Asset,
     AssetAuthority,
@@ -102,6 +103,9 @@ __all__ = [
     "AddressValidity",
     "Asset",
     "AssetAuthority",
+    "AssetBalance",
+    "AssetBalances",
+    "AssetEntry",
     "AssetHolder",
     "AssetHolders",
     "AssetOrigin",
@@ -157,6 +161,7 @@ __all__ = [
     "SavedMempool",
     "ScriptPubKey",
     "SentAll",
+    "SentAsset",
     "SentPayment",
     "SubmittedPackage",
     "TemplateTransaction",

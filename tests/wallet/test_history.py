@@ -124,7 +124,7 @@ def test_coins_of_two_owners_in_one_transaction_show_no_fee(chain: Chain) -> Non
     message = spend_message(PARAMS.genesis_hash, core, spent)
     known = wallet._addresses.find(spent[0].lock)
     assert known is not None
-    ours = wallet._payments._signer._witness(message, spent[0].lock)
+    ours = wallet._signer._witness(spent[0].lock, lock_digest(message, spent[0].lock))
     other = Witness(key(1), (sign(secret(1), lock_digest(message, lock(1))),))
     tx = Transaction(core, (ours, other))
     chain.follow(wallet, chain.mine(tip, [tx]))

@@ -140,7 +140,7 @@ def _view(services: Services, name: AssetId, record: Asset) -> schema.Asset:
         sequence=record.sequence if reserved else UNSET,
         content=_hex(definition.content),
         collection=_hex(definition.collection),
-        metadata=_text(definition.metadata),
+        metadata=asset_text(definition.metadata),
         raw_metadata=definition.metadata.hex(),
         origin=_origin(services, name),
     )
@@ -174,7 +174,8 @@ def _origin(services: Services, name: AssetId) -> schema.AssetOrigin:
     )
 
 
-def _text(raw: bytes) -> schema.AssetText | None:
+def asset_text(raw: bytes) -> schema.AssetText | None:
+    """Return what an issuer says of an asset, all of it visible; None where it is not of the customary form."""
     metadata = decode_metadata(raw)
     if metadata is None:
         return None

@@ -70,7 +70,7 @@ async def sendtoaddress(
         force: true if a fee beyond the wallet's caps is meant: above 0.1 DURE or 10 %, or below what is relayed.
     """
     bearers = [0] if subtractfeefromamount else []
-    terms = _terms(service_of(services), fee_rate, conf_target, estimate_mode)
+    terms = read_terms(service_of(services), fee_rate, conf_target, estimate_mode)
     note = Note(comment, comment_to)
     sent = await _pay(
         services, [(address, amount)], terms, bearers=bearers, request_id=request_id, force=force, note=note
@@ -114,7 +114,7 @@ async def sendmany(
         raise RpcError(ErrorCode.INVALID_PARAMETER, 'Dummy value must be set to ""')
     bearers = _bearers(services, list(amounts), subtractfeefrom or [])
     payments = list(amounts.items())
-    terms = _terms(service_of(services), fee_rate, conf_target, estimate_mode)
+    terms = read_terms(service_of(services), fee_rate, conf_target, estimate_mode)
     note = Note(comment)
     sent = await _pay(services, payments, terms, bearers=bearers, request_id=request_id, force=force, note=note)
     return _sent(sent, fee_rate, verbose=verbose)
@@ -156,7 +156,7 @@ async def _pay(
         )
     except WalletError as error:
         refuse_wallet(error)
-    await _hand_over(service, sent)
+    await hand_over(service, sent)
     return sent
 
 
@@ -165,7 +165,7 @@ def _payment(services: Services, wallet: Wallet, address: str, amount: Dure) -> 
     return wallet.parse_payment(address, amount.grain)
 
 
-def _terms(
+def read_terms(
     service: WalletService, fee_rate: FeeRate | None, target: int | None, mode: EstimateMode | None
 ) -> RelayTerms:
     """Return what a payment offers: what its caller says, or what the node estimates.
@@ -180,7 +180,12 @@ def _terms(
     return terms if fee_rate is None else terms._replace(fee_rate=int(fee_rate))
 
 
-async def _hand_over(service: WalletService, sent: Sent) -> None:
+async def hand_over(service: WalletService, sent: Sent) -> None:
+    """Give a payment to mempool and peers.
+
+    Raises:
+        RpcError: the node refuses it; its coins are free again.
+    """
     try:
         await service.hand_over(sent)
     except (ConsensusError, NotYet, PolicyError) as error:
@@ -210,12 +215,12 @@ async def sendall(
     service = service_of(services)
     await service.current()
     lock = read_address(services.params, recipients[0])
-    terms = _terms(service, fee_rate, conf_target, estimate_mode)
+    terms = read_terms(service, fee_rate, conf_target, estimate_mode)
     try:
         sent = await service.ask(lambda wallet: wallet.send_all(lock, terms, request_id=request_id, force=force))
     except WalletError as error:
         refuse_wallet(error)
-    await _hand_over(service, sent)
+    await hand_over(service, sent)
     return schema.SentAll(txid=display_hash(sent.transaction.txid), complete=sent.left == 0)
 
 
@@ -263,7 +268,7 @@ async def bumpfee(services: Services, txid: HashHex, options: BumpOptions | None
     entry = services.mempool.entry(original)
     if entry is not None and entry.descendant_count > 1:
         raise RpcError(ErrorCode.INVALID_PARAMETER, "Transaction has descendants in the mempool")
-    terms = _terms(service, how.fee_rate, how.conf_target, how.estimate_mode)
+    terms = read_terms(service, how.fee_rate, how.conf_target, how.estimate_mode)
     rate = None if how.fee_rate is None else int(how.fee_rate)
     try:
         before = service.wallet.transaction(original).fee
@@ -274,7 +279,7 @@ async def bumpfee(services: Services, txid: HashHex, options: BumpOptions | None
         )
     except WalletError as error:
         refuse_wallet(error)
-    await _hand_over(service, sent)
+    await hand_over(service, sent)
     return schema.BumpedFee(
         txid=display_hash(sent.transaction.txid), origfee=Dure(-(before or 0)), fee=Dure(sent.fee), errors=[]
     )

@@ -1,0 +1,447 @@
+"""Assets: issue, pay, attest and burn them, and see what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.context import NODE, Commands, Context, common, plural
+from cli.wallet_access import NodeWallet, fee_rate, moment, short_address
+from cli.wallet_pay import force, request_id
+
+if TYPE_CHECKING:
+    from rpc.schema import Asset, AssetBalance, AssetEntry, AssetText, SentAsset
+
+KINDS = {"utility": "reissuable", "security": "reissuable", "stable": "reserved", "fixed": "fixed"}
+"""What people call an asset, and what the rules call its supply."""
+MIN_DIGITS = 4
+"""Of an id, where not all are given."""
+
+
+@click.group(cls=Commands)
+def asset() -> None:
+    """Issue assets of one's own, pay with them, and see what a wallet holds.
+
+    An ASSET is meant by its id, or by the first digits of the id of one that the wallet holds: anyone can use any name.
+    """
+
+
+# What each command needs
+
+
+class AssetWallet(NodeWallet):
+    """The assets of one running node's wallet."""
+
+    def tell(self, command: str) -> str:
+        """Return a command about assets as the user has to type it."""
+        return self.folder.hint(command)
+
+    def asset_id(self, text: str) -> str:
+        """Return the id that `text` stands for.
+
+        Raises:
+            Refused: it is the beginning of no id of an asset that the wallet holds, or of several.
+        """
+        from devnet.errors import Refused
+        from rpc.schema import AssetBalances
+
+        start = text.lower()
+        if len(start) == 64:
+            return start
+        held = self.ask(AssetBalances, "getassetbalances", True).assets
+        found = [each.asset for each in held if each.asset.startswith(start)]
+        if len(start) < MIN_DIGITS or len(found) != 1:
+            which = "no asset" if not found else plural(len(found), "asset")
+            raise Refused(
+                f"{text[:70]!r} are the first digits of the id of {which} in this wallet; at least {MIN_DIGITS}, "
+                f"and those of one, are needed. See {self.tell(f'asset list {self.node.id} --all')}"
+            )
+        return found[0]
+
+    def asset(self, text: str) -> Asset:
+        """Return what the chain knows of an asset."""
+        from rpc.schema import Asset
+
+        return self.ask(Asset, "getasset", self.asset_id(text))
+
+    def units(self, text: str, decimals: int) -> int:
+        """Read an amount of an asset.
+
+        Raises:
+            Misused: it is none.
+        """
+        from consensus.asset_text import parse_units
+        from devnet.errors import Misused
+
+        try:
+            return int(parse_units(text, decimals))
+        except ValueError as error:
+            raise Misused(f"{error}.") from None
+
+    def recipient(self, to: str) -> str:
+        """Return the address that is meant: of a node, of a policy, or as it stands."""
+        from devnet.payments import resolve_recipient
+
+        return resolve_recipient(self.calls, self.record, to)
+
+
+def named(metadata: AssetText | None, asset_id: str) -> str:
+    """Return what to call an asset: what its issuer says, and the id beside it, which alone tells it from others."""
+    said = [] if metadata is None else [text for text in (metadata.ticker, metadata.name) if text]
+    return f'"{said[0]}" ({asset_id[:16]})' if said else asset_id[:16]
+
+
+def in_units(amount: int, decimals: int | None) -> str:
+    """Return an amount as text; in smallest units, and so said, where the decimals are not known."""
+    from consensus.asset_text import format_units
+
+    return f"{amount} smallest units" if decimals is None else format_units(amount, decimals)
+
+
+def say_sent(context: Context, target: AssetWallet, sent: SentAsset, sentence: str, **more: Any) -> None:
+    """Say what was made."""
+    context.emit(
+        {"txid": sent.txid, "fee": sent.fee} | more,
+        f"{sentence}\nTransaction {sent.txid}, with a fee of {sent.fee} DURE.\n"
+        f"Look, once a block holds it: {target.tell(f'asset list {target.node.id}')}",
+    )
+
+
+# Seeing
+
+
+@asset.command("list")
+@click.argument("node", type=NODE)
+@click.option("--all", "show_all", is_flag=True, help="Also what strangers paid unasked.")
+@common
+def list_assets(context: Context, *, node: int, show_all: bool) -> None:
+    """List the assets of node NODE's wallet, apart from its DURE."""
+    from cli.table import show_table
+    from rpc.schema import AssetBalances
+
+    target = AssetWallet(context, node)
+    held = target.ask(AssetBalances, "getassetbalances", show_all)
+
+    def show() -> None:
+        if held.assets:
+            titles = ["asset", "can be spent", "pending", "", "id"]
+            show_table(titles, [_row(each) for each in held.assets], right=["can be spent", "pending"])
+        else:
+            click.echo(f"No assets. Issue one: {target.tell(f'asset issue {node} --kind utility --name NAME')}")
+        if held.hidden:
+            click.echo(f"Not shown: {plural(held.hidden, 'asset')} that others paid unasked. See them: --all")
+
+    context.emit(held, show)
+
+
+def _row(held: AssetBalance) -> list[str]:
+    text = held.metadata
+    said = "" if text is None else " ".join(part for part in (text.ticker, text.name) if part)
+    notes = (["may issue more"] if held.authority else []) + ([] if held.shown else ["unasked"])
+    pending = in_units(held.untrusted_pending, held.decimals) if held.untrusted_pending else ""
+    # In quotes: it is the issuer's own text, and must not begin like a style of the table's.
+    name = f'"{said[:30]}"' if said else ""
+    return [name, in_units(held.trusted, held.decimals), pending, ", ".join(notes), held.asset[:16]]
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("asset")
+@common
+def show(context: Context, *, node: int, asset: str) -> None:
+    """Show all that the chain knows of an asset."""
+    known = AssetWallet(context, node).asset(asset)
+    context.emit(known, tell_asset(known))
+
+
+def tell_asset(known: Asset) -> str:
+    """Return all that is known of an asset, in lines."""
+    text = known.metadata
+    facts: list[tuple[str, object]] = [("asset", known.asset)]
+    if text is not None:
+        facts += [("name", text.name), ("ticker", text.ticker), ("more", text.uri), ("file", text.media_type)]
+    facts += [
+        ("supply", f"{in_units(known.supply, known.decimals)}, {known.kind}{', closed' if known.closed else ''}"),
+        ("attested", in_units(known.attested, known.decimals) if isinstance(known.attested, int) else None),
+        ("may issue more", None if known.authority is None else known.authority.address),
+        ("controller", known.controller),
+        ("auditor", known.auditor),
+        ("content", known.content),
+        ("collection", known.collection),
+        ("issued by", known.origin.issuer),
+        ("issued in", f"block {known.origin.height}, {moment(known.origin.time, '%Y-%m-%d %H:%M:%S')} UTC"),
+        ("transaction", known.origin.txid),
+    ]
+    lines = [f"  {name:<14} {fact}" for name, fact in facts if fact is not None]
+    if text is not None:
+        lines.append("Name, ticker and links are the issuer's own words; nobody checks them.")
+    return "\n".join(lines)
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("asset", required=False)
+@click.option("-n", "count", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many lines.")
+@common
+def history(context: Context, *, node: int, asset: str | None, count: int) -> None:
+    """Show what was issued, paid, received and burned, of ASSET or of all that are shown; the newest last."""
+    from cli.table import show_table
+    from rpc.schema import AssetEntry
+
+    target = AssetWallet(context, node)
+    wanted = None if asset is None else target.asset_id(asset)
+    lines = target.ask(list[AssetEntry], "listassettransactions", count, 0, wanted)
+    if not lines and not context.json:
+        context.note("Nothing has happened yet.")
+        return
+    titles = ["time", "", "amount", "asset", "to", "depth", "txid"]
+    context.emit(
+        {"history": lines},
+        lambda: show_table(titles, [_history_row(line) for line in lines], right=["amount", "depth"]),
+    )
+
+
+def _history_row(line: AssetEntry) -> list[str]:
+    depth = str(line.confirmations) if line.state == "confirmed" else line.state
+    to = short_address(line.addresses[0]) if line.addresses else ""
+    more = f" +{len(line.addresses) - 1}" if len(line.addresses) > 1 else ""
+    amount, name = in_units(line.amount, line.decimals), named(line.metadata, line.asset)
+    return [moment(line.time, "%m-%d %H:%M:%S"), line.category, amount, name, to + more, depth, line.txid[:8]]
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("asset")
+@common
+def reveal(context: Context, *, node: int, asset: str) -> None:
+    """Show an asset that others paid unasked, from now on."""
+    _set_shown(context, node, asset, shown=True)
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("asset")
+@common
+def hide(context: Context, *, node: int, asset: str) -> None:
+    """Show an asset no more but with --all."""
+    _set_shown(context, node, asset, shown=False)
+
+
+def _set_shown(context: Context, node: int, text: str, *, shown: bool) -> None:
+    target = AssetWallet(context, node)
+    whole = target.asset_id(text)
+    target.call("showasset", whole, shown)
+    context.emit({"asset": whole, "shown": shown}, f"{whole} is {'shown' if shown else 'hidden'} from now on.")
+
+
+# Making
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What it is to be.")
+@click.option("--name", required=True, help="What to call it; anyone can use the same.")
+@click.option("--ticker", help="A short name.")
+@click.option("--uri", help="Where to read more about it.")
+@click.option("--decimals", type=click.IntRange(0, 18), default=0, show_default=True, help="Digits after the point.")
+@click.option("--amount", help="How much to issue now. [default: 0; 1 of a fixed one]")
+@click.option("--controller", metavar="P", help="Whose approval everything takes: a node or an address.")
+@click.option("--auditor", metavar="P", help="Who attests the reserve of a stable one: a node or an address.")
+@fee_rate
+@request_id
+@force
+@common
+def issue(
+    context: Context,
+    *,
+    node: int,
+    kind: str,
+    name: str,
+    ticker: str | None,
+    uri: str | None,
+    decimals: int,
+    amount: str | None,
+    controller: str | None,
+    auditor: str | None,
+    fee_rate: str | None,
+    request_id: str | None,
+    force: bool,
+) -> None:
+    """Issue a new asset to node NODE's wallet.
+
+    utility: more can be issued by whoever holds the authority. security: likewise, and a controller approves whatever
+    is done with it; without --controller that is a new key of this wallet. stable: likewise utility, but only up to the
+    reserve that its --auditor attests. fixed: never more than --amount.
+    """
+    from devnet.errors import Misused
+    from rpc.schema import SentAsset
+
+    target = AssetWallet(context, node)
+    units = target.units(amount, decimals) if amount is not None else int(kind == "fixed")
+    if (kind == "stable") != (auditor is not None):
+        raise Misused("An --auditor is given for a stable asset, and for no other.")
+    if kind == "security" and controller is None:
+        controller = str(node)
+    sent = target.ask(
+        SentAsset,
+        "issueasset",
+        KINDS[kind],
+        units,
+        decimals,
+        name,
+        ticker,
+        uri,
+        None,
+        None if controller is None else target.recipient(controller),
+        None if auditor is None else target.recipient(auditor),
+        None,
+        None,
+        "",
+        fee_rate,
+        request_id,
+        force,
+    )
+    sentence = f"Node {node} issues {in_units(units, decimals)} of {ticker or name}. Its id: {sent.asset}"
+    say_sent(context, target, sent, sentence, asset=sent.asset)
+
+
+@asset.command()
+@click.argument("sender", type=NODE, metavar="FROM")
+@click.argument("to")
+@click.argument("amounts", nargs=-1, required=True, metavar="AMOUNT ASSET...")
+@click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
+@fee_rate
+@request_id
+@force
+@common
+def send(
+    context: Context,
+    *,
+    sender: int,
+    to: str,
+    amounts: tuple[str, ...],
+    comment: str,
+    fee_rate: str | None,
+    request_id: str | None,
+    force: bool,
+) -> None:
+    """Pay AMOUNT of ASSET to TO: a node, or an address.
+
+    Several pairs of AMOUNT and ASSET go in one transaction. The fee is paid in DURE.
+    """
+    from cli.wallet_pay import recipient
+    from devnet.errors import Misused
+    from rpc.schema import SentAsset
+
+    if len(amounts) % 2:
+        raise Misused("Write an amount and an asset, and again for more: AMOUNT ASSET AMOUNT ASSET.")
+    target = AssetWallet(context, sender)
+    paid: list[tuple[int, Asset]] = []
+    for amount, text in zip(amounts[::2], amounts[1::2], strict=True):
+        known = target.asset(text)
+        paid.append((target.units(amount, known.decimals), known))
+    address = recipient(target, to, request_id)
+    payments = [{"address": address, "asset": known.asset, "amount": units} for units, known in paid]
+    sent = target.ask(SentAsset, "sendassets", payments, comment, fee_rate, request_id, force)
+    told = " and ".join(
+        f"{in_units(units, known.decimals)} {named(known.metadata, known.asset)}" for units, known in paid
+    )
+    say_sent(context, target, sent, f"Node {sender} pays {told} to {address}", paid=payments)
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("amount")
+@click.argument("asset")
+@fee_rate
+@request_id
+@force
+@common
+def reissue(
+    context: Context, *, node: int, amount: str, asset: str, fee_rate: str | None, request_id: str | None, force: bool
+) -> None:
+    """Issue AMOUNT more of ASSET; takes the authority over it."""
+    _change(context, node, ("reissueasset", "issues", " more"), amount, asset, (fee_rate, request_id, force))
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("amount")
+@click.argument("asset")
+@fee_rate
+@request_id
+@force
+@common
+def burn(
+    context: Context, *, node: int, amount: str, asset: str, fee_rate: str | None, request_id: str | None, force: bool
+) -> None:
+    """Destroy AMOUNT of what the wallet holds of ASSET, for good."""
+    _change(context, node, ("burnasset", "burns", ""), amount, asset, (fee_rate, request_id, force))
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("total")
+@click.argument("asset")
+@fee_rate
+@request_id
+@force
+@common
+def attest(
+    context: Context, *, node: int, total: str, asset: str, fee_rate: str | None, request_id: str | None, force: bool
+) -> None:
+    """Attest, as the auditor of ASSET, that TOTAL is held in reserve for it.
+
+    The wallet has to hold the auditor's key. Until the next attestation nothing is issued above TOTAL; less than there
+    is takes nothing away. ASSET is the whole id, if the wallet holds none of it.
+    """
+    _change(context, node, ("attestasset", "attests a reserve of", ""), total, asset, (fee_rate, request_id, force))
+
+
+def _change(
+    context: Context,
+    node: int,
+    what: tuple[str, str, str],
+    amount: str,
+    text: str,
+    how: tuple[str | None, str | None, bool],
+) -> None:
+    from rpc.schema import SentAsset
+
+    target = AssetWallet(context, node)
+    known = target.asset(text)
+    units = target.units(amount, known.decimals)
+    method, verb, more = what
+    sent = target.ask(SentAsset, method, known.asset, units, "", *how)
+    told = f"{in_units(units, known.decimals)}{more} {named(known.metadata, known.asset)}"
+    say_sent(context, target, sent, f"Node {node} {verb} {told}", asset=known.asset, amount=units)
+
+
+@asset.command()
+@click.argument("node", type=NODE)
+@click.argument("asset")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@fee_rate
+@request_id
+@force
+@common
+def close(
+    context: Context, *, node: int, asset: str, yes: bool, fee_rate: str | None, request_id: str | None, force: bool
+) -> None:
+    """Close the supply of ASSET for good: the authority to issue more is burned."""
+    from devnet.errors import Refused
+    from rpc.schema import SentAsset
+
+    target = AssetWallet(context, node)
+    known = target.asset(asset)
+    name = named(known.metadata, known.asset)
+    if not yes:
+        supply = in_units(known.supply, known.decimals)
+        if context.json or not click.confirm(f"There will never be more than {supply} of {name}. Close it?", err=True):
+            raise Refused("Nothing was done. To close it without being asked: --yes")
+    sent = target.ask(SentAsset, "closeasset", known.asset, "", fee_rate, request_id, force)
+    say_sent(context, target, sent, f"Node {node} closes {name}: nobody can issue more", asset=known.asset)
+
+
+COMMANDS = (asset,)

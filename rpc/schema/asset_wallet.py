@@ -1,0 +1,67 @@
+"""What a wallet answers about its assets. Amounts are whole numbers of an asset's smallest unit, never DURE."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, UnsetType
+
+from rpc.encoding import Dure
+from rpc.schema.assets import AssetText
+from rpc.schema.base import Result
+from rpc.schema.wallet import LastProcessedBlock
+
+
+class AssetBalance(Result, frozen=True, kw_only=True):
+    """One of getassetbalances."""
+
+    asset: str
+    """The id: anyone can use any name."""
+    metadata: AssetText | None
+    decimals: int | None
+    """None while the asset that others paid is in no block."""
+    trusted: int
+    """What can be spent now."""
+    untrusted_pending: int
+    """Paid by others, in no block yet."""
+    authority: bool
+    """Whether the wallet can issue more."""
+    shown: bool
+    """Whether the wallet issued or sent some of it, or was told to show it."""
+
+
+class AssetBalances(Result, frozen=True, kw_only=True):
+    """getassetbalances."""
+
+    assets: list[AssetBalance]
+    hidden: int
+    """Assets left out: strangers paid them unasked."""
+    lastprocessedblock: LastProcessedBlock
+
+
+class AssetEntry(Result, frozen=True, kw_only=True):
+    """One of listassettransactions: what one transaction did to what the wallet has of one asset."""
+
+    category: Literal["issued", "burned", "sent", "received", "moved"]
+    asset: str
+    metadata: AssetText | None
+    decimals: int | None
+    amount: int
+    """What it brought, or, negative, took."""
+    addresses: list[str]
+    """Who else was paid some of it, if the wallet sent it."""
+    txid: str
+    state: str
+    confirmations: int
+    blockheight: int | UnsetType = UNSET
+    time: int
+    comment: str | UnsetType = UNSET
+
+
+class SentAsset(Result, frozen=True, kw_only=True):
+    """issueasset, sendassets, reissueasset, attestasset, closeasset and burnasset."""
+
+    txid: str
+    fee: Dure
+    asset: str | UnsetType = UNSET
+    """Of issueasset: the new asset's id."""

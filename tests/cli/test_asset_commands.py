@@ -1,0 +1,139 @@
+"""`dure asset` and `dure nft` against nodes that answer as they are told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import main
+from tests.support.network import FakeNodes, fake_network
+
+ASSET, OTHER = "9bb2" + "00" * 30, "9bc2" + "11" * 30
+TXID = "ab" * 32
+
+
+def dure(*arguments: str, typed: str | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=typed)
+
+
+def known(asset: str = ASSET, **more: Any) -> dict[str, Any]:
+    usual = {
+        "asset": asset, "kind": "reissuable", "supply": 100_050, "decimals": 2, "closed": False, "authority": None,
+        "controller": None, "auditor": None, "content": None, "collection": None, "raw_metadata": "",
+        "metadata": {"name": "Hours", "ticker": "HOUR", "uri": None, "media_type": None},
+        "origin": {"txid": TXID, "blockhash": TXID, "height": 7, "time": 1_767_225_600, "issuer": "the issuer"},
+    }  # fmt: skip
+    return usual | more
+
+
+def balance(asset: str, name: str, **more: Any) -> dict[str, Any]:
+    text = {"name": name, "ticker": None, "uri": None, "media_type": None}
+    usual = {"asset": asset, "metadata": text, "decimals": 2, "trusted": 1250, "untrusted_pending": 0}
+    return usual | {"authority": False, "shown": True} | more
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNodes]:
+    monkeypatch.setenv("DURE_DIR", str(tmp_path / "net"))
+    monkeypatch.setenv("DURE_PROGRAM", "dure")
+    sent = {"txid": TXID, "fee": 0.00000243}
+    held = [balance(ASSET, "Hours", authority=True), balance(OTHER, "[red]spam", shown=False)]
+    answers = {
+        "getassetbalances": {"assets": held, "hidden": 1, "lastprocessedblock": {"hash": TXID, "height": 9}},
+        "getasset": lambda _node, params: known(params[0]),
+        "getnewaddress": lambda node, _params: f"address of {node}",
+        "issueasset": sent | {"asset": ASSET},
+        "listassets": [],
+    }
+    answers |= dict.fromkeys(("sendassets", "reissueasset", "burnasset", "attestasset", "closeasset"), sent)
+    with fake_network(tmp_path / "net", 2, **answers) as running:
+        yield running
+
+
+def asked(nodes: FakeNodes, method: str) -> list[Any]:
+    return nodes.calls_of(method)[-1][1]
+
+
+def test_a_list_shows_ids_beside_names_and_counts_what_is_hidden(nodes: FakeNodes) -> None:
+    """A070, A162, A174: a name that looks like a style of the table is shown as it is."""
+    said = dure("asset", "list", "1").stdout
+    assert ASSET[:16] in said
+    assert '"[red]spam"' in said
+    assert "may issue more" in said
+    assert "Not shown: 1 asset that others paid unasked" in said
+    assert json.loads(dure("asset", "list", "1", "--json").stdout)["assets"][0]["trusted"] == 1250
+
+
+def test_an_amount_is_read_with_the_decimals_of_its_asset(nodes: FakeNodes) -> None:
+    done = dure("asset", "send", "0", "1", "12.5", "9bb2", "3", OTHER)
+    assert 'pays 12.50 "HOUR" (9bb2' in done.stdout
+    assert asked(nodes, "sendassets")[0] == [
+        {"address": "address of 1", "asset": ASSET, "amount": 1250},
+        {"address": "address of 1", "asset": OTHER, "amount": 300},
+    ]
+    for amount in ("12.505", "-1", "1e3", "92233720368547758.08"):
+        assert dure("asset", "send", "0", "1", "--", amount, ASSET).exit_code == 2
+    assert dure("asset", "send", "0", "1", "12.5", ASSET, "3").exit_code == 2
+
+
+def test_digits_that_mean_no_asset_or_several_are_refused(nodes: FakeNodes) -> None:
+    """A070: a name, too, means nothing."""
+    for text in ("9b", "9bb", "ffff", "Hours"):
+        done = dure("asset", "show", "1", text)
+        assert done.exit_code == 1
+        assert "first digits" in done.stderr
+    assert "1000.50, reissuable" in dure("asset", "show", "1", "9bb2").stdout
+
+
+def test_each_kind_is_issued_as_the_rules_call_it(nodes: FakeNodes) -> None:
+    done = dure("asset", "issue", "0", "--kind", "security", "--name", "Share", "--amount", "1.5", "--decimals", "1")
+    assert f"Its id: {ASSET}" in done.stdout
+    assert asked(nodes, "issueasset")[:9] == [
+        "reissuable", 15, 1, "Share", None, None, None, "address of 0", None,
+    ]  # fmt: skip
+    dure("asset", "issue", "0", "--kind", "stable", "--name", "Won", "--auditor", "1")
+    assert asked(nodes, "issueasset")[:9] == ["reserved", 0, 0, "Won", None, None, None, None, "address of 1"]
+    dure("asset", "issue", "0", "--kind", "fixed", "--name", "One")
+    assert asked(nodes, "issueasset")[:2] == ["fixed", 1]
+    assert dure("asset", "issue", "0", "--kind", "stable", "--name", "Won").exit_code == 2
+    assert dure("asset", "issue", "0", "--kind", "fixed", "--name", "One", "--auditor", "1").exit_code == 2
+
+
+@pytest.mark.parametrize("verb", ["reissue", "burn", "attest"])
+def test_what_changes_a_supply_names_units(nodes: FakeNodes, verb: str) -> None:
+    assert "with a fee of 0.00000243 DURE" in dure("asset", verb, "0", "2.5", ASSET).stdout
+    assert asked(nodes, f"{verb}asset")[:2] == [ASSET, 250]
+
+
+def test_closing_asks_first(nodes: FakeNodes) -> None:
+    assert dure("asset", "close", "0", ASSET, typed="n\n").exit_code == 1
+    assert not nodes.calls_of("closeasset")
+    assert dure("asset", "close", "0", ASSET, typed="y\n").exit_code == 0
+    assert dure("asset", "close", "0", ASSET, "--yes").exit_code == 0
+
+
+def test_a_file_is_told_from_a_forged_one(nodes: FakeNodes, tmp_path: Path) -> None:
+    file = tmp_path / "sunrise.png"
+    file.write_bytes(b"real")
+    content = hashlib.sha256(b"real").hexdigest()
+    dure("nft", "mint", "0", str(file), "--name", "Sunrise", "--collection", "9bb2")
+    assert asked(nodes, "issueasset")[6:12] == ["image/png", None, None, content, ASSET, ""]
+    work = known(OTHER, content=content, kind="fixed", supply=1, decimals=0)
+    nodes.answers["listassets"] = lambda _node, params: [work] if params == [content] else []
+    nodes.answers["getasset"] = work
+    said = dure("nft", "verify", "1", str(file)).stdout
+    assert "issued in block 7, 2026-01-01 00:00:00 UTC, by the issuer" in said
+    assert dure("nft", "verify", "1", str(file), "--work", OTHER).exit_code == 0
+    outside = dure("nft", "verify", "1", str(file), "--collection", ASSET)
+    assert (outside.exit_code, "1 outside of it do" in outside.stderr) == (1, True)
+    file.write_bytes(b"reaL")
+    forged = dure("nft", "verify", "1", str(file))
+    assert (forged.exit_code, "a byte differs" in forged.stderr) == (1, True)
+    assert "FORGED" in dure("nft", "verify", "1", str(file), "--work", OTHER).stderr
+    assert "cannot be read" in dure("nft", "verify", "1", str(tmp_path / "none")).stderr

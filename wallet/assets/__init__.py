@@ -1,0 +1,1 @@
+"""Assets in the wallet: what it holds of them, and their transactions."""

@@ -1,0 +1,135 @@
+"""Assets as their owner sees them: what is held, what happened, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
+from wallet.addresses import AddressBook
+from wallet.assets.making import AssetMaker, AssetWish, Records
+from wallet.assets.naming import carries_assets, created_by, defined_by
+from wallet.ledger import Ledger
+from wallet.maker import NOTHING, Maker
+from wallet.ports import Entropy
+from wallet.results import AssetBalance, AssetEntry, AssetMovement, AssetSums, Note, RelayTerms, Sent, State
+from wallet.store import TxRecord
+
+_NOTHING_HELD = AssetSums(Amount(0), Amount(0), Amount(0))
+
+
+class AssetDesk:
+    """The wallet's assets, apart from its DURE."""
+
+    def __init__(self, ledger: Ledger, addresses: AddressBook, maker: Maker, entropy: Entropy) -> None:
+        self._ledger = ledger
+        self._addresses = addresses
+        self._maker = AssetMaker(ledger, addresses, maker, entropy)
+
+    def balances(self) -> list[AssetBalance]:
+        """Return what is held of each asset, in the order of their ids; also of those hidden.
+
+        An asset that the wallet may issue more of is there too, if it holds none.
+        """
+        held = self._ledger.coins.held()
+        owners = {right: self._ledger.assets.asset_of(right) for right in held}
+        rights = {asset: right for right, asset in owners.items() if asset is not None}
+        return [
+            AssetBalance(asset, held.get(asset, _NOTHING_HELD), asset in rights, self._ledger.assets.is_shown(asset))
+            for asset in sorted((held.keys() | rights.keys()) - set(rights.values()))
+        ]
+
+    def definition(self, asset: AssetId) -> Definition | None:
+        """Return the definition of an asset that a transaction of ours, in no block yet, defines."""
+        return next(
+            (found[asset] for pending in self._ledger.pending if asset in (found := defined_by(pending.transaction))),
+            None,
+        )
+
+    def show(self, asset: AssetId, *, shown: bool = True) -> None:
+        """Show an asset from now on, or hide it; durable when this returns. The chain cannot give that back."""
+        self._ledger.assets.put(asset, shown=shown)
+        self._ledger.flush()
+
+    def make(
+        self,
+        wish: AssetWish,
+        records: Records,
+        terms: RelayTerms,
+        *,
+        force: bool = False,
+        request_id: str | None = None,
+        note: Note = NOTHING,
+    ) -> Sent:
+        """Make a transaction that issues, pays, attests or burns; as `Wallet.send`.
+
+        Args:
+            records: of all assets that the wish names, where the best chain has them.
+
+        Raises:
+            InsufficientFundsError: of an asset, of the authority over it, or of DURE for the fee there is too little.
+            PaymentError: there is no such asset, another's approval is needed, or a rule is broken.
+            FeeError: the fee is beyond the caps, and not forced.
+            WalletLockedError: unlock it first.
+        """
+        return self._maker.make(wish, records, terms, force=force, request_id=request_id, note=note)
+
+    # History
+
+    def history(self, count: int = 10, skip: int = 0, asset: AssetId | None = None) -> list[AssetEntry]:
+        """Return lines about assets, newest first, leaving out the first `skip`.
+
+        Args:
+            asset: only this one, shown or not; without it those that are shown.
+        """
+        lines = (line for line in self._all() if (line.asset == asset if asset is not None else line.shown))
+        return list(islice(lines, max(0, skip), max(0, skip) + max(0, count)))
+
+    def _all(self) -> Iterator[AssetEntry]:
+        for txid, record in self._ledger.store.newest_transactions():
+            tx = record.transaction
+            if carries_assets(tx):
+                yield from self._lines(txid, record, tx)
+
+    def _lines(self, txid: TxId, record: TxRecord, tx: Transaction) -> Iterator[AssetEntry]:
+        spent = [self._ledger.coins.find_own(outpoint) for outpoint in tx.core.inputs]
+        amounts: dict[AssetId, int] = {}
+        others: dict[AssetId, dict[LockId, None]] = {}
+        ours = dict.fromkeys(coin.asset for coin in spent if coin is not None and coin.asset is not None)
+        for coin in spent:
+            if coin is not None and coin.asset is not None:
+                amounts[coin.asset] = amounts.get(coin.asset, 0) - coin.value
+        for output in tx.core.outputs:
+            if output.asset is None:
+                continue
+            if output.lock in self._addresses:
+                amounts[output.asset] = amounts.get(output.asset, 0) + output.value
+            else:
+                others.setdefault(output.asset, {})[output.lock] = None
+        created, burned = created_by(tx), {burn.id for burn in tx.core.burns}
+        if record.ours:
+            amounts |= {asset: amounts.get(asset, 0) for asset in created}
+        height, pending = record.height, self._ledger.pending
+        for asset in sorted(amounts):
+            if self._ledger.assets.asset_of(asset) is not None:
+                continue
+            amount = amounts[asset]
+            if record.ours and asset in created:
+                movement = AssetMovement.ISSUED
+            elif amount < 0:
+                movement = AssetMovement.BURNED if asset in burned else AssetMovement.SENT
+            else:
+                movement = AssetMovement.RECEIVED if amount or asset not in ours else AssetMovement.MOVED
+            yield AssetEntry(
+                movement=movement,
+                asset=asset,
+                amount=amount,
+                others=tuple(others.get(asset, ())) if record.ours else (),
+                txid=txid,
+                state=State.CONFIRMED if height is not None else pending.state(txid),
+                confirmations=0 if height is None else self._ledger.confirmations(height),
+                block_height=height,
+                time=record.time if record.block_time is None else min(record.time, record.block_time),
+                note=self._ledger.store.note(txid),
+                shown=self._ledger.assets.is_shown(asset),
+            )
