@@ -106,7 +106,7 @@ class Rule(StrEnum):
     POLICY_KEY = "policy-key"
     """A revealed key is not in compressed form: 02 or 03, then x below the field's prime."""
     POLICY_THRESHOLD = "policy-threshold"
-    """A threshold with k below 1, k above n, or n above 16."""
+    """A threshold with k below 1 or above n. (More than 16 children do not decode.)"""
     POLICY_DEPTH = "policy-depth"
     """A policy more than 4 levels deep."""
     POLICY_NODES = "policy-nodes"
