@@ -29,6 +29,7 @@ from msgspec import Meta
 
 from devnet.errors import Misconfigured, Refused
 from devnet.folder import VERSION, NetworkRecord
+from node.storage.files import sync
 
 FORMAT: Final = 1
 """The layout of the archive. A program refuses one that is newer than it knows."""
@@ -233,7 +234,7 @@ class ArchiveWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         self._temporary.replace(self._path)
-        _sync_folder(self._path.parent)
+        sync(self._path.parent)
         return manifest
 
     def abandon(self) -> None:
@@ -254,11 +255,3 @@ def clear_unfinished(folder: Path) -> None:
 def archives(folder: Path) -> Iterator[Path]:
     """Yield the archives of a folder in the order of their names."""
     yield from sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

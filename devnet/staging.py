@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from node.storage.files import sync
+
 STAGING = ".loading"
 RECORD = "network.json"
 _SWAP = "swap.json"
@@ -49,9 +51,9 @@ def commit(folder: Path, swap: Swap) -> None:
     _sync_tree(staging)
     temporary = staging / f"{_SWAP}.new"
     temporary.write_bytes(msgspec.json.encode(swap))
-    _sync(temporary)
+    sync(temporary)
     temporary.replace(staging / _SWAP)
-    _sync(staging)
+    sync(staging)
     roll_forward(folder)
 
 
@@ -75,9 +77,9 @@ def roll_forward(folder: Path) -> None:
                 shutil.rmtree(folder / name, ignore_errors=True)
             if (staging / name).exists():
                 (staging / name).rename(folder / name)
-        _sync(folder)
+        sync(folder)
         (staging / RECORD).replace(folder / RECORD)
-        _sync(folder)
+        sync(folder)
     shutil.rmtree(staging)
 
 
@@ -85,13 +87,5 @@ def _sync_tree(folder: Path) -> None:
     """Let all that is in a folder reach the disk."""
     for place, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(place) / name)
-        _sync(Path(place))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(Path(place) / name)
+        sync(Path(place))

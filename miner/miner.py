@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, overload
 from consensus.codec import decode_transaction, display_hash, parse_hash
 from consensus.errors import ConsensusError
 from consensus.types import BlockHash, Header
-from miner.search import NONCES, Pace, search, skip
+from miner.search import NONCES, Pace, search, skipped
 from miner.work import EXTRANONCE_SIZE, Work, coinbase_branch
 from rpc.client import Unreachable
 from rpc.errors import RpcError
@@ -93,8 +93,7 @@ class _Job:
             self._tried = 0
             self.header = self.work.header(self.extranonce, time)
             return
-        old = self.header
-        self.header = Header(old.version, old.previous, old.merkle_root, old.time, old.bits, skip(old.nonce, tries))
+        self.header = skipped(self.header, tries)
 
 
 class Miner:

@@ -26,7 +26,7 @@ def search(header: Header, tries: int) -> Header | None:
 
     The four bytes of the nonce are counted as a big-endian number, because the later bytes are the
     cheaper ones to change: SHA-256 has taken in the first 78 of the 80 bytes before the inner loop
-    starts, and `copy` takes up from there. After the last number comes 0. See `skip` to go on.
+    starts, and `copy` takes up from there. After the last number comes 0. See `skipped` to go on.
     """
     target = target_from_bits(header.bits)
     if not target:
@@ -54,6 +54,13 @@ def search(header: Header, tries: int) -> Header | None:
 def skip(nonce: int, tries: int) -> int:
     """Return the nonce that follows after `tries`, in the order in which `search` counts them."""
     return _counted((_counted(nonce) + tries) % NONCES)
+
+
+def skipped(header: Header, tries: int) -> Header:
+    """Return the header with the nonce that follows after `tries`: what to go on with."""
+    return Header(
+        header.version, header.previous, header.merkle_root, header.time, header.bits, skip(header.nonce, tries)
+    )
 
 
 def _counted(nonce: int) -> int:

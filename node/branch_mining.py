@@ -14,7 +14,7 @@ from consensus.params import Params
 from consensus.pow import next_bits
 from consensus.subsidy import block_subsidy
 from consensus.types import Block, Header, LockId, Transaction
-from miner.search import skip
+from miner.search import skipped
 from node.block_index import BlockEntry
 from node.block_template import BLOCK_VERSION, coinbase_with, make_coinbase
 from node.chain import ChainManager
@@ -51,14 +51,7 @@ class BranchMiner:
         header, block_transactions = self._begin(parent, lock, transactions)
         tries = FIRST_TRIES
         while (found := await self._workers.search(header, tries)) is None:
-            header = Header(
-                header.version,
-                header.previous,
-                header.merkle_root,
-                header.time,
-                header.bits,
-                skip(header.nonce, tries),
-            )
+            header = skipped(header, tries)
             tries = MORE_TRIES
         result = await self._chain.accept_block(Block(found, block_transactions), wanted=True)
         if result.status is BlockStatus.EARLY:

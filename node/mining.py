@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.errors import NotYet
 from consensus.types import Block, BlockHash, Header, LockId
-from miner.search import skip
+from miner.search import skipped
 from node.block_template import BlockTemplates, TipView
 from node.chain_events import BlockResult, BlockStatus
 
@@ -104,14 +104,7 @@ class Generator:
             tried += tries
             if found is not None:
                 return found, tried
-            header = Header(
-                header.version,
-                header.previous,
-                header.merkle_root,
-                header.time,
-                header.bits,
-                skip(header.nonce, tries),
-            )
+            header = skipped(header, tries)
         return None, tried
 
 

@@ -11,7 +11,6 @@ next start, for then the first folder is missing. So there is the old wallet or 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -26,6 +25,7 @@ from node.config import NodeConfig
 from node.node import Node
 from node.storage.errors import StorageError
 from node.storage.executor import INLINE, run_whole
+from node.storage.files import sync
 from node.storage.staged import StagedDatabase
 from node.wallet_opening import FOLDER, open_wallet, open_world
 from node.wallet_service import WalletService
@@ -163,7 +163,7 @@ class WalletPlace:
         try:
             folder.rename(kept)
             (self._root / NEXT).rename(folder)
-            _sync(self._root)
+            sync(self._root)
         except OSError as error:
             raise StorageError(f"cannot put a wallet into {folder}: {error.strerror or error}") from error
         world, database = self._world(kept, INLINE)
@@ -180,7 +180,7 @@ class WalletPlace:
         try:
             if following.exists() and not folder.exists():
                 following.rename(folder)
-                _sync(self._root)
+                sync(self._root)
         except OSError as error:
             raise StorageError(f"cannot put a wallet into {folder}: {error.strerror or error}") from error
         shutil.rmtree(following, ignore_errors=True)
@@ -199,11 +199,3 @@ class WalletPlace:
             self._service = WalletService(wallet, database, around.node, around.log, around.fail, around.executor)
         self._changed(self._service)
         return self._service
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

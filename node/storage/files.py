@@ -36,13 +36,13 @@ class Files(Protocol):
         ...
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder survive a power cut: new files, and renamed ones.
+def sync(path: Path) -> None:
+    """Have what is at a path survive a power cut: of a file its content, of a folder the names in it.
 
     Raises:
         OSError: the disk failed.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -60,7 +60,7 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     with contextlib.suppress(PermissionError):  # a folder that may be written to, and not be read
-        sync_folder(folder.parent)
+        sync(folder.parent)
 
 
 class DirectoryFiles:
@@ -103,7 +103,7 @@ class DirectoryFiles:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            sync_folder(self._folder)
+            sync(self._folder)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()

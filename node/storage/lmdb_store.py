@@ -31,7 +31,7 @@ from node.storage.errors import (
     from_os_error,
 )
 from node.storage.executor import INLINE, run_whole
-from node.storage.files import sync_folder
+from node.storage.files import sync
 from node.storage.folder import FolderLock
 from node.storage.store import Change, Database
 
@@ -312,7 +312,7 @@ def _put_in_place(folder: Path, version: int, identity: bytes) -> None:
         txn.put(_VERSION_KEY, version.to_bytes(4, "big"), db=table)
         txn.put(_IDENTITY_KEY, identity, db=table)
     (beside / _DATA_FILE).replace(path)
-    sync_folder(folder)
+    sync(folder)
     shutil.rmtree(beside)
 
 
