@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -24,13 +23,15 @@ from tests.support.wallets import (
     PARAMS,
     WORDS,
     Chain,
+    DyingDatabase,
+    Killed,
     lock_of,
     new_wallet,
     outside,
     payment,
     reopened,
 )
-from wallet.ports import Database, Outside
+from wallet.ports import Outside
 from wallet.results import Payment, State
 from wallet.wallet import Wallet
 
@@ -94,27 +95,6 @@ def test_a_request_that_is_repeated_leaves_its_payment_on_its_way() -> None:
     story(body)
 
 
-class _Killed(BaseException):
-    """The process is gone."""
-
-
-class _Dying:
-    """A database that is gone after so many writes, before or after the last."""
-
-    def __init__(self, database: Database, writes: int) -> None:
-        self._database = database
-        self.left = writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def write(self, changes: Iterable[Any]) -> None:
-        if self.left <= 0:
-            raise _Killed
-        self.left -= 1
-        self._database.write(changes)
-
-
 @pytest.mark.parametrize("moment", ["before the record", "recorded", "in the mempool", "told to peers", "mined"])
 @pytest.mark.parametrize("forgets", [False, True])
 def test_a_retry_pays_once_wherever_the_process_was_killed(moment: str, *, forgets: bool) -> None:
@@ -129,8 +109,8 @@ def test_a_retry_pays_once_wherever_the_process_was_killed(moment: str, *, forge
             await running.feed(chain.builder.chain(tip))
             await paying.current()
             if moment == "before the record":
-                dying = disk._replace(database=_Dying(disk.database, 0))
-                with pytest.raises(_Killed):
+                dying = disk._replace(database=DyingDatabase(disk.database, 0))
+                with pytest.raises(Killed):
                     reopened(dying).send([TO_HIM], paying.terms, request_id="order 7")
             else:
                 sent = paying.wallet.send([TO_HIM], paying.terms, request_id="order 7")

@@ -18,18 +18,12 @@ from node.api.jsonrpc import RpcServer
 from node.api.listening import bind
 from node.api.method import by_name
 from node.api.services import Services
-from node.block_template import BlockTemplates
 from node.branch_mining import BranchMiner
-from node.chain import ChainManager
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.descriptors import MAX_CALLERS
-from node.mempool import Mempool
-from node.mining import Generator
-from node.node import Node
 from node.peer_settings import PeerSettings
 from node.skewed_clock import SkewedClock
-from node.storage.chain_store import ChainStore
 from node.storage.files import MemoryFiles
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
@@ -38,6 +32,7 @@ from node.wallet_service import WalletService
 from node.workers import InlineWorkers
 from p2p.transport import Address
 from rpc.client import Credentials, RpcClient
+from simnet.assembly import assemble
 from simnet.network import SimNetwork
 from tests.support.chain import recorder
 from wallet.ports import Outside
@@ -135,23 +130,17 @@ async def running_api(
     log, entries = recorder()
     files = MemoryFiles()
     clock, rng = SkewedClock(SystemClock(), files), random.Random(seed)
-    workers = InlineWorkers()
-    store = ChainStore(MemoryDatabase(TABLES), params)
-    chain = ChainManager(params, store, workers, clock, log)
-    mempool = Mempool(params, chain, clock, workers, log)
-    node = Node(
+    parts = assemble(
+        params,
         PeerSettings(bind=Address("10.0.0.1", 7340), discovery=False, max_outbound=0),
-        params=params,
+        database=MemoryDatabase(TABLES),
+        files=files,
+        network=SimNetwork().host("127.0.0.1"),
         clock=clock,
         rng=rng,
-        network=SimNetwork().host("127.0.0.1"),
-        chain=chain,
-        mempool=mempool,
-        files=files,
         log=log,
     )
-    templates = BlockTemplates(params, chain, mempool, clock)
-    node.on_tip_changed(lambda _change: templates.on_tip_changed())
+    node = parts.node
     stops: list[bool] = []
     failures: list[Exception] = []
     services = Services(
@@ -159,13 +148,8 @@ async def running_api(
         config=NodeConfig(network=params.name, **settings),  # type: ignore[arg-type]
         clock=clock,
         log=log,
-        store=store,
-        chain=chain,
-        mempool=mempool,
-        node=node,
-        templates=templates,
-        generator=Generator(templates, chain, workers, rng),
-        branches=BranchMiner(params, chain, workers, clock, rng),
+        **parts._asdict(),
+        branches=BranchMiner(params, parts.chain, InlineWorkers(), clock, rng),
         wallet=None,
         backups=MemoryFiles(),
         fail=failures.append,
@@ -177,7 +161,7 @@ async def running_api(
         mining_lock=_mining_lock,
     )
     services.methods = by_name(ALL, services)
-    await chain.start()
+    await parts.chain.start()
     await node.start()
     if wallet:
         database = StagedDatabase(MemoryDatabase(WALLET_TABLES))
@@ -198,7 +182,7 @@ async def running_api(
         if services.wallet is not None:
             await services.wallet.stop()
         await node.stop()
-        await chain.close()
+        await parts.chain.close()
         listening.close()
         broken = [entry for entry in entries if entry["log_level"] == "error"]
         if broken:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 from consensus.apply import AppliedBlock, apply_block, assets_of_block
 from consensus.assets import Approval, asset_effects, asset_id, assets_of_coins, assets_of_transaction
 from consensus.errors import ConsensusError
 from consensus.params import REGTEST, Params
-from consensus.state import ChainState
+from consensus.state import ChainState, StateDelta
 from consensus.types import (
     Amount,
     Asset,
@@ -104,3 +104,15 @@ def apply(params: Params, parent: ChainState, block: Block, coins: Coins, book: 
     spent = {name: coins[name] for name in named if name in coins}
     names = (*assets_of_block(block), *assets_of_coins(spent.values()))
     return apply_block(params, parent, block, spent, {name: book.get(name) for name in names})
+
+
+def settle(delta: StateDelta, coins: MutableMapping[OutPoint, Coin], book: MutableMapping[AssetId, Asset]) -> None:
+    """Write the change of a block, or of its end, into coins and assets."""
+    for outpoint in delta.spent:
+        del coins[outpoint]
+    coins.update(delta.created)
+    for asset, record in delta.assets.items():
+        if record is None:
+            del book[asset]
+        else:
+            book[asset] = record

@@ -12,7 +12,7 @@ from consensus.apply import revert_block
 from consensus.codec import MAX_BLOCK_SIZE, decode_block, display_hash
 from consensus.params import REGTEST, Params
 from consensus.signatures import SignatureCheck, verify_all
-from consensus.state import BlockUndo, ChainState, StateDelta, genesis_state
+from consensus.state import BlockUndo, ChainState, genesis_state
 from consensus.types import Asset, AssetId, Block, Coin, OutPoint, Output, Transaction
 from consensus.validation import MAX_BLOCK_SIGNATURES, check_block, check_header
 from miner.work import EXTRANONCE_SIZE
@@ -21,7 +21,7 @@ from node.chain_events import BlockResult, BlockStatus, TipChanged
 from node.clock import Clock
 from node.mempool import Mempool
 from rpc import schema
-from tests.support.assets import apply
+from tests.support.assets import apply, settle
 from tests.support.rules import lock, mine, pay, spend
 
 MATURITY = 5
@@ -87,7 +87,7 @@ class Ledger:
         state = check_header(self.params, block.header, self.tip)
         applied = apply(self.params, self.tip, block, self.coins, self.assets)
         assert verify_all(applied.checks) is None
-        self._change(applied.delta)
+        settle(applied.delta, self.coins, self.assets)
         self.states.append(state)
         self.blocks.append(block)
         self.undos.append(applied.undo)
@@ -97,18 +97,8 @@ class Ledger:
         assert undo is not None
         delta = revert_block(block, self.tip.height, undo)
         self.states.pop()
-        self._change(delta)
+        settle(delta, self.coins, self.assets)
         return block
-
-    def _change(self, delta: StateDelta) -> None:
-        for outpoint in delta.spent:
-            del self.coins[outpoint]
-        self.coins.update(delta.created)
-        for asset, record in delta.assets.items():
-            if record is None:
-                del self.assets[asset]
-            else:
-                self.assets[asset] = record
 
     def mine(self, transactions: Sequence[Transaction] = (), *, to: int = 1, time: int | None = None) -> TipChanged:
         """Connect a new block with these transactions, its reward for key `to`, a second after the last."""

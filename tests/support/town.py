@@ -12,7 +12,7 @@ from consensus.assets import asset_id, authority_id
 from consensus.errors import ConsensusError
 from consensus.params import REGTEST
 from consensus.signatures import verify_all
-from consensus.state import StateDelta, genesis_state
+from consensus.state import genesis_state
 from consensus.types import (
     Amount,
     Asset,
@@ -28,7 +28,7 @@ from consensus.types import (
     SupplyKind,
 )
 from consensus.validation import check_block
-from tests.support.assets import apply, asset_core, carry, define, new_id
+from tests.support.assets import apply, asset_core, carry, define, new_id, settle
 from tests.support.rules import build, coin, coinbase, lock, outpoint
 
 PEOPLE = 8
@@ -74,11 +74,11 @@ class Town:
         if verify_all(applied.checks) is not None:
             raise AssertionError("a signature of ours does not verify")
         before = dict(self.coins), dict(self.book)
-        self._change(applied.delta)
-        self._change(revert_block(block, 1, applied.undo))
+        settle(applied.delta, self.coins, self.book)
+        settle(revert_block(block, 1, applied.undo), self.coins, self.book)
         if (self.coins, self.book) != before:
             raise AssertionError("taking a block back leaves something")
-        self._change(applied.delta)
+        settle(applied.delta, self.coins, self.book)
         self.taken += 1
         self.fees += applied.fees
         self._count(core)
@@ -160,16 +160,6 @@ class Town:
                 outputs.append(Output(Amount(part), lock(self._random.randint(1, PEOPLE)), asset))
                 left -= part
         return outputs
-
-    def _change(self, delta: StateDelta) -> None:
-        for name in delta.spent:
-            del self.coins[name]
-        self.coins.update(delta.created)
-        for asset, record in delta.assets.items():
-            if record is None:
-                del self.book[asset]
-            else:
-                self.book[asset] = record
 
     def _count(self, core: Core) -> None:
         for position, issuance in enumerate(core.issuances):

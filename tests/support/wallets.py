@@ -14,7 +14,7 @@ from node.storage.files import MemoryFiles
 from node.storage.memory_store import MemoryDatabase
 from tests.support.chain import ChainBuilder, ManualClock
 from tests.support.rules import build, coinbase, pay
-from wallet.ports import Outside
+from wallet.ports import Database, Outside
 from wallet.results import Payment, RelayTerms
 from wallet.store import TABLES
 from wallet.wallet import Wallet
@@ -51,6 +51,27 @@ def new_wallet(world: Outside | None = None, mnemonic: str | None = WORDS, **mor
 def reopened(world: Outside) -> Wallet:
     """The wallet as the next process finds it."""
     return Wallet.open(PARAMS, world, allow_plain=True)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class DyingDatabase:
+    """A database that is gone after so many writes: the next one does not happen, nor any later one."""
+
+    def __init__(self, database: Database, left: int) -> None:
+        self._database = database
+        self.left = left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def write(self, changes: Iterable[Any]) -> None:
+        if self.left <= 0:
+            raise Killed
+        self.left -= 1
+        self._database.write(changes)
 
 
 def lock_of(address: str) -> LockId:

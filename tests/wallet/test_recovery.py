@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +19,8 @@ from tests.support.wallets import (
     TERMS,
     WORDS,
     Chain,
+    DyingDatabase,
+    Killed,
     lock_of,
     new_wallet,
     outside,
@@ -197,8 +198,8 @@ def test_a_restore_that_is_cut_off_can_be_done_again(chain: Chain, writes: int) 
     tip = story(chain, wallet)
     disk = MemoryDatabase(TABLES)
     world = outside(2)
-    with suppress(_Power):
-        dying = world._replace(database=_DyingDatabase(disk, writes))
+    with suppress(Killed):
+        dying = world._replace(database=DyingDatabase(disk, writes))
         Wallet.restore(PARAMS, dying, wallet.backup(), allow_plain=True)
     world = world._replace(database=disk)
     if Wallet.exists(world.files):
@@ -308,27 +309,6 @@ def test_a_rescan_from_nowhere_is_refused(chain: Chain, height: int) -> None:
 # Crashes
 
 
-class _Power(Exception):
-    """The power is gone."""
-
-
-class _DyingDatabase:
-    """A database whose n-th write from now on does not happen, nor any later one."""
-
-    def __init__(self, database: MemoryDatabase, left: int) -> None:
-        self._database = database
-        self.left = left
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def write(self, changes: Iterable[Any]) -> None:
-        if self.left <= 0:
-            raise _Power
-        self.left -= 1
-        self._database.write(changes)
-
-
 def _live(chain: Chain, world: Outside, shown: list[str]) -> None:
     """Whatever writes: addresses, blocks, payments, a reorg, a rescan."""
     wallet = Wallet.open(PARAMS, world, allow_plain=True) if Wallet.exists(world.files) else new_wallet(world)
@@ -356,8 +336,8 @@ def test_dying_at_any_write_costs_nothing_that_was_shown(
     disk = MemoryDatabase(TABLES)
     world = outside()
     shown: list[str] = []
-    with suppress(_Power):
-        _live(chain, world._replace(database=_DyingDatabase(disk, writes)), shown)
+    with suppress(Killed):
+        _live(chain, world._replace(database=DyingDatabase(disk, writes)), shown)
     wallet = Wallet.open(PARAMS, world._replace(database=disk), allow_plain=True)
     assert all(wallet.is_mine(lock_of(address)) for address in shown)
     assert lock_of(wallet.new_address()) not in {lock_of(address) for address in shown}
@@ -384,11 +364,11 @@ def test_a_rescan_killed_while_it_goes_back_goes_on(chain: Chain, monkeypatch: p
     chain.follow(wallet, tip)
     before = wallet.balances(), wallet.history(99)
     for writes in range(1, 5):
-        dying = _DyingDatabase(disk, 99)
+        dying = DyingDatabase(disk, 99)
         wallet = Wallet.open(PARAMS, world._replace(database=dying), allow_plain=True)
         chain.follow(wallet, tip)
         dying.left = writes
-        with pytest.raises(_Power):
+        with pytest.raises(Killed):
             wallet.rescan(1, PARAMS.genesis_hash, target=wallet.cursor.height)
         wallet = Wallet.open(PARAMS, world, allow_plain=True)
         assert wallet.cursor == Cursor(0, PARAMS.genesis_hash)
