@@ -173,14 +173,17 @@ class ChainStore:
     def invalid_marks(self) -> Iterator[tuple[BlockHash, str]]:
         """Yield the blocks that are marked, each with the rule that it breaks, or `schema.SET_ASIDE`."""
         for key, record in self._database.scan(INVALID):
-            yield read_block_key(key)[1], unseal(INVALID, key, record).decode("ascii")
+            yield read_block_key(key)[1], _text(unseal(INVALID, key, record))
 
     # Blocks
 
     def bodies(self) -> Iterator[tuple[int, int, Block]]:
         """Yield (height, arrival, block) for every stored body that is whole, parents before children."""
         for key, record in self._database.scan(BODIES):
-            height, block_hash = read_block_key(key)
+            try:
+                height, block_hash = read_block_key(key)
+            except DamagedError:
+                continue  # what is left is rebuilt
             arrival, raw = read_body_record(record)
             block = _whole_block(block_hash, raw)
             if block is not None:
@@ -282,6 +285,13 @@ def _whole_block(block_hash: BlockHash, raw: bytes) -> Block | None:
     except ConsensusError:
         return None
     return block if block.hash == block_hash else None
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"a record is damaged ({error}): start with --reindex") from error
 
 
 def _decoded(decode: Callable[[bytes], _T], raw: bytes) -> _T:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from consensus.pow import Anchor
 from consensus.types import HEADER_SIZE, BlockHash, Header, OutPoint, TxId
@@ -88,8 +88,12 @@ def block_key(height: int, block_hash: BlockHash) -> bytes:
 
 
 def read_block_key(key: bytes) -> tuple[int, BlockHash]:
-    """Return the height and the id in a block key."""
-    height, block_hash = _BLOCK_KEY.unpack(key)
+    """Return the height and the id in a block key.
+
+    Raises:
+        DamagedError: it is no such key.
+    """
+    height, block_hash = _unpacked(_BLOCK_KEY, key)
     return height, BlockHash(block_hash)
 
 
@@ -99,8 +103,12 @@ def coin_key(outpoint: OutPoint) -> bytes:
 
 
 def read_coin_key(key: bytes) -> OutPoint:
-    """Return the outpoint in a coin's key."""
-    txid, index = _COIN_KEY.unpack(key)
+    """Return the outpoint in a coin's key.
+
+    Raises:
+        DamagedError: it is no such key.
+    """
+    txid, index = _unpacked(_COIN_KEY, key)
     return OutPoint(TxId(txid), index)
 
 
@@ -121,6 +129,15 @@ def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
     return value
 
 
+def _unpacked(layout: struct.Struct, raw: bytes) -> tuple[Any, ...]:
+    """Return the fields of a key or a value. A seal does not name its table: in a copy of a database that was being
+    written to (A133), a page of one table may stand where another's was, with records that are whole.
+    """
+    if len(raw) != layout.size:
+        raise DamagedError(f"a record is damaged ({len(raw)} bytes for {layout.size}): start with --reindex")
+    return layout.unpack(raw)
+
+
 def header_record(key: bytes, stored: StoredHeader) -> bytes:
     """Return the record of a header."""
     anchor = stored.anchor or Anchor(0, 0, 0)
@@ -134,7 +151,7 @@ def read_header_record(key: bytes, record: bytes) -> StoredHeader:
     Raises:
         DamagedError: it is not what was written.
     """
-    raw, arrival, anchor_height, time, bits = _HEADER_RECORD.unpack(unseal(HEADERS, key, record))
+    raw, arrival, anchor_height, time, bits = _unpacked(_HEADER_RECORD, unseal(HEADERS, key, record))
     anchor = Anchor(anchor_height, time, bits) if bits else None
     return StoredHeader(read_block_key(key)[0], Header.from_bytes(raw), arrival, anchor)
 

@@ -12,7 +12,7 @@ from node.chain import ChainClosedError
 from node.storage.chain_store import ChainStore
 from node.storage.errors import DamagedError, OtherNetworkError
 from node.storage.memory_store import MemoryDatabase
-from node.storage.schema import BODIES, COINS, HEADERS, META, TABLES, TIP_KEY, UNDO
+from node.storage.schema import BODIES, COINS, HEADERS, INVALID, META, TABLES, TIP_KEY, UNDO
 from tests.support.chain import ChainBuilder, feed, lines, recorder, reward_of, running, stored_coins
 from tests.support.rules import coinbase, pay
 
@@ -105,6 +105,30 @@ async def test_a_flipped_bit_is_an_error_and_never_a_wrong_balance(table: str) -
                 assert stored_coins(ChainStore(copy, PARAMS)) == chain.coins(node.tip.hash)
         except (DamagedError, OtherNetworkError):
             continue
+
+
+@pytest.mark.parametrize("table", [HEADERS, INVALID, COINS, META, UNDO, BODIES])
+async def test_records_of_one_table_in_another_are_an_error_and_never_a_crash(table: str) -> None:
+    """A133: in a copy made meanwhile a page of one table may stand where another's was, each record whole."""
+    chain, database = ChainBuilder(PARAMS), new_database()
+    blocks = chain.mine_chain(None, 4)
+    bad = chain.mine(blocks[-1], reward=51 * 10**8)
+    async with running(database, PARAMS) as node:
+        await feed(node, [*blocks, bad])
+    for other in TABLES:
+        moved = list(database.scan(other))
+        if other == table or not moved:
+            continue
+        copy = new_database()
+        for name in TABLES:
+            copy.write([(name, k, v) for k, v in database.scan(name)])
+        copy.write([(table, k, v) for k, v in moved])
+        for reindex in (False, True):
+            try:
+                async with running(copy, PARAMS, reindex=reindex) as node:
+                    assert stored_coins(ChainStore(copy, PARAMS)) == chain.coins(node.tip.hash)
+            except (DamagedError, OtherNetworkError):
+                assert not reindex or table == META
 
 
 async def test_another_networks_chain_and_an_altered_genesis_are_refused() -> None:
