@@ -117,9 +117,23 @@ def assets_of_transaction(tx: Transaction) -> Iterable[AssetId]:
             yield output.asset
     for burn in tx.core.burns:
         yield burn.id
-    for issuance in tx.core.issuances:
+    yield from assets_of_issuances(tx.core.issuances)
+
+
+def assets_of_issuances(issuances: Iterable[NewAsset | Reissue | Attestation]) -> Iterable[AssetId]:
+    """Yield the ids of assets that issuances change, repeats included: whose records, as they are, decide on them."""
+    for issuance in issuances:
         if not isinstance(issuance, NewAsset):
             yield issuance.asset
+
+
+def defined_by(tx: Transaction) -> dict[AssetId, Definition]:
+    """Return the assets that a transaction defines, in its order."""
+    return {
+        asset_id(tx.core.inputs[0], position, issuance.definition): issuance.definition
+        for position, issuance in enumerate(tx.core.issuances)
+        if isinstance(issuance, NewAsset)
+    }
 
 
 def assets_of_coins(coins: Iterable[Coin]) -> Iterable[AssetId]:

@@ -107,7 +107,7 @@ class BlockDownload:
             if len(chosen) == room:
                 break
         for entry in chosen:
-            self._ask(peer, entry, now)
+            self.ask(peer, entry, now)
         return chosen
 
     def _open_entries(self, plan: _Plan, height: int) -> Iterable[BlockEntry]:
@@ -116,18 +116,15 @@ class BlockDownload:
         while at < len(plan.entries) and plan.entries[at].height <= height:
             entry = plan.entries[at]
             at += 1
-            if not self._is_open(entry):
+            if not self.is_open(entry):
                 if at == plan.cursor + 1:
                     plan.cursor = at
                 continue
             yield entry
 
-    def _is_open(self, entry: BlockEntry) -> bool:
-        return not entry.has_body and entry.hash not in self._asked and entry.hash not in self._in_work
-
     def is_open(self, entry: BlockEntry) -> bool:
         """Tell whether a body is missing, and neither asked for nor being put together or judged."""
-        return self._is_open(entry)
+        return not entry.has_body and entry.hash not in self._asked and entry.hash not in self._in_work
 
     @contextmanager
     def reserved(self, block_hash: BlockHash) -> Iterator[None]:
@@ -141,15 +138,12 @@ class BlockDownload:
             self._renew_all()
 
     def ask(self, peer: int, entry: BlockEntry, now: float) -> None:
-        """Count a body as asked of a peer, of which parts of it are asked for."""
-        self._ask(peer, entry, now)
+        """Count a body as asked of a peer, of which it or parts of it are asked for."""
+        self._sources[peer].asked[entry.hash] = now
+        self._asked.setdefault(entry.hash, {})[peer] = now
 
     def _is_busy(self) -> bool:
         return len(self._in_work) >= limits.BLOCKS_IN_WORK or self.bytes_in_work >= limits.BLOCK_BYTES_IN_WORK
-
-    def _ask(self, peer: int, entry: BlockEntry, now: float) -> None:
-        self._sources[peer].asked[entry.hash] = now
-        self._asked.setdefault(entry.hash, {})[peer] = now
 
     def _plan_of(self, source: _Source) -> _Plan | None:
         """Return the plan of the branch that a source's best header is on, brought up to date."""
@@ -258,7 +252,7 @@ class BlockDownload:
                 continue
             other = self._other_source(entry, now)
             if other is not None:
-                self._ask(other, entry, now)
+                self.ask(other, entry, now)
                 found.append((other, entry))
         return found
 

@@ -31,7 +31,7 @@ MAX_FILE_SIZE = 1024 * 1024
 MAX_TARGET = 144
 """Blocks: whoever can wait for longer pays the lowest rate that is relayed."""
 STEP = 1.15
-"""Ratio of neighbouring buckets: fine enough, and the highest is a thousand times the lowest."""
+"""Ratio of neighbouring buckets: fine enough, and the highest is a million times the lowest."""
 BUCKETS = tuple(int(MIN_FEE_RATE * STEP**place) for place in range(100))
 """The lowest fee rate of each bucket, grain per 1,000 virtual bytes."""
 DECAY = 0.99

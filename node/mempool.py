@@ -71,7 +71,7 @@ class Mempool:
 
     Each is valid on the tip together with its unconfirmed ancestors. Of two that conflict the first
     seen stays, unless the other pays more by the rules of `replacement`. Only the methods `accept_...`
-    await, and they hold nothing meanwhile.
+    and `preview` await, and they hold nothing meanwhile.
 
     Attributes:
         listeners: told of what comes and goes; append to it.

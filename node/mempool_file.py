@@ -35,7 +35,7 @@ FILE = "mempool.dat"
 KIND = b"duremem\n"
 VERSION = 1
 MAX_FILE_SIZE = 1024 * 1024 * 1024
-"""Bytes that are read at most: more than the largest mempool has encoded, for each byte there takes six in memory."""
+"""Bytes that are read at most: more than the largest mempool has encoded, for each byte there takes five in memory."""
 SAVE_SECONDS = 15 * 60
 """How often it is written while the node runs: what a crash can lose, and wallets make up for."""
 TURN = 1_000

@@ -247,13 +247,6 @@ class MempoolGraph:
             heir.rank = rank
             self.block_order.add(heir.in_block_order)
 
-    def remove_with_descendants(self, entry: Entry) -> list[Entry]:
-        """Remove an entry and all that descends from it; return them, parents before children."""
-        removed = self.family((entry,))
-        for member in reversed(removed):
-            self.remove(member)
-        return removed
-
     def ancestors(self, parents: Iterable[Entry]) -> dict[TxId, Entry]:
         """Return `parents` and all unconfirmed transactions that they descend from, in no order that matters."""
         found: dict[TxId, Entry] = {}

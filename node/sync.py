@@ -302,7 +302,7 @@ class Sync:
         self._watch()
 
     def _watch(self) -> None:
-        """Have `_look` called soon: something was asked for."""
+        """Have `_look` called soon: something is asked for."""
         if self._tick is None and not self._stopped:
             self._tick = self._loop.call_later(limits.DOWNLOAD_TICK_SECONDS, self._look)
 
@@ -315,8 +315,8 @@ class Sync:
         for number, entry in self._download.late(now):
             self._log.debug("block_asked_again", peer=number, height=entry.height)
             self._send(self._peers[number], [entry])
-        if len(self._download) and self._tick is None:
-            self._tick = self._loop.call_later(limits.DOWNLOAD_TICK_SECONDS, self._look)
+        if len(self._download):
+            self._watch()
 
 
 def _size_of(block: Block) -> int:

@@ -8,12 +8,13 @@ any order in which parents stand before their children is valid, and so is every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from consensus.types import Amount, Asset, AssetId, Attestation, NewAsset, Reissue, SupplyKind, Transaction
+from consensus.assets import assets_of_issuances
+from consensus.types import Amount, Asset, AssetId, SupplyKind, Transaction
 
 
 class AssetChange(NamedTuple):
@@ -60,16 +61,12 @@ def seen_after(
     return seen
 
 
-def issued_by(tx: Transaction) -> Iterator[AssetId]:
-    """Yield the assets whose record, as it is, decides whether a transaction is valid."""
-    for issuance in tx.core.issuances:
-        if not isinstance(issuance, NewAsset):
-            yield issuance.asset
+def issued_by(tx: Transaction) -> Iterable[AssetId]:
+    """Return the assets whose record, as it is, decides whether a transaction is valid."""
+    return assets_of_issuances(tx.core.issuances)
 
 
 def rests_on_reserve(tx: Transaction, asset: AssetId, record: Asset | None) -> bool:
     """Tell whether a transaction attests the reserve of an asset, or issues more under it."""
     reserved = record is not None and record.definition.supply_kind == SupplyKind.RESERVED
-    return reserved and any(
-        isinstance(issuance, Attestation | Reissue) and issuance.asset == asset for issuance in tx.core.issuances
-    )
+    return reserved and asset in issued_by(tx)

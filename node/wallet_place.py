@@ -25,7 +25,7 @@ from node.config import NodeConfig
 from node.node import Node
 from node.storage.errors import StorageError
 from node.storage.executor import INLINE, run_whole
-from node.storage.files import sync
+from node.storage.files import DirectoryFiles, sync
 from node.storage.staged import StagedDatabase
 from node.wallet_opening import FOLDER, open_wallet, open_world
 from node.wallet_service import WalletService
@@ -166,9 +166,7 @@ class WalletPlace:
             sync(self._root)
         except OSError as error:
             raise StorageError(f"cannot put a wallet into {folder}: {error.strerror or error}") from error
-        world, database = self._world(kept, INLINE)
-        database.close()
-        if Wallet.exists(world.files):
+        if Wallet.exists(DirectoryFiles(kept)):
             return kept
         # There was no wallet, only its empty database.
         shutil.rmtree(kept, ignore_errors=True)

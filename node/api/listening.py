@@ -11,10 +11,8 @@ from pathlib import Path
 from node.api.access import Access, Login, Role
 from node.config import NodeConfig
 from node.storage.errors import StorageError
+from p2p.limits import LISTEN_BACKLOG
 from rpc.client import COOKIE_NAME, COOKIE_USER
-
-BACKLOG = 128
-"""Connections that wait to be accepted."""
 
 
 class Cookie:
@@ -56,7 +54,7 @@ def access_for(config: NodeConfig, cookie: Cookie) -> Access:
     return Access(logins, hosts=config.rpc_hosts, bound_to=config.rpc_bind)
 
 
-def bind(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
+def bind(host: str, port: int, backlog: int = LISTEN_BACKLOG) -> socket.socket:
     """Return a listening socket.
 
     Args:

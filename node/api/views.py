@@ -8,7 +8,6 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from consensus.address import encode_address
-from consensus.amounts import format_amount
 from consensus.assets import asset_id
 from consensus.codec import display_hash
 from consensus.params import Params
@@ -193,8 +192,3 @@ def optional(value: int | None) -> int | UnsetType:
 def optional_amount(grain: int | None) -> Dure | UnsetType:
     """Return an amount that is left out where there is none."""
     return UNSET if grain is None else Dure(grain)
-
-
-def plain_amount(grain: int) -> str:
-    """Return an amount for a sentence."""
-    return f"{format_amount(grain)} DURE"

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from consensus.assets import asset_id
+from consensus.assets import defined_by
 from consensus.state import StateDelta
-from consensus.types import AssetId, Block, BlockHash, Definition, NewAsset, OutPoint, TxId
+from consensus.types import AssetId, Block, BlockHash, Definition, OutPoint, TxId
 from node.storage.schema import (
     ASSET_INDEX,
     block_key,
@@ -44,9 +44,8 @@ class Origin(NamedTuple):
 def defined_in(block: Block) -> Iterator[tuple[AssetId, TxId, Definition]]:
     """Yield the assets that the transactions of a valid block define."""
     for tx in block.transactions:
-        for position, issuance in enumerate(tx.core.issuances):
-            if isinstance(issuance, NewAsset):
-                yield asset_id(tx.core.inputs[0], position, issuance.definition), tx.txid, issuance.definition
+        for asset, definition in defined_by(tx).items():
+            yield asset, tx.txid, definition
 
 
 class AssetIndexStep:

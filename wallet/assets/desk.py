@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from consensus.assets import defined_by
 from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.making import AssetMaker, AssetWish, Records
-from wallet.assets.naming import carries_assets, created_by, defined_by
+from wallet.assets.naming import carries_assets, created_by
 from wallet.ledger import Ledger
 from wallet.maker import NOTHING, Maker
 from wallet.ports import Entropy

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from consensus.assets import asset_id
-from consensus.types import AssetId, Definition, NewAsset, Reissue, Transaction
+from consensus.assets import defined_by
+from consensus.types import AssetId, Reissue, Transaction
 
 
 def carries_assets(tx: Transaction) -> bool:
     """Tell whether a transaction does anything but move DURE."""
     core = tx.core
     return bool(core.issuances or core.burns) or any(output.asset is not None for output in core.outputs)
-
-
-def defined_by(tx: Transaction) -> dict[AssetId, Definition]:
-    """Return the assets that a transaction defines."""
-    return {
-        asset_id(tx.core.inputs[0], place, issuance.definition): issuance.definition
-        for place, issuance in enumerate(tx.core.issuances)
-        if isinstance(issuance, NewAsset)
-    }
 
 
 def created_by(tx: Transaction) -> dict[AssetId, int]:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta
 
 from consensus.address import encode_address
 from consensus.asset_text import Metadata, encode_metadata
-from consensus.assets import authority_id
+from consensus.assets import assets_of_issuances, authority_id, defined_by
 from consensus.codec import display_hash
 from consensus.types import (
     MAX_DECIMALS,
@@ -31,17 +31,16 @@ from consensus.types import (
 )
 from node.api import views
 from node.api.method import Area, method
-from node.api.methods.assets import KINDS, asset_text
+from node.api.methods.assets import KINDS, asset_text, find_asset
 from node.api.methods.payments import MAX_RECIPIENTS, Comment, RequestId, hand_over, read_terms
 from node.api.methods.transactions import read_address
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import current_wallet, last_block, refuse_wallet, service_of
 from node.api.parameters import AddressText, Count, FeeRate, LockHex
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
 from wallet.assets.making import AssetPayment, AssetWish
-from wallet.assets.naming import defined_by
 from wallet.errors import WalletError
 from wallet.results import AssetBalance, AssetEntry, Note, Sent
 from wallet.wallet import Wallet
@@ -77,9 +76,7 @@ async def getassetbalances(services: Services, show_all: bool = False) -> schema
     return schema.AssetBalances(
         assets=[_balance(wallet, records, balance) for balance in listed],
         hidden=len(held) - len(listed),
-        lastprocessedblock=schema.LastProcessedBlock(
-            hash=display_hash(wallet.cursor.hash), height=wallet.cursor.height
-        ),
+        lastprocessedblock=last_block(wallet),
     )
 
 
@@ -145,8 +142,7 @@ async def showasset(services: Services, asset: LockHex, shown: bool = True) -> N
     """
     await current_wallet(services)
     name = AssetId(bytes(asset))
-    if name not in services.chain.get_assets([name]):
-        raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "No such asset on the best chain")
+    find_asset(services, name)
     await service_of(services).ask(lambda wallet: wallet.assets.show(name, shown=shown))
 
 
@@ -374,9 +370,7 @@ async def _make(
 def _named(wish: AssetWish) -> Iterable[AssetId]:
     yield from (payment.asset for payment in wish.payments)
     yield from (burn.id for burn in wish.burns)
-    for issuance in wish.issuances:
-        if not isinstance(issuance, NewAsset):
-            yield issuance.asset
+    yield from assets_of_issuances(wish.issuances)
 
 
 def _sent(sent: Sent, asset: AssetId | None = None) -> schema.SentAsset:

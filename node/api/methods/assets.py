@@ -35,6 +35,18 @@ KINDS: dict[SupplyKind, Literal["fixed", "reissuable", "reserved"]] = {
 }
 
 
+def find_asset(services: Services, name: AssetId) -> Asset:
+    """Return an asset's record at the tip.
+
+    Raises:
+        RpcError: there is none.
+    """
+    record = services.store.read_assets([name]).get(name)
+    if record is None:
+        raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "No such asset on the best chain")
+    return record
+
+
 @method(Area.ASSETS, reads=True)
 async def getasset(services: Services, asset: LockHex) -> schema.Asset:
     """Tell all that the chain knows of an asset.
@@ -44,9 +56,7 @@ async def getasset(services: Services, asset: LockHex) -> schema.Asset:
     """
     name = AssetId(bytes(asset))
     async with services.chain.standing_still():
-        record = services.store.read_assets([name]).get(name)
-        if record is None:
-            raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "No such asset on the best chain")
+        record = find_asset(services, name)
         return _view(services, name, record)
 
 
@@ -94,9 +104,7 @@ async def getassetholders(
     """
     name = AssetId(bytes(asset))
     async with services.chain.standing_still():
-        record = services.store.read_assets([name]).get(name)
-        if record is None:
-            raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "No such asset on the best chain")
+        record = find_asset(services, name)
         held = await _holdings(services, name)
         first = sorted(held.items(), key=lambda holding: (-holding[1], holding[0]))[:count]
         return schema.AssetHolders(

@@ -150,7 +150,7 @@ async def _pay(
     service = service_of(services)
     wallet = await service.current()
     try:
-        parsed = [_payment(services, wallet, address, amount) for address, amount in payments]
+        parsed = [read_payment(services, wallet, address, amount) for address, amount in payments]
         sent = await service.ask(
             lambda wallet: wallet.send(parsed, terms, bearers=bearers, request_id=request_id, force=force, note=note)
         )
@@ -160,7 +160,13 @@ async def _pay(
     return sent
 
 
-def _payment(services: Services, wallet: Wallet, address: str, amount: Dure) -> Payment:
+def read_payment(services: Services, wallet: Wallet, address: str, amount: Dure) -> Payment:
+    """Return a payment to an address, in grain.
+
+    Raises:
+        RpcError: the address is none of this network.
+        WalletError: the amount cannot be paid.
+    """
     read_address(services.params, address)
     return wallet.parse_payment(address, amount.grain)
 

@@ -11,6 +11,7 @@ from consensus.policy_text import MAX_TEXT, PolicyTextError, parse_policy
 from consensus.spend_policy import policy_id
 from consensus.types import Policy, TxId
 from node.api.method import Area, method
+from node.api.methods.payments import Recipients, read_payment, read_terms
 from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
@@ -29,7 +30,6 @@ from wallet.wallet import Wallet
 
 PolicyText = Annotated[str, Meta(max_length=MAX_TEXT)]
 PolicyName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-Recipients = Annotated[dict[AddressText, Dure], Meta(min_length=1, max_length=1_000)]
 Roles = Annotated[dict[str, PolicyName], Meta(max_length=64)]
 
 
@@ -116,7 +116,7 @@ async def spendpolicy(
         recipients: an object of address and DURE.
         everything_to: instead: an address that all goes to, the fee taken out of it.
         branch: by which branch, as explainpolicy numbers them; by default the one that needs the fewest others now.
-        fee_rate: grain per byte; by default what it takes to be relayed.
+        fee_rate: grain per byte, in place of an estimate.
         memo: at most 96 bytes, in hex.
         force: true if a fee beyond the wallet's caps is meant.
         replace: the txid of a transaction in the mempool that spends a coin of the policy: this one takes its place,
@@ -127,12 +127,12 @@ async def spendpolicy(
     known = _find(services, wallet, policy)
     if (recipients is None) == (everything_to is None):
         raise RpcError(ErrorCode.INVALID_PARAMETER, "Name either recipients or everything_to")
-    terms = service.terms if fee_rate is None else service.terms._replace(fee_rate=int(fee_rate))
+    terms = read_terms(service, fee_rate, None, None)
     try:
         if everything_to is not None:
             wish: list[Payment] | Everything = Everything(read_address(services.params, everything_to))
         else:
-            wish = [_payment(services, wallet, address, amount) for address, amount in (recipients or {}).items()]
+            wish = [read_payment(services, wallet, address, amount) for address, amount in (recipients or {}).items()]
         plan = wallet.policies.spends.plan(
             known,
             wish,
@@ -155,13 +155,7 @@ def _rival(services: Services, txid: HashHex | None) -> Rival | None:
     entry = services.mempool.entry(TxId(txid))
     if entry is None:
         raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "Transaction not in mempool")
-    fees = entry.fee + sum(each.fee for each in services.mempool.descendants(TxId(txid)))
-    return Rival(entry.tx, fees, entry.fee * 1_000 // entry.virtual_size)
-
-
-def _payment(services: Services, wallet: Wallet, address: str, amount: Dure) -> Payment:
-    read_address(services.params, address)
-    return wallet.parse_payment(address, amount.grain)
+    return Rival(entry.tx, entry.descendant_fee, entry.fee * 1_000 // entry.virtual_size)
 
 
 def _parse(text: str) -> Policy:

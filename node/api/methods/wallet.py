@@ -73,7 +73,8 @@ def refuse_wallet(error: WalletError) -> NoReturn:
     raise RpcError(code, str(error)) from None
 
 
-def _last_block(wallet: Wallet) -> schema.LastProcessedBlock:
+def last_block(wallet: Wallet) -> schema.LastProcessedBlock:
+    """Return up to which block a wallet has followed the chain."""
     return schema.LastProcessedBlock(hash=display_hash(wallet.cursor.hash), height=wallet.cursor.height)
 
 
@@ -90,7 +91,7 @@ async def getbalances(services: Services) -> schema.Balances:
             locked=Dure(balances.locked),
         ),
         watchonly=_at_policies(wallet),
-        lastprocessedblock=_last_block(wallet),
+        lastprocessedblock=last_block(wallet),
     )
 
 
@@ -129,7 +130,7 @@ async def getwalletinfo(services: Services) -> schema.WalletInfo:
         locked=info.locked,
         unlocked_until=_unlocked_until(services) if info.encrypted else UNSET,
         scanning=scanning if isinstance(scanning, schema.RescanProgress) else False,
-        lastprocessedblock=_last_block(wallet),
+        lastprocessedblock=last_block(wallet),
     )
 
 
@@ -237,7 +238,7 @@ async def gettransaction(
         details=[_detail(services, entry) for entry in detail.entries],
         hex=tx.encoded.hex(),
         decoded=views.transaction(services.params, tx) if verbose else UNSET,
-        lastprocessedblock=_last_block(wallet),
+        lastprocessedblock=last_block(wallet),
     )
 
 
