@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from consensus.codec import parse_hash
@@ -19,7 +18,6 @@ from node.api.method import Method
 from node.api.services import Services
 from node.branch_mining import BranchMiner
 from node.config import NodeConfig
-from node.mining import Generator
 from node.skewed_clock import SkewedClock
 from node.storage.files import MemoryFiles
 from node.version import AGENT, VERSION
@@ -73,21 +71,14 @@ class SimulatedNode(Node):
         return self._services[1]
 
     def _make_services(self) -> Services:
-        sim, chain = self.sim, self.sim.chain
-        params, entropy, clock = self.sim.params, self.sim.rng, SkewedClock(self.sim.clock, MemoryFiles())
-        workers = InlineWorkers()
-        services = Services(
+        sim, params, clock = self.sim, self.sim.params, SkewedClock(self.sim.clock, MemoryFiles())
+        return Services(
             params=params,
             config=NodeConfig(network="local"),
             clock=clock,
             log=sim.log,
-            store=sim.store,
-            chain=chain,
-            mempool=sim.mempool,
-            node=sim.node,
-            templates=sim.templates,
-            generator=Generator(sim.templates, chain, workers, entropy),
-            branches=BranchMiner(params, chain, workers, clock, entropy),
+            **sim.parts._asdict(),
+            branches=BranchMiner(params, sim.chain, InlineWorkers(), clock, sim.rng),
             wallet=sim.wallet,
             backups=MemoryFiles(),
             fail=_refuse_to_fail,
@@ -97,8 +88,8 @@ class SimulatedNode(Node):
             agent=AGENT,
             disk_size=lambda: 0,
             mining_lock=sim.mining_lock,
+            methods=METHODS,
         )
-        return replace(services, methods=METHODS)
 
 
 def _refuse_to_stop() -> None:

@@ -1,4 +1,4 @@
-"""Transactions between peers: announced by inventory, fetched, checked, passed on. And new blocks, told at once.
+"""Transactions between peers: announced by inventory, fetched, checked, passed on.
 
 Announcements wait a little, at random, so that several travel together and the first to tell is not always the origin.
 What comes is checked in turn, one of each peer after the other, so that nobody's flood delays another's payment.

@@ -22,8 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import structlog
-
 from consensus.codec import decode_block
 from consensus.params import REGTEST
 from consensus.state import ChainState
@@ -38,6 +36,7 @@ from p2p.tcp import TcpNetwork
 from p2p.transport import Address, parse_address
 from rpc.client import Unreachable
 from rpc.errors import RpcError
+from scripts.benchmarks.harness import silent_log
 from scripts.crash_daemon import Daemon, Lost
 from simnet.hostile import floods, wire
 from simnet.hostile.behaviour import Behaviour
@@ -137,7 +136,7 @@ class Campaign:
     async def _attack(self, kind: type[Behaviour], number: int, victim: Address) -> None:
         while True:
             behaviour = kind(self._outside, number + 1_000 * self.dialled.total())
-            link = HostileLink(behaviour, victim)
+            link = HostileLink(behaviour)
             self.dialled[kind.name] += 1
             with suppress(OSError, TimeoutError):
                 await self._network.connect(victim, link)
@@ -188,7 +187,7 @@ def resident_mib(daemon: Daemon) -> float:
 
 async def campaign(seconds: float, memory: float, seed: str) -> int:
     """Run one campaign in a folder of its own; return the exit status."""
-    log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("CRITICAL"))
+    log = silent_log()
     chain = ChainManager(REGTEST, ChainStore(MemoryDatabase(TABLES), REGTEST), InlineWorkers(), SystemClock(), log)
     await chain.start()
     with tempfile.TemporaryDirectory(prefix="dure-floods-") as place:

@@ -7,6 +7,9 @@ from p2p import limits
 from simnet.errors import InvariantBroken
 from simnet.sim_node import SimNode
 
+MUST_END = ("transactions asked for", "bodies asked for", "bytes half received")
+"""Of what is held, that of which nothing is left once a network is calm."""
+
 
 def held(node: SimNode) -> dict[str, int]:
     """Return how much a running node holds of everything that peers can make it hold."""

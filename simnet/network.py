@@ -33,7 +33,7 @@ class SimNetwork:
 
     Attributes:
         names: what a resolver knows: a name, and the IP address of its host.
-        datagrams_lost, resets: how often that happened.
+        datagrams_lost: how often that happened.
     """
 
     def __init__(self, rng: random.Random | None = None, conditions: Conditions | None = None) -> None:

@@ -15,7 +15,6 @@ from consensus.errors import NotYet
 from consensus.params import Params
 from consensus.pow import next_bits
 from consensus.types import Amount, BlockHash, LockId
-from node.block_template import BlockTemplates
 from node.chain import ChainClosedError, ChainManager
 from node.mempool import Mempool
 from node.node import Node
@@ -299,7 +298,8 @@ class SimNode:
         return self._run
 
     @property
-    def _parts(self) -> Parts:
+    def parts(self) -> Parts:
+        """The running node's parts."""
         return self._on.parts
 
     @property
@@ -315,27 +315,22 @@ class SimNode:
     @property
     def node(self) -> Node:
         """The running node. This and the next ones raise `NodeDown` if it does not run."""
-        return self._parts.node
+        return self.parts.node
 
     @property
     def chain(self) -> ChainManager:
         """The running node's chain."""
-        return self._parts.chain
+        return self.parts.chain
 
     @property
     def store(self) -> ChainStore:
         """The running node's records."""
-        return self._parts.store
+        return self.parts.store
 
     @property
     def mempool(self) -> Mempool:
         """The running node's mempool."""
-        return self._parts.mempool
-
-    @property
-    def templates(self) -> BlockTemplates:
-        """The running node's candidate blocks."""
-        return self._parts.templates
+        return self.parts.mempool
 
     @property
     def wallet(self) -> WalletService:
@@ -374,7 +369,7 @@ class SimNode:
         Raises:
             NotYet: by its clock, they come too early.
         """
-        await self._parts.generator.generate(count, to or await self.mining_lock())
+        await self.parts.generator.generate(count, to or await self.mining_lock())
         return self.tip
 
     def mine_later(self) -> None:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet
-from consensus.types import Transaction
+from consensus.types import GRAIN_PER_DURE, Transaction
 from node.chain import ChainClosedError
 from node.chain_stats import coin_statistics
 from node.peer_settings import PeerSettings
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
-from simnet.bounds import check_bounds
+from simnet.bounds import MUST_END, check_bounds, held
 from simnet.conditions import BAD, INTERNET, LAN, Conditions
 from simnet.errors import InvariantBroken, NodeDown
 from simnet.hostile.coalition import Coalition
@@ -29,7 +29,6 @@ from simnet.swarm_plan import UNREST_SECONDS, Act, Plan, Step
 from wallet.errors import WalletError
 
 WEATHERS = (LAN, INTERNET, Conditions(latency=0.1, jitter=0.1, loss=0.02), BAD)
-GRAIN = 100_000_000
 _PEACE_SECONDS = 1_500.0
 """Before the unrest: rewards mature, and everybody meets."""
 _CALM_BLOCKS = 3
@@ -160,7 +159,7 @@ class Swarm:
         if not (node.is_up and payee.is_up):
             return
         try:
-            sent = await node.pay([(await payee.new_lock(), step.amount * GRAIN)])
+            sent = await node.pay([(await payee.new_lock(), step.amount * GRAIN_PER_DURE)])
         except WalletError as error:
             self._sim.events.say("swarm", "payment_refused", payer=node.name, why=type(error).__name__)
         except (ConsensusError, PolicyError) as error:
@@ -270,11 +269,8 @@ class Swarm:
                 raise InvariantBroken(f"the wallet of {node.name} shows {balances}, its coins are worth {mine}")
 
     def _look_for_leaks(self, node: SimNode) -> None:
-        left = {
-            "bodies asked for": node.node.sync.blocks_on_their_way,
-            "transactions asked for": node.node.relay.requested,
-            "half received bytes": node.node.peer_manager.half_received,
-        }
+        holds = held(node)
+        left = {what: holds[what] for what in MUST_END}
         if any(left.values()):
             raise InvariantBroken(f"{node.name} still has {left}")
 

@@ -6,11 +6,17 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from scripts.benchmarks.programs import Program
+
+
+def silent_log() -> Any:
+    """A log that nobody reads."""
+    return structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("CRITICAL"))
 
 
 class Bound(NamedTuple):

@@ -14,10 +14,9 @@ from consensus.codec import lock_digest, parse_hash, spend_message
 from consensus.params import REGTEST
 from consensus.signatures import public_key
 from consensus.spend_policy import policy_id
-from consensus.types import Amount, Core, Key, LockId, OutPoint, Output, Transaction, TxId, Witness
+from consensus.types import GRAIN_PER_DURE, Amount, Core, Key, LockId, OutPoint, Output, Transaction, TxId, Witness
 from scripts.benchmarks.programs import Dured, Litecoind, Program, drain
 
-GRAIN = 100_000_000
 FAN = 2_000
 """Outputs of one transaction that makes small coins out of a reward: some 82 kB."""
 FEE = 10_000
@@ -141,8 +140,8 @@ def fund(node: Program, purse: Purse, count: int) -> list[Coin]:
     """Mine on a fresh chain, and split rewards into `count` confirmed coins."""
     coins: list[Coin] = []
     for reward in rewards(node, purse, -(-count // FAN)):
-        value = (50 * GRAIN - FAN_FEE) // FAN
-        made = purse.spend(Coin(reward, 0, 50 * GRAIN), [value] * FAN)
+        value = (50 * GRAIN_PER_DURE - FAN_FEE) // FAN
+        made = purse.spend(Coin(reward, 0, 50 * GRAIN_PER_DURE), [value] * FAN)
         node.rpc.call("sendrawtransaction", made.raw.hex())
         coins += [Coin(made.txid, index, value) for index in range(FAN)]
     drain(node)

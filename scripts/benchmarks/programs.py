@@ -58,10 +58,16 @@ def resident(pid: int) -> float:
     return sum(map(int, said.stdout.split())) / 1024
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used, in seconds; Linux only."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def processor_seconds(pid: int) -> float:
+    """Return how long a process has kept a processor busy, as ps(1) tells it to the hundredth where it can."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        said = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+        minutes, seconds = said.strip().split(":")[-2:]
+        return 60 * float(minutes) + float(seconds)
 
 
 class Program(ABC):

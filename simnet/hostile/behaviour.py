@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from consensus.params import Params
 from consensus.state import ChainState
-from consensus.types import Block, BlockHash, Header, LockId, Transaction
+from consensus.types import Block, LockId, Transaction
 from node.chain import ChainManager
 from p2p.messages import Hello, Message
 from simnet.hostile.link import HostileLink
@@ -117,12 +117,6 @@ class Behaviour:
     def random_hash(self) -> bytes:
         """Return the id of nothing."""
         return self.rng.randbytes(32)
-
-    def header(self, block_hash: BlockHash) -> Header | None:
-        """Return a header that everybody knows."""
-        chain = self.adversary.chain
-        entry = None if chain is None else chain.index.get(block_hash)
-        return None if chain is None or entry is None else chain.read_header(entry)
 
 
 BEHAVIOURS: dict[str, type[Behaviour]] = {}

@@ -94,7 +94,7 @@ class Machine:
                 task.add_done_callback(self._dials.pop)
 
     async def _dial(self, victim: Address) -> None:
-        link = HostileLink(self.behaviour, victim)
+        link = HostileLink(self.behaviour)
         try:
             await self._network.connect(victim, link)
         except OSError:

@@ -16,9 +16,9 @@ _LONG = limits.MAX_HEADERS + 400
 """Headers of a branch that takes more than one message."""
 
 
-def unworked(state: ChainState, bits: int, previous: bytes, root: bytes, seconds: int = 60) -> Header:
+def unworked(state: ChainState, bits: int, previous: bytes, root: bytes) -> Header:
     """Return a header that looks like the next one, and whose id is not below its target."""
-    header = Header(1, BlockHash(previous), root, state.times[-1] + seconds, bits, 0)
+    header = Header(1, BlockHash(previous), root, state.times[-1] + 60, bits, 0)
     while int.from_bytes(header.hash, "little") <= target_from_bits(bits):
         header = Header(1, header.previous, root, header.time, bits, header.nonce + 1)
     return header

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING
 
 from p2p.errors import ProtocolError
 from p2p.framing import FrameReader, ReceiveBudget, encode_frame
 from p2p.messages import Hello, Message, Ping, Pong, decode_body
-from p2p.transport import Address, Link
+from p2p.transport import Link
 
 if TYPE_CHECKING:
     from simnet.hostile.behaviour import Behaviour
@@ -19,19 +18,16 @@ class HostileLink:
     """Satisfies `p2p.transport.LinkHandler`, and passes on to a behaviour what happens.
 
     Attributes:
-        victim: who is at the other end.
         age: seconds since it is there.
         ready: whether the victim has said Hello.
         gone: whether the link is closed.
     """
 
-    def __init__(self, behaviour: Behaviour, victim: Address) -> None:
+    def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
-        self.victim = victim
         self.age = 0
         self.ready = False
         self.gone = False
-        self.rng: random.Random = behaviour.rng
         self._link: Link | None = None
         self._reader = FrameReader(ReceiveBudget(), lambda _number, _size: None)
         self._loop = asyncio.get_running_loop()

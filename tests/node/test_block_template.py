@@ -29,7 +29,8 @@ from node.block_template import (
 from node.mempool_graph import Entry
 from node.relay_policy import PolicyError
 from simnet.loop import run_virtual
-from tests.support.pool import FEE, PARAMS, Ledger, ManualClock, Pool, forward, outputs_of
+from tests.support.chain import ManualClock
+from tests.support.pool import FEE, PARAMS, Ledger, Pool, forward, outputs_of
 from tests.support.rules import find_nonce, key, lock, outpoint, pay, spend
 
 

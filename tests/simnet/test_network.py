@@ -85,6 +85,24 @@ def test_bytes_take_the_latency_of_the_way() -> None:
     over(story, latency=0.25)
 
 
+def test_one_way_may_be_worse_than_the_others_until_all_are_alike_again() -> None:
+    async def story(pair: Pair, link: Link) -> None:
+        network = pair.network
+        network.set_conditions(Conditions(latency=2.0), [ONE], [TWO])
+        assert network.conditions(ONE, TWO) == network.conditions(TWO, ONE) == Conditions(latency=2.0)
+        assert network.conditions(ONE, THREE) == Conditions(latency=0.25)
+        began = now()
+        link.write(b"slow")
+        await asyncio.sleep(5)
+        network.set_conditions(Conditions(latency=0.5))
+        again = now()
+        link.write(b"fast")
+        await asyncio.sleep(5)
+        assert pair.far.at == [began + 2.0, again + 0.5]
+
+    over(story, latency=0.25)
+
+
 def test_bandwidth_spreads_what_is_written_at_once() -> None:
     async def story(pair: Pair, link: Link) -> None:
         began = now()

@@ -22,6 +22,7 @@ from node.clock import Clock
 from node.mempool import Mempool
 from rpc import schema
 from tests.support.assets import apply, settle
+from tests.support.chain import ManualClock
 from tests.support.rules import lock, mine, pay, spend
 
 MATURITY = 5
@@ -34,19 +35,6 @@ FEE = 10_000
 def silent_log() -> Any:
     """A log that nobody reads."""
     return structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("CRITICAL"))
-
-
-class ManualClock:
-    """Stands still until a test moves it."""
-
-    def __init__(self, now: int = 1_800_000_000) -> None:
-        self.now = now
-
-    def time(self) -> int:
-        return self.now
-
-    def monotonic(self) -> float:
-        return float(self.now)
 
 
 class CountingVerifier:

@@ -21,8 +21,8 @@ from node.storage.chain_store import ChainStore
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
 from node.workers import ProcessWorkers
-from scripts.benchmarks.harness import Figure, Measure, Sample
-from scripts.benchmarks.measures.pool import LOCK, Payer, silent_log
+from scripts.benchmarks.harness import Figure, Measure, Sample, silent_log
+from scripts.benchmarks.measures.pool import LOCK, Payer
 from scripts.benchmarks.programs import Program
 
 PER_BLOCK = 1_000

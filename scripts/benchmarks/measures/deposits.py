@@ -15,8 +15,7 @@ from consensus.types import Amount, Block, Core, Header, LockId, OutPoint, Outpu
 from node.clock import SystemClock
 from node.storage.files import MemoryFiles
 from node.storage.memory_store import MemoryDatabase
-from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.measures.pool import silent_log
+from scripts.benchmarks.harness import Bound, Figure, Measure, Sample, silent_log
 from scripts.benchmarks.programs import Program
 from wallet.ports import Outside
 from wallet.results import Payment, RelayTerms

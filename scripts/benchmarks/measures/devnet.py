@@ -16,7 +16,7 @@ from devnet.errors import Unavailable
 from devnet.folder import NetworkFolder, NodeRecord
 from rpc.schema import BlockchainInfo, NetworkInfo
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.programs import PATIENCE, Program
+from scripts.benchmarks.programs import PATIENCE, Program, until
 
 DURE = Path(sys.executable).parent / "dure"
 PAYMENTS = 20
@@ -55,11 +55,7 @@ class Network:
 
     def wait(self, what: str, reached: Callable[[], bool]) -> float:
         """Ask until it is so; return the moment."""
-        deadline = time.monotonic() + PATIENCE
-        while not reached():
-            if time.monotonic() > deadline:
-                raise SystemExit(f"not within {PATIENCE:.0f} s: {what}")
-            time.sleep(0.005)
+        until(what, reached, 0.005)
         return time.monotonic()
 
     def on_one_tip(self, height: int = 0) -> bool:

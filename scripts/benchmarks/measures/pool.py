@@ -14,9 +14,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-
-import structlog
 
 from consensus.codec import MAX_BLOCK_SIZE, lock_digest, spend_message
 from consensus.params import REGTEST
@@ -34,7 +31,7 @@ from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
 from node.workers import InlineWorkers
 from rpc.encoding import encode
-from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
+from scripts.benchmarks.harness import Bound, Figure, Measure, Sample, silent_log
 from scripts.benchmarks.programs import Program
 
 SECRET = (7).to_bytes(32, "big")
@@ -47,11 +44,6 @@ COINS_AT_ONCE = 20_000
 TEMPLATES = 20
 PROBE = 1_000
 """Payments that one figure of the cost of acceptance is the median of."""
-
-
-def silent_log() -> Any:
-    """A log that nobody reads."""
-    return structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("CRITICAL"))
 
 
 class Payer:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+from consensus.types import GRAIN_PER_DURE
 from p2p.transport import Address, Link
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
 from scripts.benchmarks.programs import Program
@@ -22,7 +23,6 @@ from wallet.errors import WalletError
 
 TEN_SECONDS = 4 * 3_600.0
 PAYMENT_SECONDS = 20.0
-GRAIN = 100_000_000
 HEALS = 20
 LINKS, ROUNDS = 200, 500
 CROWD, CROWD_SECONDS = 1_000, 6 * 3_600.0
@@ -65,7 +65,7 @@ async def _ten(sim: Simulation) -> float:
         await sim.sleep(PAYMENT_SECONDS)
         payer, payee = sim.rng.sample(nodes, 2)
         with suppress(WalletError):  # nothing to spend yet
-            await payer.pay([(await payee.new_lock(), GRAIN)])
+            await payer.pay([(await payee.new_lock(), GRAIN_PER_DURE)])
             made += 1
     sim.mining.stop()
     await sim.sleep(10)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from consensus.address import decode_address
 from consensus.params import REGTEST
-from consensus.types import LockId
+from consensus.types import GRAIN_PER_DURE, LockId
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import FAN, FAN_FEE, GRAIN, Coin, DurePurse, rewards
+from scripts.benchmarks.money import FAN, FAN_FEE, Coin, DurePurse, rewards
 from scripts.benchmarks.programs import Dured, Program, drain, until
 
 COINS = 100_000
@@ -32,9 +32,9 @@ def take_wallet(_kind: type[Program]) -> Iterator[Sample]:
         locks: list[LockId] = [
             decode_address(REGTEST, node.rpc.call("getnewaddress", "", "bech32")) for _ in range(ADDRESSES)
         ]
-        value = (50 * GRAIN - FAN_FEE) // FAN
+        value = (50 * GRAIN_PER_DURE - FAN_FEE) // FAN
         for number, reward in enumerate(rewards(node, purse, COINS // FAN)):
-            made = purse.fan(Coin(reward, 0, 50 * GRAIN), locks[number % ADDRESSES], value)
+            made = purse.fan(Coin(reward, 0, 50 * GRAIN_PER_DURE), locks[number % ADDRESSES], value)
             node.rpc.call("sendrawtransaction", made.raw.hex())
         drain(node)
         until("a wallet that has seen them", lambda: node.rpc.call("getwalletinfo")["txcount"] >= COINS // FAN)

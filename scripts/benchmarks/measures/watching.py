@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
 from scripts.benchmarks.measures.devnet import DURE, Network, network
-from scripts.benchmarks.programs import Program
+from scripts.benchmarks.programs import Program, processor_seconds
 
 ROWS, COLUMNS = 40, 120
 """The terminal that is drawn on."""
@@ -53,18 +53,6 @@ def watching(made: Network) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
         reader.join()
         os.close(master)
-
-
-def processor_seconds(pid: int) -> float:
-    """Return how long a process has kept a processor busy, as ps(1) tells it to the hundredth where it can."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except OSError:
-        said = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
-        minutes, seconds = said.strip().split(":")[-2:]
-        return 60 * float(minutes) + float(seconds)
 
 
 def take_watch(_kind: type[Program]) -> Iterator[Sample]:
