@@ -71,9 +71,10 @@ def fund(context: Context, *, node: int, amount: int) -> None:
 def _show_payment(context: Context, payment: Payment, to: str) -> None:
     """Say what was paid, and what happens next."""
     from devnet.payments import is_mined
+    from devnet.units import is_node_number
 
     folder = context.folder
-    whom = to if to == payment.to else f"{f'node {to}' if to.isdigit() else to} ({payment.to})"
+    whom = to if to == payment.to else f"{f'node {to}' if is_node_number(to) else to} ({payment.to})"
     if is_mined(folder.load(), payment.sender):
         then = "The next block confirms it, usually within seconds."
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,9 +43,9 @@ class Context:
         from devnet.folder import NetworkFolder
 
         if self.given_folder is None and (nodes := os.environ.get("DURE_NODE")):
-            from devnet.remote import RemoteNetwork
+            from devnet.remote import PASSWORD_VARIABLE, RemoteNetwork
 
-            return RemoteNetwork(nodes, os.environ.get("DURE_RPC_PASSWORD"), self.program)
+            return RemoteNetwork(nodes, os.environ.get(PASSWORD_VARIABLE), self.program)
         path = self.given_folder or os.environ.get("DURE_DIR") or DEFAULT_FOLDER
         return NetworkFolder(Path(path).expanduser(), self.program, self.given_folder)
 
@@ -54,6 +55,11 @@ class Context:
         from devnet.calls import Calls
 
         return Calls(self.folder)
+
+    def show_bar(self, found: int, wanted: int) -> None:
+        """Show how many of the wanted blocks are found: a bar on standard error, where there is a terminal for it."""
+        if not self.json and sys.stderr.isatty():
+            click.echo(f"\r  {'█' * found}{'·' * (wanted - found)} {found} of {wanted}", err=True, nl=found == wanted)
 
     def emit(self, value: Any, text: str | Callable[[], None]) -> None:
         """Print what a command has to say: `value` as JSON where that was asked for, else `text`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -98,10 +97,9 @@ def show_progress(context: Context) -> Progress:
 
     def blocks(found: int, wanted: int) -> None:
         nonlocal shown
-        if found <= shown or context.json or not sys.stderr.isatty():
-            return
-        shown = found
-        click.echo(f"\r  {'█' * found}{'·' * (wanted - found)} {found} of {wanted}", err=True, nl=found == wanted)
+        if found > shown:
+            shown = found
+            context.show_bar(found, wanted)
 
     return Progress(step, blocks)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -27,11 +26,7 @@ def reorg(context: Context, *, depth: int, drop: str | None, node: int | None) -
     """
     from devnet.reorg import reorganize
 
-    def report(found: int, wanted: int) -> None:
-        if not context.json and sys.stderr.isatty():
-            click.echo(f"\r  {'█' * found}{'·' * (wanted - found)} {found} of {wanted}", err=True, nl=found == wanted)
-
-    done = reorganize(context.folder, depth, drop=_hash(drop), node=node, report=report)
+    done = reorganize(context.folder, depth, drop=_hash(drop), node=node, report=context.show_bar)
     context.emit(done, _tell(context, done))
 
 

@@ -17,8 +17,10 @@ from consensus.params import Params
 from consensus.types import Transaction, TxId
 from devnet.double_spend import DoubleSpend, KnownTransaction, depth_of, spend_again
 from devnet.errors import DevnetError, Refused, Unavailable
+from devnet.faults import group_of
 from devnet.folder import NetworkRecord
 from devnet.funding import PAID_BY_BLOCKS
+from devnet.healing import HEAL_SECONDS
 from devnet.launcher import DEFAULT_MINERS
 from devnet.lines import describe_skew
 from devnet.plan_model import Expected, network_of
@@ -52,7 +54,6 @@ from wallet.errors import UnknownTransactionError, WalletError
 
 SPACING = 5
 """Seconds between blocks, as on a network of `dure up`."""
-HEAL_SECONDS = 15.0
 FOLLOW_SECONDS = 2.0
 """Virtual seconds that nodes get to follow a branch, before it gets another block."""
 GIFT = 5 * 10**8
@@ -187,7 +188,7 @@ class _SimulatedNetwork:
             groups: another cut than the plan's.
         """
         record, node = self._expected.record, self._node(number)
-        mine = next((group for group in (record.partition if groups is None else groups) if number in group), None)
+        mine = group_of(record.partition if groups is None else groups, number)
         others = [each for each in range(self._expected.size) if mine is not None and each not in mine]
         node.node.set_partition([self._address(each) for each in others])
         node.node.link_faults.replace(

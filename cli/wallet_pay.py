@@ -102,8 +102,9 @@ def recipient(target: NodeWallet, to: str, request: str | None) -> str:
     from devnet.calls import CallRefused
     from devnet.payments import resolve_recipient
     from devnet.status import require_running
+    from devnet.units import is_node_number
 
-    if request is None or not (to.isascii() and to.isdigit() and len(to) < 9):
+    if request is None or not is_node_number(to):
         return resolve_recipient(target.calls, target.record, to)
     node = target.record.node(int(to))
     require_running(target.folder, node)

@@ -16,7 +16,7 @@ from devnet.launcher import is_alive, is_paused, kill_node, start_nodes, stop_no
 from devnet.lines import Pair
 from devnet.payments import running
 from devnet.processes import send_to_family
-from devnet.status import require_network_up, require_running
+from devnet.status import require_network_up, require_running, require_unpaused
 from devnet.telling import tell_all, tell_changes
 from node.skewed_clock import MAX_SKEW
 from p2p.link_conditions import LinkConditions
@@ -178,11 +178,9 @@ def skew(folder: NetworkFolder, numbers: Sequence[int], seconds: int) -> None:
     if abs(seconds) > MAX_SKEW:
         raise Misused(f"A clock is wrong by at most {MAX_SKEW // 86_400} days.")
     with folder.locked():
-        record = changed = folder.load()
+        record = folder.load()
         require_network_up(folder, record)
-        for number in numbers:
-            changed = changed.with_node(msgspec.structs.replace(changed.node(number), skew=seconds))
-        bring_faults(folder, record, changed)
+        bring_faults(folder, record, record.with_skew(numbers, seconds))
 
 
 def bring_faults(
@@ -197,9 +195,7 @@ def bring_faults(
     """
     calls = Calls(folder)
     told: list[int] = []
-    for node in after.nodes:
-        if is_paused(node):
-            require_running(folder, node)
+    require_unpaused(folder, after)
     try:
         for node in running(after):
             told.append(node.id)

@@ -21,6 +21,7 @@ from devnet.errors import DevnetError, Unavailable
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord
 from devnet.funding import wait_for_one_tip
 from devnet.launcher import daemon_environment, is_alive, is_paused
+from devnet.payments import running
 from devnet.ports import taken
 from devnet.processes import look
 from rpc.schema import BlockchainInfo, NetworkInfo
@@ -178,7 +179,7 @@ def _check_ports(record: NetworkRecord) -> Check:
 def _check_health(folder: NetworkFolder, record: NetworkRecord, now: float) -> Iterator[Check]:
     """Ask the nodes that run."""
     calls = Calls(folder)
-    nodes = [node for node in record.nodes if is_alive(node) and not is_paused(node)]
+    nodes = running(record)
     answers = dict(zip((node.id for node in nodes), calls.of_each(nodes, lambda node: _ask(calls, node)), strict=True))
     for node in nodes:
         answer = answers[node.id]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from devnet.errors import Misused
 from devnet.folder import NetworkRecord
+from devnet.units import is_node_number
 
 
 def parse_groups(text: str, size: int) -> tuple[tuple[int, ...], ...]:
@@ -37,7 +38,7 @@ def _parse_group(text: str, size: int) -> list[int]:
     """Read the nodes of one group, with blanks or commas between them."""
     group: list[int] = []
     for word in re.split(r"[\s,]+", text.strip()):
-        if word and not (word.isascii() and word.isdigit() and len(word) < 9):
+        if word and not is_node_number(word):
             raise Misused(f'{word!r} is no number of a node. Write for example: "0 1 | 2 3".')
         if word and int(word) >= size:
             raise Misused(f"This network has no node {int(word)}: its nodes are 0 to {size - 1}.")
@@ -78,9 +79,14 @@ def format_groups(groups: Sequence[Sequence[int]]) -> str:
     return " | ".join(" ".join(map(str, group)) for group in groups)
 
 
+def group_of(partition: Sequence[tuple[int, ...]], number: int) -> tuple[int, ...] | None:
+    """Return the group of a cut that node `number` is in; None if it is in none, or there is no cut."""
+    return next((group for group in partition if number in group), None)
+
+
 def blocked_peers(record: NetworkRecord, number: int) -> list[str]:
     """Return the addresses that node `number` must refuse: everyone outside its group, in the order of the nodes."""
-    mine = next((group for group in record.partition if number in group), None)
+    mine = group_of(record.partition, number)
     if mine is None:
         return []
     return [node.peer_address for node in record.nodes if node.id not in mine]

@@ -4,6 +4,7 @@ D/network.json      the network: its tag, shape and ports, and which process eac
 D/.lock             held by the one command that is changing the network
 D/.loading/         a network that is about to take this one's place (devnet.staging)
 D/snapshots/        whole networks, each in a file (devnet.archive)
+D/watch.jsonl       what `dure watch` saw; watch.jsonl.1 the older part, watch.jsonl.lock held by who records
 D/node<N>/          the data directory of node N: dured.toml (written by the launcher), chain, wallet, cookie, debug.log
 D/node<N>/output.log   what the daemon wrote to its terminal: empty unless it could not start
 """
@@ -15,7 +16,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -130,6 +131,22 @@ class NetworkRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether there is anything to heal."""
         return bool(self.partition or self.lines or any(node.skew for node in self.nodes))
 
+    def healed(self) -> NetworkRecord:
+        """Return this network whole, its lines good and its clocks right."""
+        nodes = tuple(msgspec.structs.replace(node, skew=0) for node in self.nodes)
+        return msgspec.structs.replace(self, partition=(), lines=(), nodes=nodes)
+
+    def with_skew(self, numbers: Iterable[int], seconds: int) -> NetworkRecord:
+        """Return this network with the clocks of some nodes ahead by so many seconds.
+
+        Raises:
+            Misused: there is no such node.
+        """
+        changed = self
+        for number in numbers:
+            changed = changed.with_node(msgspec.structs.replace(changed.node(number), skew=seconds))
+        return changed
+
     def with_node(self, changed: NodeRecord) -> NetworkRecord:
         """Return this network with one node's record exchanged."""
         nodes = tuple(changed if node.id == changed.id else node for node in self.nodes)
@@ -157,7 +174,7 @@ class NetworkFolder:
     @property
     def record_path(self) -> Path:
         """Where the record is."""
-        return self.path / "network.json"
+        return self.path / staging.RECORD
 
     def node_path(self, number: int) -> Path:
         """Return the data directory of node `number`."""

@@ -14,9 +14,8 @@ from devnet.errors import Refused
 from devnet.faults import find_groups
 from devnet.folder import NetworkFolder, NetworkRecord
 from devnet.funding import wait_for_one_tip
-from devnet.launcher import is_paused
 from devnet.payments import running
-from devnet.status import require_network_up, require_running
+from devnet.status import require_network_up, require_unpaused
 from devnet.telling import Heard, hear
 from rpc.schema import BlockchainInfo
 
@@ -78,18 +77,14 @@ def heal(folder: NetworkFolder, now: int) -> Healed:
         record = folder.load()
         require_network_up(folder, record)
         calls = Calls(folder)
-        for node in record.nodes:
-            if is_paused(node):
-                require_running(folder, node)
+        require_unpaused(folder, record)
         nodes = running(record)
         heard = hear(calls, nodes)
         if not record.is_disturbed and not heard.is_any:
             raise Refused("The network is whole: there is nothing to heal.")
         infos = calls.of_each(nodes, lambda node: calls.ask(node, BlockchainInfo, "getblockchaininfo"))
         started = time.monotonic()
-        right = tuple(msgspec.structs.replace(node, skew=0) for node in record.nodes)
-        healed = msgspec.structs.replace(record, partition=(), lines=(), nodes=right)
-        bring_faults(folder, record, healed, only_changes=False)
+        bring_faults(folder, record, record.healed(), only_changes=False)
     found = _weigh(record, heard, {node.id: info for node, info in zip(nodes, infos, strict=True)}, now)
     patience = 0.0 if found.undecided or found.early else HEAL_SECONDS
     one_tip = wait_for_one_tip(calls, nodes, patience)

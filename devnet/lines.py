@@ -8,7 +8,7 @@ import msgspec
 
 from devnet.errors import Misused
 from devnet.folder import LineRecord, NetworkRecord
-from devnet.units import format_duration, format_seconds, format_share, format_speed
+from devnet.units import format_duration, format_seconds, format_share, format_speed, is_node_number
 from p2p.link_conditions import (
     MAX_BITS_PER_SECOND,
     MAX_DELAY_MS,
@@ -33,7 +33,7 @@ def parse_nodes(text: str, size: int) -> tuple[int, ...]:
     """
     if text.strip() == EVERYBODY:
         return tuple(range(size))
-    if not (text.isascii() and text.isdigit() and len(text) < 9):
+    if not is_node_number(text):
         raise Misused(f"{text[:40]!r} is neither the number of a node nor {EVERYBODY!r}.")
     if int(text) >= size:
         last = "its only node is 0" if size == 1 else f"its nodes are 0 to {size - 1}"

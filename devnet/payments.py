@@ -8,9 +8,11 @@ from consensus.address import AddressError, decode_address
 from consensus.params import LOCAL, NETWORKS, local_params
 from devnet.calls import Calls
 from devnet.errors import Refused
+from devnet.faults import group_of
 from devnet.folder import NetworkRecord, NodeRecord
 from devnet.launcher import is_alive, is_paused
 from devnet.status import require_running, spendable
+from devnet.units import is_node_number
 from rpc.encoding import Dure
 from rpc.schema import Balances, MineBalances, Policies
 
@@ -50,7 +52,7 @@ def resolve_recipient(calls: Calls, record: NetworkRecord, to: str) -> str:
         Refused: `to` is no address of this network; the sentence says what is wrong with it.
         Unavailable: the node does not run.
     """
-    if to.isascii() and to.isdigit() and len(to) < 9:
+    if is_node_number(to):
         node = record.node(int(to))
         require_running(calls.folder, node)
         return str(calls.call(node, "getnewaddress"))
@@ -154,5 +156,5 @@ def is_mined(record: NetworkRecord, number: int) -> bool:
     """Tell whether a miner runs that node `number` can reach; of nodes elsewhere it is taken to be so."""
     if record.node(number).elsewhere:
         return True
-    group = next((group for group in record.partition if number in group), tuple(range(len(record.nodes))))
-    return any(node.mines and node.id in group for node in running(record))
+    group = group_of(record.partition, number)
+    return any(node.mines and (group is None or node.id in group) for node in running(record))

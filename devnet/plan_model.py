@@ -143,15 +143,12 @@ class Expected:
             case Heal():
                 if not self.record.is_disturbed:
                     raise Misused("there is nothing to heal by then")
-                nodes = tuple(msgspec.structs.replace(node, skew=0) for node in self.record.nodes)
-                self.record = msgspec.structs.replace(self.record, partition=(), lines=(), nodes=nodes)
+                self.record = self.record.healed()
             case ChangeLines(lines):
                 check_conditions(action.apply(PERFECT))
                 self.record = change_lines(self.record, lines, action.apply)
             case Skew(nodes, seconds):
-                for number in nodes:
-                    changed = msgspec.structs.replace(self.record.node(number), skew=seconds)
-                    self.record = self.record.with_node(changed)
+                self.record = self.record.with_skew(nodes, seconds)
 
 
 def network_of(size: int) -> NetworkRecord:

@@ -16,6 +16,7 @@ from devnet.errors import Misused, Refused
 from devnet.folder import NetworkRecord, NodeRecord
 from devnet.payments import running
 from devnet.status import require_network_up, require_running
+from devnet.units import is_node_number
 from rpc.encoding import Dure
 from rpc.schema import (
     BlockchainInfo,
@@ -49,7 +50,7 @@ class KeyChoice(msgspec.Struct, frozen=True):
         Raises:
             ValueError: it is neither.
         """
-        if text.isascii() and text.isdigit() and len(text) < 9:
+        if is_node_number(text):
             return cls(text, int(text))
         if len(text) == KEY_DIGITS and text[:2] in {"02", "03"} and text.isascii() and text.isalnum():
             bytes.fromhex(text)

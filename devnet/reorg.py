@@ -20,10 +20,10 @@ from devnet.double_spend import DoubleSpend, RpcBooks, spend_again
 from devnet.errors import Misused, Refused, Unavailable
 from devnet.folder import NetworkFolder, NetworkRecord, NodeRecord, wait_until
 from devnet.funding import wait_for_one_tip
-from devnet.launcher import is_alive, is_paused
+from devnet.launcher import is_alive
 from devnet.mining import BLOCK_SECONDS
 from devnet.payments import running
-from devnet.status import require_network_up, require_running
+from devnet.status import require_network_up, require_unpaused
 from rpc.encoding import Dure
 from rpc.schema import Block, BlockchainInfo, GeneratedBlock, TransactionDetail
 
@@ -109,13 +109,14 @@ def reorganize(folder: NetworkFolder, depth: int, *, drop: str | None, node: int
         others = [each for each in nodes if each.id != builder.id]
         started = time.monotonic()
         apart = ((builder.id,), tuple(each.id for each in record.nodes if each.id != builder.id))
-        bring_faults(folder, record, msgspec.structs.replace(record, partition=apart))
+        cut = msgspec.structs.replace(record, partition=apart)
+        bring_faults(folder, record, cut)
         try:
             branch = _Branch(calls, builder, fork_height, double)
             branch.outgrow(others, depth, report)
             undone = _undone(calls, others[0], fork_height)
         finally:
-            bring_faults(folder, folder.load(), msgspec.structs.replace(folder.load(), partition=()))
+            bring_faults(folder, cut, record)
         branch.carry_through(nodes)
         seconds = round(time.monotonic() - started, 3)
         payments = _returned(calls, others[0], undone, fork_height, double)
@@ -145,9 +146,7 @@ def _check(folder: NetworkFolder, record: NetworkRecord, depth: int) -> list[Nod
         raise Misused(f"A reorganization is 1 to {MAX_DEPTH} blocks deep, not {depth}.")
     if record.partition:
         raise Refused(f"The network is cut already. Join it first: {folder.hint('heal')}")
-    for node in record.nodes:
-        if is_paused(node):
-            require_running(folder, node)
+    require_unpaused(folder, record)
     nodes = running(record)
     if len(nodes) < 2:
         raise Refused(f"It takes two nodes: one that builds a branch, and one that follows. Here runs {len(nodes)}.")
@@ -193,6 +192,8 @@ class _Branch:
         self._double = double
         self._address = str(calls.call(builder, "getnewaddress"))
         self.fork = str(calls.call(builder, "getblockhash", fork_height))
+        self._height = fork_height + 1
+        """Of its first block."""
         self.blocks: list[str] = []
 
     def extend(self) -> None:
@@ -225,7 +226,7 @@ class _Branch:
         if not self._follows(self._builder):
             return False  # not even it prefers the branch to what it had
         mine = self._calls.ask(self._builder, BlockchainInfo, "getblockchaininfo")
-        theirs = [self._calls.ask(node, BlockchainInfo, "getblockchaininfo") for node in others]
+        theirs = self._chains(others)
         return int(mine.chainwork, 16) > max(int(chain.chainwork, 16) for chain in theirs)
 
     def carry_through(self, nodes: Sequence[NodeRecord]) -> None:
@@ -242,15 +243,16 @@ class _Branch:
 
     def _follows(self, node: NodeRecord) -> bool:
         """Tell whether the branch is in a node's best chain."""
-        header = self._calls.call(node, "getblockchaininfo")
-        height = int(self._calls.call(self._builder, "getblockheader", self.blocks[0])["height"])
-        if header["blocks"] < height:
+        if int(self._calls.call(node, "getblockcount")) < self._height:
             return False
-        return str(self._calls.call(node, "getblockhash", height)) == self.blocks[0]
+        return str(self._calls.call(node, "getblockhash", self._height)) == self.blocks[0]
+
+    def _chains(self, nodes: Sequence[NodeRecord]) -> list[BlockchainInfo]:
+        return self._calls.of_each(nodes, lambda node: self._calls.ask(node, BlockchainInfo, "getblockchaininfo"))
 
     def _has_won(self, nodes: Sequence[NodeRecord]) -> bool:
         """Tell whether nobody has more work than a chain with the branch in it: then it is a matter of time."""
-        chains = self._calls.of_each(nodes, lambda node: self._calls.ask(node, BlockchainInfo, "getblockchaininfo"))
+        chains = self._chains(nodes)
         best = max(range(len(nodes)), key=lambda place: int(chains[place].chainwork, 16))
         return self._follows(nodes[best])
 
@@ -276,10 +278,8 @@ def _returned(
     payments = [tx.txid for block in undone for tx in _transactions(block)[1:]]
     dropped = None if double is None else double.dropped
     waiting = set(calls.call(node, "getrawmempool"))
-    confirmed = {
-        str(txid) for block in _undone(calls, node, fork_height) for txid in (tx.txid for tx in _transactions(block))
-    }
-    left = [txid for txid in payments if txid not in waiting | confirmed and txid != dropped]
+    confirmed = {tx.txid for block in _undone(calls, node, fork_height) for tx in _transactions(block)}
+    left = [txid for txid in payments if txid not in waiting and txid not in confirmed and txid != dropped]
     return Returned(
         waiting=tuple(txid for txid in payments if txid in waiting),
         confirmed=tuple(txid for txid in payments if txid in confirmed),

@@ -116,6 +116,17 @@ def require_running(folder: NetworkFolder, node: NodeRecord) -> None:
             return
 
 
+def require_unpaused(folder: NetworkFolder, record: NetworkRecord) -> None:
+    """Refuse to go on with a network of which a node could not be told anything.
+
+    Raises:
+        Unavailable: a node is paused.
+    """
+    for node in record.nodes:
+        if is_paused(node):
+            require_running(folder, node)
+
+
 def require_network_up(folder: NetworkFolder, record: NetworkRecord) -> None:
     """Refuse to go on with a network of which nothing runs.
 

@@ -13,6 +13,11 @@ _BITS: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 _NUMBER: Final = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)"
 
 
+def is_node_number(text: str) -> bool:
+    """Tell whether a word means a node: whether there is one is another question."""
+    return text.isascii() and text.isdigit() and len(text) < 9
+
+
 def parse_duration(text: str) -> int:
     """Read a duration such as 200ms, 1.5s, 2m, 1h or 1d; return milliseconds.
 

@@ -34,8 +34,10 @@ def dure_network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         chosen = kind or request.config.getoption("--dure-network")
         if chosen not in KINDS:
             raise ValueError(f"a network is one of {', '.join(KINDS)}, not {chosen!r}")
-        if not 1 <= n <= 64:
-            raise ValueError(f"a network has 1 to 64 nodes, not {n}")
+        from devnet.topology import MAX_NODES
+
+        if not 1 <= n <= MAX_NODES:
+            raise ValueError(f"a network has 1 to {MAX_NODES} nodes, not {n}")
         network: Network
         if chosen == "simulated":
             from dure_testing.simulated import SimulatedNetwork

@@ -12,13 +12,11 @@ from devnet import control, healing
 from devnet.bring_up import Progress, bring_up
 from devnet.calls import CallRefused as Refused
 from devnet.calls import Calls
-from devnet.folder import NetworkFolder, NodeRecord
+from devnet.faults import format_groups
+from devnet.folder import NetworkFolder, NodeRecord, wait_until
 from devnet.launcher import Plan, is_alive
 from devnet.mining import find_block
 from dure_testing.network import CallRefused, Network, Node, TookTooLong
-
-POLL_SECONDS = 0.02
-"""Between two looks at what is waited for."""
 
 
 class ProcessNode(Node):
@@ -31,7 +29,7 @@ class ProcessNode(Node):
     def __init__(self, number: int, calls: Calls) -> None:
         self.number = number
         self._calls = calls
-        self.url = f"http://{self.record.host}:{self.record.rpc_port}/"
+        self.url = self.record.rpc_url
 
     @property
     def record(self) -> NodeRecord:
@@ -80,7 +78,7 @@ class ProcessNetwork(Network):
 
     def partition(self, *groups: Iterable[int]) -> None:
         """See `Network`."""
-        control.partition(self._folder, " | ".join(" ".join(map(str, group)) for group in groups))
+        control.partition(self._folder, format_groups([list(group) for group in groups]))
 
     def heal(self) -> None:
         """See `Network`."""
@@ -100,11 +98,8 @@ class ProcessNetwork(Network):
 
     def wait_for(self, reached: Callable[[], object], within: float = 60.0, what: str = "") -> None:
         """See `Network`."""
-        deadline = time.monotonic() + within
-        while not reached():
-            if time.monotonic() > deadline:
-                raise TookTooLong(f"not within {within:g} s: {what or 'what was waited for'}")
-            time.sleep(POLL_SECONDS)
+        if not wait_until(lambda: bool(reached()), within):
+            raise TookTooLong(f"not within {within:g} s: {what or 'what was waited for'}")
 
     def close(self) -> None:
         """See `Network`."""

@@ -61,7 +61,9 @@ def key_lock(key: bytes) -> LockId:
 
 
 class AddressBook:
-    """The watched addresses. Changes are put into the store; only `hand_out` and `add_imported` commit."""
+    """The watched addresses. Changes are put into the store; making one, `hand_out`, `set_label` and `add_imported`
+    commit them, nothing else does.
+    """
 
     def __init__(self, store: WalletStore, account: PublicNode, imported: tuple[bytes, ...] = ()) -> None:
         """Read the book, and watch what it lacks.
@@ -94,6 +96,11 @@ class AddressBook:
     def find(self, lock: LockId) -> KnownAddress | None:
         """Return what is known of a lock, if it is ours."""
         return self._known.get(lock)
+
+    def is_change(self, lock: LockId) -> bool:
+        """Tell whether a lock is ours, and for change."""
+        known = self._known.get(lock)
+        return known is not None and known.branch is Branch.CHANGE
 
     def __contains__(self, lock: LockId) -> bool:
         return lock in self._known

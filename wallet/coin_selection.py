@@ -223,12 +223,13 @@ def _exact(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> S
     """
     search = _Search([coin for coin in ordered if coin.value > _spend_cost(terms)], need, terms)
     best: Selection | None = None
+    least = 0
     for _ in range(EXACT_MATCH_TRIES):
         left = search.left
         if 0 <= left <= search.tolerance:
             found = _gather(search.chosen(), need, terms, all_of_them=True)
-            if found is not None and (best is None or waste(found, need, terms) < waste(best, need, terms)):
-                best = found
+            if found is not None and (best is None or waste(found, need, terms) < least):
+                best, least = found, waste(found, need, terms)
             if left == 0:
                 break
         if left >= 0 or not search.can_reach:

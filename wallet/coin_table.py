@@ -161,7 +161,7 @@ class CoinTable:
                 lock=coin.lock,
                 height=coin.height,
                 coinbase=coin.coinbase,
-                mature=self._mature(coin, next_height),
+                mature=self.is_mature(coin, next_height),
                 safe=chain is not None,
                 aside=outpoint in self._set_aside,
             )
@@ -183,7 +183,7 @@ class CoinTable:
         for outpoint, coin, chain in self._with_chains(self._unsettled):
             if chain is None:
                 pending += coin.value
-            elif not self._mature(coin, next_height):
+            elif not self.is_mature(coin, next_height):
                 immature += coin.value
             elif outpoint in self._set_aside:
                 locked += coin.value
@@ -216,7 +216,7 @@ class CoinTable:
     def spendable_of(self, asset: AssetId) -> list[SpendableCoin]:
         """Return the coins of an asset, or of an authority, that a payment may use: confirmed or our own change."""
         return [
-            SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain, asset)
+            _spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains(self._of_assets.get(asset, {}))
             if chain is not None
         ]
@@ -224,9 +224,9 @@ class CoinTable:
     def spendable(self, next_height: int) -> list[SpendableCoin]:
         """Return the coins that a payment may use: confirmed or our own change, mature, and not set aside."""
         return [
-            SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain)
+            _spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains()
-            if chain is not None and outpoint not in self._set_aside and self._mature(coin, next_height)
+            if chain is not None and outpoint not in self._set_aside and self.is_mature(coin, next_height)
         ]
 
     def is_apart(self, lock: LockId) -> bool:
@@ -241,24 +241,13 @@ class CoinTable:
 
     def behind(self, tx: Transaction) -> list[SpendableCoin] | None:
         """Return the coins that a transaction of the wallet spends, in its order; None unless all are ours."""
-        found = [(outpoint, self.find_own(outpoint)) for outpoint in tx.core.inputs]
-        return (
-            [
-                SpendableCoin(
-                    outpoint,
-                    coin.value,
-                    coin.lock,
-                    coin.height,
-                    coin.coinbase,
-                    self._chain(outpoint, coin) or 0,
-                    coin.asset,
-                )
-                for outpoint, coin in found
-                if coin is not None
-            ]
-            if all(coin is not None for _, coin in found)
-            else None
-        )
+        found: list[SpendableCoin] = []
+        for outpoint in tx.core.inputs:
+            coin = self.find_own(outpoint)
+            if coin is None:
+                return None
+            found.append(_spendable(outpoint, coin, self._chain(outpoint, coin) or 0))
+        return found
 
     def _counting(self, among: Iterable[OutPoint] | None = None) -> Iterator[tuple[OutPoint, CoinRecord]]:
         """Yield the coins that are there, all or some of them, but for those at locks apart."""
@@ -302,5 +291,10 @@ class CoinTable:
         inputs = pending.transaction.core.inputs
         return pending.record.ours and all(self.find_own(outpoint) is not None for outpoint in inputs)
 
-    def _mature(self, coin: CoinRecord, next_height: int) -> bool:
+    def is_mature(self, coin: CoinRecord, next_height: int) -> bool:
+        """Tell whether a block of `next_height` may spend a coin."""
         return not coin.coinbase or coin.height is None or next_height >= coin.height + self._maturity
+
+
+def _spendable(outpoint: OutPoint, coin: CoinRecord, chain: int) -> SpendableCoin:
+    return SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain, coin.asset)

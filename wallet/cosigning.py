@@ -155,20 +155,21 @@ class Cosigner:
         if not wanted.issuperset(by_hash):
             raise WalletError("no policy of this transaction asks for that secret: its hash is another one")
         signed: dict[bytes, None] = {}
+        message = psdt.message
         for part in psdt.parts:
             if only is not None and part.lock not in only:
                 continue
-            signatures = self._signatures(psdt, part)
+            signatures = self._signatures(message, part)
             asked = {node.hash for node in _nodes(part) if isinstance(node, Preimage)}
             preimages = {digest: secret for digest, secret in by_hash.items() if digest in asked}
             psdt = with_satisfactions(psdt, part.lock, signatures, preimages)
             signed |= dict.fromkeys(signatures)
         return Signed(psdt, tuple(signed))
 
-    def _signatures(self, psdt: Psdt, part: Part) -> dict[bytes, bytes]:
+    def _signatures(self, message: bytes, part: Part) -> dict[bytes, bytes]:
         have = {key for key, _ in part.signatures}
         wanted = dict.fromkeys(node.key for node in _nodes(part) if isinstance(node, Key) and node.key not in have)
-        digest = lock_digest(psdt.message, part.lock)
+        digest = lock_digest(message, part.lock)
         return {key: sign(self._signer.private_key(key_lock(key)), digest) for key in wanted if self.holds(key)}
 
     def holds(self, key: bytes) -> bool:

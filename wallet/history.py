@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from consensus.params import Params
 from consensus.types import Amount, OutPoint, Transaction, TxId
-from wallet.addresses import AddressBook, Branch
+from wallet.addresses import AddressBook
 from wallet.errors import UnknownTransactionError
 from wallet.ledger import Ledger
 from wallet.results import Category, HistoryEntry, State, TransactionDetail
@@ -87,7 +87,7 @@ class History:
         received: list[HistoryEntry] = []
         for index, output in enumerate(tx.core.outputs):
             known = self._addresses.find(output.lock)
-            if output.asset is not None or (flow.debit and known is not None and known.branch is Branch.CHANGE):
+            if output.asset is not None or (flow.debit and self._addresses.is_change(output.lock)):
                 continue
             if not flow.debit and known is None:
                 continue

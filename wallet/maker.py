@@ -11,9 +11,9 @@ from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.signatures import verify_all
 from consensus.state import SpendContext
-from consensus.types import MAX_MEMO, Amount, Coin, LockId, Output, Transaction, TxId
+from consensus.types import MAX_MEMO, Amount, Coin, Output, Transaction, TxId
 from consensus.validation import check_spends, check_transaction, transaction_fee
-from wallet.addresses import AddressBook, Branch, KnownAddress
+from wallet.addresses import AddressBook, KnownAddress
 from wallet.errors import FeeError, PaymentError
 from wallet.fee_bump import Original
 from wallet.ledger import Ledger
@@ -27,8 +27,40 @@ MAX_FEE_RATE = 10**9
 """Grain per 1,000 bytes: nobody means more, forced or not; keeps every product small."""
 MAX_REQUEST_ID = 256
 """Characters."""
+MAX_NOTE = 1_000
+"""Characters of each part of a note."""
 NOTHING = Note()
 NO_ASSETS: Assets = {}
+
+
+def check_following(ledger: Ledger) -> None:
+    """Check that a wallet knows which of its coins are spent.
+
+    Raises:
+        PaymentError: it is rescanning.
+    """
+    if ledger.rescan_target is not None:
+        raise PaymentError("the wallet is rescanning: what seems unspent may not be")
+
+
+def check_memo(memo: bytes) -> None:
+    """Check that a memo fits into a transaction.
+
+    Raises:
+        PaymentError: it is too long.
+    """
+    if len(memo) > MAX_MEMO:
+        raise PaymentError(f"a memo has at most {MAX_MEMO} bytes")
+
+
+def check_note(note: Note) -> None:
+    """Check that what the wallet is to keep with a payment is short enough.
+
+    Raises:
+        PaymentError: it is not.
+    """
+    if any(len(part) > MAX_NOTE for part in note):
+        raise PaymentError(f"a comment has at most {MAX_NOTE} characters")
 
 
 class Maker:
@@ -55,10 +87,8 @@ class Maker:
             WalletLockedError, PaymentError, FeeError: it cannot.
         """
         self._signer.check_unlocked()
-        if self._ledger.rescan_target is not None:
-            raise PaymentError("the wallet is rescanning: what seems unspent may not be")
-        if len(memo) > MAX_MEMO:
-            raise PaymentError(f"a memo has at most {MAX_MEMO} bytes")
+        check_following(self._ledger)
+        check_memo(memo)
         if not 0 <= terms.fee_rate <= MAX_FEE_RATE:
             raise FeeError(f"a fee rate is 0 to {MAX_FEE_RATE} grain per 1,000 bytes")
         if terms.fee_rate < terms.min_fee_rate and not force:
@@ -94,12 +124,8 @@ class Maker:
         paid_in = sum(coin.value for coin in coins if coin is not None and coin.asset is None)
         outputs = [output for output in tx.core.outputs if output.asset is None]
         paid_out = sum(output.value for output in outputs)
-        change = sum(output.value for output in outputs if self._is_change(output.lock))
+        change = sum(output.value for output in outputs if self._addresses.is_change(output.lock))
         return Sent(tx, Amount(max(0, paid_in - paid_out)), Amount(change), 0, again=True)
-
-    def _is_change(self, lock: LockId) -> bool:
-        known = self._addresses.find(lock)
-        return known is not None and known.branch is Branch.CHANGE
 
     # After
 

@@ -14,7 +14,7 @@ from wallet.coin_selection import Selection, fee_of, select_all, select_coins
 from wallet.errors import FeeError, PaymentError, UnknownTransactionError
 from wallet.fee_bump import Original, bumped_rate, select_bumped
 from wallet.ledger import Ledger
-from wallet.maker import NOTHING, Maker
+from wallet.maker import NOTHING, Maker, check_note
 from wallet.ports import Entropy
 from wallet.results import Note, Payment, RelayTerms, Sent
 from wallet.tx_builder import build, need_of, share_fee
@@ -25,8 +25,6 @@ MAX_FEE_PERCENT = 10
 """Of what is paid: a higher fee must be forced, if it is also above `SMALL_FEE`."""
 SMALL_FEE = Amount(100_000)
 """Grain: 0.001 DURE. Below it a fee may be any part of a payment, or small payments could not be made."""
-MAX_NOTE = 1_000
-"""Characters of each part of a note."""
 
 
 class Payments:
@@ -68,8 +66,7 @@ class Payments:
             raise PaymentError(f"a transaction pays 1 to {MAX_OUTPUTS - 1} others")
         for payment in payments:
             self._check_amount(payment.amount, terms)
-        if any(len(part) > MAX_NOTE for part in note):
-            raise PaymentError(f"a comment has at most {MAX_NOTE} characters")
+        check_note(note)
         need = need_of(payments, memo)
         spendable = self._ledger.coins.spendable(self._maker.next_height)
         if bearers:
@@ -143,7 +140,9 @@ class Payments:
             raise PaymentError("a coin that it spends is not this wallet's")
         outputs = tx.core.outputs
         if change_index is None:
-            change_index = next((n for n, output in enumerate(outputs) if self._is_change(output.lock)), len(outputs))
+            change_index = next(
+                (n for n, output in enumerate(outputs) if self._addresses.is_change(output.lock)), len(outputs)
+            )
         elif change_index >= len(outputs):
             raise PaymentError(f"the payment has outputs 0 to {len(outputs) - 1}")
         payments = tuple(Payment(output.lock, output.value) for n, output in enumerate(outputs) if n != change_index)
@@ -164,14 +163,9 @@ class Payments:
         return Payment(lock, Amount(amount))
 
     def _check_amount(self, amount: int, terms: RelayTerms) -> None:
-        if amount < terms.dust_limit:
-            raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
+        check_dust(amount, terms)
         if amount > self._params.total_supply:
             raise PaymentError("the amount is more than there will ever be")
-
-    def _is_change(self, lock: LockId) -> bool:
-        known = self._addresses.find(lock)
-        return known is not None and known.branch is Branch.CHANGE
 
     @staticmethod
     def _charge(
@@ -204,6 +198,16 @@ class Payments:
         change = self._addresses.peek(Branch.CHANGE) if selection.change and change_lock is None else None
         built = build(payments, selection, change_lock if change is None else change.lock, memo, self._entropy)
         return self._maker.finish(built, change, request=request, left=left, note=note, replaces=replaces)
+
+
+def check_dust(amount: int, terms: RelayTerms) -> None:
+    """Check that an amount is worth an output.
+
+    Raises:
+        PaymentError: no node would relay it.
+    """
+    if amount < terms.dust_limit:
+        raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
 
 
 def check_fee(fee: int, paid: int) -> None:

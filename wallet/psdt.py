@@ -139,7 +139,7 @@ class Part(_Value, frozen=True):
 
 
 class Psdt(_Value, frozen=True):
-    """A transaction, what it spends, and who has signed; made by `write_psdt`'s callers and `read_psdt` only."""
+    """A transaction, what it spends, and who has signed; made by `new_psdt` and `read_psdt` only."""
 
     genesis: Annotated[BlockHash, Meta(min_length=32, max_length=32)]
     core: Core

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from consensus.amounts import format_amount
+from devnet.faults import format_groups
 from devnet.logs import LogLine
 from devnet.status import NodeState
 from devnet.watch.state import BlockView, Event, NetworkView, NodeView, branch_of
@@ -102,7 +103,7 @@ def _cuts(before: NetworkView, after: NetworkView, at: float) -> Iterator[Event]
     if before.groups == after.groups:
         return
     if after.groups:
-        sides = " | ".join(" ".join(map(str, group)) for group in after.groups)
+        sides = format_groups(after.groups)
         yield Event(at, "network", f"The network is cut into {sides}: nothing passes between these.")
     else:
         yield Event(at, "network", "The network is whole again.")

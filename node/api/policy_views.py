@@ -100,7 +100,7 @@ class PolicyView:
             address=self.address(lock),
             lock=lock.hex(),
             policy=format_policy(policy),
-            keys=[self._key(key, roles) for key in keys_of([policy])],
+            keys=[self._key(key, roles) for key in keys_of(policy)],
             branches=self._branches(policy, roles),
             warnings=[
                 *(
@@ -143,7 +143,7 @@ class PolicyView:
             name=known.name,
             address=self.address(known.lock),
             policy=format_policy(known.policy),
-            keys=[self._key(key, known.roles) for key in keys_of([known.policy])],
+            keys=[self._key(key, known.roles) for key in keys_of(known.policy)],
             branches=self._branches(known.policy, known.roles),
             confirmed=Dure(held.confirmed),
             pending=Dure(held.pending),
@@ -230,7 +230,7 @@ class PolicyView:
     def _part(self, psdt: Psdt, part: Part) -> schema.PsbtPart:
         roles = self._roles(part.lock)
         signed = {key for key, _ in part.signatures}
-        keys = [] if part.policy is None else keys_of([part.policy])
+        keys = [] if part.policy is None else keys_of(part.policy)
         return schema.PsbtPart(
             address=self.address(part.lock),
             name=self._name(part.lock),

@@ -300,7 +300,7 @@ def test_a_file_is_finished_exactly_when_nothing_is_said_to_be_missing(
     targets = pays_of(policy) if pays else ()
     outputs = [Output(Amount(1_000), targets[0], None)] if targets else [pay(4, 900)]
     psdt = with_policy(new_psdt(PARAMS, core([outpoint(1)], outputs), (coin,)), policy)
-    named = [number for number in who if key(number).key in keys_of([policy])]
+    named = [number for number in who if key(number).key in keys_of(policy)]
     asked = {node.hash for node in walk(policy) if isinstance(node, Preimage)}
     secrets = {HASH: SECRET} if shown and HASH in asked else {}
     psdt = with_satisfactions(psdt, lock, signatures(psdt, lock, *named), secrets)

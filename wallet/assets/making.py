@@ -34,8 +34,8 @@ from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, Selection, se
 from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ledger import Ledger
-from wallet.maker import Maker
-from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, MAX_NOTE, check_fee
+from wallet.maker import Maker, check_note
+from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, check_fee
 from wallet.ports import Entropy
 from wallet.results import Note, RelayTerms, Sent
 from wallet.tx_builder import WITNESS_FRAME, Built
@@ -97,8 +97,7 @@ class AssetMaker:
         if done is not None:
             return done
         self._maker.check_ready(terms, b"", force=force)
-        if any(len(part) > MAX_NOTE for part in note):
-            raise PaymentError(f"a comment has at most {MAX_NOTE} characters")
+        check_note(note)
         if len(wish.burns) > MAX_BURNS:
             raise PaymentError(f"a transaction burns at most {MAX_BURNS} assets")
         approvals = self._count_approvals(wish, records)

@@ -76,7 +76,7 @@ class PolicyBook:
 
     def own_keys(self, policy: Policy) -> tuple[bytes, ...]:
         """Return the keys of a policy that are this wallet's."""
-        return tuple([key for key in keys_of([policy]) if key_lock(key) in self._addresses])
+        return tuple([key for key in keys_of(policy) if key_lock(key) in self._addresses])
 
     def add(self, name: str, policy: Policy, roles: Mapping[bytes, str] | None = None) -> KnownPolicy:
         """Remember a policy that `check_policy` passed; again under its name is no change, but for new roles.
@@ -88,7 +88,7 @@ class PolicyBook:
         lock = policy_id(policy)
         known = KnownPolicy(lock, name, policy, dict(roles or {}))
         self._check(known)
-        self._addresses.seek_policy_keys(keys_of([policy]))
+        self._addresses.seek_policy_keys(keys_of(policy))
         earlier = self._known.get(lock)
         record = PolicyRecord(
             number=self._store.next_number() if earlier is None else self._number_of(lock),
@@ -108,7 +108,7 @@ class PolicyBook:
 
     def _check(self, known: KnownPolicy) -> None:
         check_name(known.name)
-        keys = keys_of([known.policy])
+        keys = keys_of(known.policy)
         for key, role in known.roles.items():
             check_name(role)
             if key not in keys:

@@ -7,7 +7,7 @@ stay together, so that two of three keys are one branch and not three.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
 
@@ -188,9 +188,9 @@ def _together(children: Sequence[Policy]) -> Iterator[Branch]:
             yield first.joined(rest)
 
 
-def keys_of(policies: Iterable[Policy]) -> tuple[bytes, ...]:
-    """Return all keys that stand in policies, each once, in order."""
-    return tuple(dict.fromkeys(node.key for policy in policies for node in walk(policy) if isinstance(node, Key)))
+def keys_of(policy: Policy) -> tuple[bytes, ...]:
+    """Return all keys that stand in a policy, each once, in order."""
+    return tuple(dict.fromkeys(node.key for node in walk(policy) if isinstance(node, Key)))
 
 
 def pays_of(policy: Policy) -> tuple[LockId, ...]:

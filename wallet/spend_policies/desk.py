@@ -17,7 +17,6 @@ from wallet.ports import Outside
 from wallet.spend_policies.book import KnownPolicy, PolicyBook
 from wallet.spend_policies.branches import branches_of
 from wallet.spend_policies.spends import PolicySpends
-from wallet.store import CoinRecord
 
 KEY_LABEL = "key of a policy"
 
@@ -46,8 +45,6 @@ class Withdrawal(NamedTuple):
     """Coins on their way out of a vault: an alarm, unless their owner sent them there."""
 
     vault: KnownPolicy
-    way_out: KnownPolicy | None
-    """None if the wallet does not remember the policy that they lie at."""
     lock: LockId
     coin: PolicyCoin
     free_at: int | None
@@ -60,7 +57,6 @@ class PolicyDesk:
     def __init__(
         self, params: Params, ledger: Ledger, addresses: AddressBook, policies: PolicyBook, outside: Outside
     ) -> None:
-        self._maturity = params.coinbase_maturity
         self._ledger = ledger
         self._addresses = addresses
         self._policies = policies
@@ -135,7 +131,8 @@ class PolicyDesk:
         next_height = self._ledger.cursor.height + 1
         for outpoint, record in self._ledger.coins.watched_apart():
             if record.asset is None:
-                yield record.lock, _coin(outpoint, record, next_height, self._maturity)
+                mature = self._ledger.coins.is_mature(record, next_height)
+                yield record.lock, PolicyCoin(outpoint, record.value, record.height, mature)
 
     def withdrawals(self) -> list[Withdrawal]:
         """Return what is on its way out of a vault now, the oldest first."""
@@ -144,10 +141,8 @@ class PolicyDesk:
             vault = self._policies.led_to(lock)
             if vault is not None and self._came_from(coin.outpoint, vault.lock):
                 way_out = self._policies.find(lock)
-                found.append(Withdrawal(vault, way_out, lock, coin, _free_at(way_out, coin)))
-        return sorted(
-            found, key=lambda one: (one.coin.height or 2**63, one.coin.outpoint.txid, one.coin.outpoint.index)
-        )
+                found.append(Withdrawal(vault, lock, coin, _free_at(way_out, coin)))
+        return sorted(found, key=lambda one: _by_age(one.coin))
 
     def _came_from(self, outpoint: OutPoint, vault: LockId) -> bool:
         record = self._ledger.store.transaction(outpoint.txid)
@@ -172,16 +167,16 @@ class PolicyDesk:
 
 def _summed(coins: Sequence[PolicyCoin]) -> Holdings:
     return Holdings(
-        tuple(sorted(coins, key=lambda coin: (coin.height or 2**63, coin.outpoint.txid, coin.outpoint.index))),
+        tuple(sorted(coins, key=_by_age)),
         confirmed=Amount(sum(coin.value for coin in coins if coin.height is not None and coin.mature)),
         pending=Amount(sum(coin.value for coin in coins if coin.height is None)),
         immature=Amount(sum(coin.value for coin in coins if not coin.mature)),
     )
 
 
-def _coin(outpoint: OutPoint, record: CoinRecord, next_height: int, maturity: int) -> PolicyCoin:
-    mature = not record.coinbase or record.height is None or next_height >= record.height + maturity
-    return PolicyCoin(outpoint, record.value, record.height, mature)
+def _by_age(coin: PolicyCoin) -> tuple[int, bytes, int]:
+    """Sort coins by it: the oldest first, those in no block last."""
+    return coin.height or 2**63, coin.outpoint.txid, coin.outpoint.index
 
 
 def _free_at(way_out: KnownPolicy | None, coin: PolicyCoin) -> int | None:

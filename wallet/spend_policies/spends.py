@@ -12,7 +12,6 @@ from consensus.spend_policy import reveal, witness_cost
 from consensus.state import SpendContext
 from consensus.types import (
     MAX_INPUTS,
-    MAX_MEMO,
     Amount,
     Core,
     Key,
@@ -28,7 +27,8 @@ from wallet.coin_selection import Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, PaymentError, WalletError
 from wallet.ledger import Ledger
-from wallet.payments import check_fee
+from wallet.maker import check_following, check_memo
+from wallet.payments import check_dust, check_fee
 from wallet.ports import Outside
 from wallet.psdt import Psdt, SpentCoin, new_psdt, with_policy
 from wallet.results import Payment, RelayTerms
@@ -131,13 +131,10 @@ class PolicySpends:
             PaymentError: dust, a branch that is not open or not there, a destination that the branch forbids.
             FeeError: an absurd fee.
         """
-        if self._ledger.rescan_target is not None:
-            raise PaymentError("the wallet is rescanning: what seems unspent may not be")
-        if len(memo) > MAX_MEMO:
-            raise PaymentError(f"a memo has at most {MAX_MEMO} bytes")
+        check_following(self._ledger)
+        check_memo(memo)
         for payment in [] if isinstance(wish, Everything) else wish:
-            if payment.amount < terms.dust_limit:
-                raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
+            check_dust(payment.amount, terms)
         number, branch = self._choose(known, wish, context, number, rival)
         coins = self._usable(known, branch, context, rival)
         if rival is not None and not any(coin.outpoint in rival.transaction.core.inputs for coin in coins):
@@ -176,7 +173,7 @@ class PolicySpends:
             self._check_destination(branch, wish)
             return number, branch
         mine = set(self._policies.own_keys(known.policy))
-        best: tuple[int, int, int, Branch] | None = None
+        best: tuple[int, int, Branch] | None = None
         refusal: WalletError | None = None
         for place, branch in enumerate(branches, 1):
             try:
@@ -189,10 +186,10 @@ class PolicySpends:
             has_coins = bool(self._usable(known, branch, context, rival))
             rank = (others + (0 if has_coins else 1_000), place)
             if best is None or rank < best[:2]:
-                best = (*rank, place, branch)
+                best = (*rank, branch)
         if best is None:
             raise refusal or PaymentError("the policy has no branch to spend by")
-        return best[2], best[3]
+        return best[1:]
 
     def _check_open(self, branch: Branch, number: int, context: SpendContext) -> None:
         if branch.hidden:
@@ -292,10 +289,12 @@ class PolicySpends:
         """Move whole coins to where the branch wants them, and let coins of this wallet pay the fee."""
         wanted = None if isinstance(wish, Everything) else sum(payment.amount for payment in wish)
         chosen: list[_Source] = []
+        value = 0
         for coin in coins:
-            if wanted is None or sum(source.record.value for source in chosen) < wanted:
+            if wanted is None or value < wanted:
                 chosen.append(coin)
-        if not chosen or (wanted is not None and sum(source.record.value for source in chosen) < wanted):
+                value += coin.record.value
+        if not chosen or (wanted is not None and value < wanted):
             raise self._too_little(known, branch, coins, wanted or 0, 0)
         if len(chosen) >= MAX_INPUTS:
             raise PaymentError("so many coins do not fit into one transaction: move fewer at once")

@@ -32,8 +32,6 @@ class Trap(StrEnum):
     """A branch that anybody can spend by; no node would relay it, and a miner could take the coin."""
     TWO_DESTINATIONS = "two-destinations"
     """A branch that wants each coin to go to two places."""
-    NO_BRANCH = "no-branch"
-    """No branch can be spent by."""
     HEIGHT_OR_TIME = "height-or-time"
     FAR_AWAY = "far-away"
     POINTLESS = "pointless"
@@ -59,7 +57,7 @@ def find_traps(policy: Policy, now: Now | None = None) -> list[Finding]:
     branches = branches_of(policy)
     found = [
         Finding(Trap.NOT_A_POINT, True, f"{key_text(key)} is no point of the curve: nobody can have its private key.")
-        for key in keys_of([policy])
+        for key in keys_of(policy)
         if not _is_point(key)
     ]
     for number, branch in enumerate(branches.all, 1):
