@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 import signal
@@ -506,6 +507,19 @@ def test_doctor_finds_a_killed_node_and_says_what_to_do(network: FakeNodes) -> N
     assert {"python", "packages", "daemon", "disk", "clock", "network", "ports", "nodes", "one tip"} <= set(checks)
 
 
+def test_doctor_misses_what_the_program_needs_and_nothing_that_only_an_extra_asks_for(
+    network: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def packages(*required: str) -> tuple[str, str]:
+        monkeypatch.setattr(importlib.metadata, "requires", lambda _name: list(required))
+        checks = {check["name"]: check for check in json.loads(dure("doctor", "--json").stdout)["checks"]}
+        return checks["packages"]["verdict"], checks["packages"]["found"]
+
+    extra = "nobody-has-this>=8.4; extra == 'testing'"
+    assert packages("msgspec>=0.19", extra) == ("fine", "all 1 are installed")
+    assert packages("msgspec>=0.19", "nor-this<2", extra) == ("problem", "missing: nor-this")
+
+
 def test_usage_names_the_command_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DURE_PROGRAM", "scripts/dure")
     assert "Try 'scripts/dure send --help' for help." in dure("send", "0").stderr
@@ -522,11 +536,12 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
 
 
 def test_every_command_takes_dir_and_json_and_explains_itself() -> None:
-    groups = [main, *(command for command in main.commands.values() if isinstance(command, click.Group))]
-    commands = [(name, command) for group in groups for name, command in group.commands.items()]
+    commands = list(main.commands.items())
     for name, command in commands:
         assert command.help, name
         if isinstance(command, click.Group):
+            commands += [(f"{name} {part}", each) for part, each in command.commands.items()]
             continue
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--dir", "--json"} <= options, name
+    assert "policy make multisig" in dict(commands)
