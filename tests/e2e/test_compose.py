@@ -98,6 +98,7 @@ def test_a_container_can_do_little(containers: Containers) -> None:
     for service in SERVICES:
         about = containers.inspect(service)
         host, settings = about["HostConfig"], about["Config"]
+        assert about["State"]["Health"]["Status"] == "healthy"
         assert settings["User"] == "10001:10001"
         assert host["ReadonlyRootfs"]
         assert host["CapDrop"] == ["ALL"]

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from decimal import Decimal
@@ -69,6 +70,18 @@ async def test_a_node_mines_pays_and_is_the_same_after_every_kind_of_end(daemon:
     assert await daemon.call(COINS) == before
     assert await daemon.call("getbalances") == balances
     assert [line["blocks"] for line in daemon.logged("reindex_done")] == [103]
+
+
+def test_the_daemon_runs_on_uvloop(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys, node.main\n"
+        "async def serve(config): print(type(asyncio.get_running_loop()).__module__)\n"
+        "node.main.serve = serve\n"
+        "sys.exit(node.main.main(['--datadir', sys.argv[1]]))"
+    )
+    command = [sys.executable, "-P", "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    assert done.stdout == "uvloop\n"
 
 
 async def test_kill_9_loses_nothing_that_was_acknowledged(daemon: Daemon) -> None:
