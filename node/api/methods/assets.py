@@ -85,11 +85,10 @@ async def listassets(
             names = store.asset_index.members(AssetId(bytes(collection)))
         else:
             names = (name for name, _ in store.assets(bytes(after or b"")))
-        page = list(islice((name for name in names if name > bytes(after or b"")), count))
-        records = store.read_assets(page)
-        if collection is not None and content is not None:
-            page = [name for name in page if records[name].definition.collection == bytes(collection)]
-        return [_view(services, name, records[name]) for name in page]
+        found = (record for name in names if name > bytes(after or b"") for record in store.read_assets([name]).items())
+        if collection is not None:
+            found = (each for each in found if each[1].definition.collection == bytes(collection))
+        return [_view(services, name, record) for name, record in islice(found, count)]
 
 
 @method(Area.ASSETS, reads=True)

@@ -122,6 +122,24 @@ async def test_assets_are_listed_by_page_by_content_and_by_collection(api: Api, 
     assert await listed("01" * 32, mint.series.hex()) == [first.hex()]
 
 
+async def test_a_page_is_full_though_others_copied_the_content_of_a_work() -> None:
+    """A070: whoever pages through a collection is not led to believe that it ends."""
+    mint = Mint()
+    source = OutPoint(mint.mint.txid, 0)
+    rest = mint.chain.coins(mint.blocks[-1])[source].output.value
+    copies = [define(content=bytes([1]) * 32, decimals=place) for place in range(8)]
+    names = [new_id([source], each, place) for place, each in enumerate(copies)]
+    outputs = [pay(1, rest - 1_000), *(hold(6, name) for name in names)]
+    mint.add(asset_core([source], outputs, map(NewAsset, copies)))
+    work = mint.art[0]
+    assert min(names) < work
+    async with running_api(PARAMS) as api:
+        for block in mint.blocks:
+            assert await api.client.call("submitblock", block.encoded.hex()) is None
+        listed = await api.client.call("listassets", "01" * 32, mint.series.hex(), None, 1, result=list[schema.Asset])
+    assert [each.asset for each in listed] == [work.hex()]
+
+
 async def test_holders_are_added_up_by_address(api: Api, mint: Mint) -> None:
     held = await api.client.call("getassetholders", mint.won.hex(), result=schema.AssetHolders)
     assert (held.height, held.supply, held.total) == (10, 530, 2)
