@@ -79,12 +79,6 @@ class AssetWallet(NodeWallet):
         except ValueError as error:
             raise Misused(f"{error}.") from None
 
-    def recipient(self, to: str) -> str:
-        """Return the address that is meant: of a node, of a policy, or as it stands."""
-        from devnet.payments import resolve_recipient
-
-        return resolve_recipient(self.calls, self.record, to)
-
 
 def named(metadata: AssetText | None, asset_id: str) -> str:
     """Return what to call an asset: what its issuer says, and the id beside it, which alone tells it from others."""
@@ -274,6 +268,7 @@ def issue(
     is done with it; without --controller that is a new key of this wallet. stable: likewise utility, but only up to the
     reserve that its --auditor attests. fixed: never more than --amount.
     """
+    from cli.wallet_pay import recipient
     from devnet.errors import Misused
     from rpc.schema import SentAsset
 
@@ -293,8 +288,8 @@ def issue(
         ticker,
         uri,
         None,
-        None if controller is None else target.recipient(controller),
-        None if auditor is None else target.recipient(auditor),
+        None if controller is None else recipient(target, controller, request_id),
+        None if auditor is None else recipient(target, auditor, request_id),
         None,
         None,
         "",

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import main
-from tests.support.network import FakeNodes, fake_network
+from tests.support.network import FakeNodes, Refusal, fake_network
 
 ASSET, OTHER = "9bb2" + "00" * 30, "9bc2" + "11" * 30
 TXID = "ab" * 32
@@ -103,6 +103,26 @@ def test_each_kind_is_issued_as_the_rules_call_it(nodes: FakeNodes) -> None:
     assert asked(nodes, "issueasset")[:2] == ["fixed", 1]
     assert dure("asset", "issue", "0", "--kind", "stable", "--name", "Won").exit_code == 2
     assert dure("asset", "issue", "0", "--kind", "fixed", "--name", "One", "--auditor", "1").exit_code == 2
+
+
+def test_a_repeated_request_to_issue_names_the_same_controller_and_auditor(nodes: FakeNodes) -> None:
+    """A155: the nodes give the addresses again that they gave for this request."""
+    labelled: dict[str, str] = {}
+
+    def new_address(node: int, params: list[Any]) -> str:
+        return labelled.setdefault(params[0], f"address {len(labelled)} of {node}")
+
+    def by_label(_node: int, params: list[Any]) -> Any:
+        if params[0] not in labelled:
+            raise Refusal(-11, "No addresses with that label")
+        return {labelled[params[0]]: {"purpose": "receive"}}
+
+    nodes.answers |= {"getnewaddress": new_address, "getaddressesbylabel": by_label}
+    command = ("asset", "issue", "0", "--kind", "security", "--name", "Share", "--request-id", "issue 1")
+    assert dure(*command).exit_code == dure(*command).exit_code == 0
+    first, second = nodes.calls_of("issueasset")
+    assert first == second
+    assert len(nodes.calls_of("getnewaddress")) == 1
 
 
 @pytest.mark.parametrize("verb", ["reissue", "burn", "attest"])
