@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import hexdigits
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,8 @@ MIN_DIGITS = 4
 def asset() -> None:
     """Issue assets of one's own, pay with them, and see what a wallet holds.
 
-    An ASSET is meant by its id, or by the first digits of the id of one that the wallet holds: anyone can use any name.
+    An ASSET is meant by its id; or by the ticker, the name or the first digits of the id of one that the wallet shows.
+    Anyone can use any name: what strangers paid is meant by its id alone, until it is revealed.
     """
 
 
@@ -37,47 +39,64 @@ class AssetWallet(NodeWallet):
         """Return a command about assets as the user has to type it."""
         return self.folder.hint(command)
 
-    def asset_id(self, text: str) -> str:
+    def asset_id(self, text: str, *, hidden: bool = False) -> str:
         """Return the id that `text` stands for.
 
+        Args:
+            text: a whole id; or the first digits, the ticker or the name of one asset that the wallet shows.
+            hidden: whether first digits may also be those of an asset that is hidden. A stranger can pay us an asset
+                whose id begins like another's: what is only looked at may be found so, nothing else (A070).
+
         Raises:
-            Refused: it is the beginning of no id of an asset that the wallet holds, or of several.
+            Refused: it stands for no asset, or for several.
         """
         from devnet.errors import Refused
         from rpc.schema import AssetBalances
 
-        start = text.lower()
-        if len(start) == 64:
-            return start
+        if len(text) == 64 and set(text.lower()) <= set(hexdigits):
+            return text.lower()
         held = self.ask(AssetBalances, "getassetbalances", True).assets
-        found = [each.asset for each in held if each.asset.startswith(start)]
-        if len(start) < MIN_DIGITS or len(found) != 1:
-            which = "no asset" if not found else plural(len(found), "asset")
-            raise Refused(
-                f"{text[:70]!r} are the first digits of the id of {which} in this wallet; at least {MIN_DIGITS}, "
-                f"and those of one, are needed. See {self.tell(f'asset list {self.node.id} --all')}"
-            )
-        return found[0]
+        found = [each for each in held if _is_meant(each, text) and (each.shown or hidden)]
+        if len(found) == 1:
+            return found[0].asset
+        if found:
+            which = f"{plural(len(found), 'asset')} of this wallet: " + ", ".join(each.asset[:16] for each in found)
+        else:
+            which = "no asset that this wallet shows"
+        raise Refused(
+            f"{text[:70]!r} is neither the id of an asset nor, alone, its ticker, its name or its first digits "
+            f"({MIN_DIGITS} or more): it stands for {which}. See {self.tell(f'asset list {self.node.id} --all')}"
+        )
 
-    def asset(self, text: str) -> Asset:
-        """Return what the chain knows of an asset."""
+    def asset(self, text: str, *, hidden: bool = False) -> Asset:
+        """Return what the chain knows of the asset that `text` stands for, as `asset_id` says."""
         from rpc.schema import Asset
 
-        return self.ask(Asset, "getasset", self.asset_id(text))
+        return self.ask(Asset, "getasset", self.asset_id(text, hidden=hidden))
 
-    def units(self, text: str, decimals: int) -> int:
-        """Read an amount of an asset.
+    def units(self, text: str, decimals: int, *, least: int = 1) -> int:
+        """Read an amount of an asset; return smallest units.
 
         Raises:
-            Misused: it is none.
+            Misused: it is none, or below `least`.
         """
         from consensus.asset_text import parse_units
         from devnet.errors import Misused
 
         try:
-            return int(parse_units(text, decimals))
+            units = int(parse_units(text, decimals))
         except ValueError as error:
-            raise Misused(f"{error}.") from None
+            raise Misused(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        if units < least:
+            raise Misused(f"Of this asset the least is {in_units(least, decimals)}, not {text[:40]}.")
+        return units
+
+
+def _is_meant(held: AssetBalance, text: str) -> bool:
+    """Tell whether an asset can be meant by a text: anyone can choose any name, and the first digits with some work."""
+    if held.shown and held.metadata is not None and text in (held.metadata.ticker, held.metadata.name):
+        return True
+    return len(text) >= MIN_DIGITS and held.asset.startswith(text.lower())
 
 
 def named(metadata: AssetText | None, asset_id: str) -> str:
@@ -145,7 +164,7 @@ def _row(held: AssetBalance) -> list[str]:
 @common
 def show(context: Context, *, node: int, asset: str) -> None:
     """Show all that the chain knows of an asset."""
-    known = AssetWallet(context, node).asset(asset)
+    known = AssetWallet(context, node).asset(asset, hidden=True)
     context.emit(known, tell_asset(known))
 
 
@@ -184,10 +203,10 @@ def history(context: Context, *, node: int, asset: str | None, count: int) -> No
     from rpc.schema import AssetEntry
 
     target = AssetWallet(context, node)
-    wanted = None if asset is None else target.asset_id(asset)
+    wanted = None if asset is None else target.asset_id(asset, hidden=True)
     lines = target.ask(list[AssetEntry], "listassettransactions", count, 0, wanted)
     if not lines and not context.json:
-        context.note("Nothing has happened yet.")
+        context.note(f"Nothing to show. What others paid unasked is hidden: {target.tell(f'asset list {node} --all')}")
         return
     titles = ["time", "", "amount", "asset", "to", "depth", "txid"]
     context.emit(
@@ -224,7 +243,7 @@ def hide(context: Context, *, node: int, asset: str) -> None:
 
 def _set_shown(context: Context, node: int, text: str, *, shown: bool) -> None:
     target = AssetWallet(context, node)
-    whole = target.asset_id(text)
+    whole = target.asset_id(text, hidden=True)
     target.call("showasset", whole, shown)
     context.emit({"asset": whole, "shown": shown}, f"{whole} is {'shown' if shown else 'hidden'} from now on.")
 
@@ -273,7 +292,8 @@ def issue(
     from rpc.schema import SentAsset
 
     target = AssetWallet(context, node)
-    units = target.units(amount, decimals) if amount is not None else int(kind == "fixed")
+    least = int(kind == "fixed")
+    units = least if amount is None else target.units(amount, decimals, least=least)
     if (kind == "stable") != (auditor is not None):
         raise Misused("An --auditor is given for a stable asset, and for no other.")
     if kind == "security" and controller is None:
@@ -406,7 +426,7 @@ def _change(
 
     target = AssetWallet(context, node)
     known = target.asset(text)
-    units = target.units(amount, known.decimals)
+    units = target.units(amount, known.decimals, least=int(what[0] != "attestasset"))
     method, verb, more = what
     sent = target.ask(SentAsset, method, known.asset, units, "", *how)
     told = f"{in_units(units, known.decimals)}{more} {named(known.metadata, known.asset)}"

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from rpc.schema import Asset
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+PAGE = 1_000
+"""Works in one answer of a node."""
+MAX_TOLD = 20
+"""Works that are told of one file."""
 
 
 @click.group(cls=Commands)
@@ -122,6 +126,7 @@ def verify(context: Context, *, node: int, path: Path, work: str | None, collect
 
     target = AssetWallet(context, node)
     content = _fingerprint(path)
+    whole = None if collection is None else target.asset_id(collection)
     if work is not None:
         known = target.asset(work)
         found = [known] if known.content == content else []
@@ -129,20 +134,33 @@ def verify(context: Context, *, node: int, path: Path, work: str | None, collect
             said = f"the one with the SHA-256 {known.content}" if known.content else "no file at all"
             raise Refused(f"FORGED: {path} is not the file of {named(known.metadata, known.asset)}; it names {said}.")
     else:
-        found = target.ask(list[Asset], "listassets", content)
-    whole = None if collection is None else target.asset_id(collection)
+        found = _works_of(target, content, whole)
     works = [each for each in found if whole is None or each.collection == whole]
     if not works:
         where = "" if whole is None else f" of the collection {whole}"
-        others = "" if not found else f" {len(found)} outside of it do: see them without --collection."
+        outside = found or target.ask(list[Asset], "listassets", content, None, None, 1)
+        others = " Works outside of it do: see them without --collection." if whole and outside else ""
         raise Refused(
             f"No work{where} stands for {path}: it was never minted, or a byte differs from what was.{others}"
         )
     works.sort(key=lambda each: (each.origin.height, each.asset))
     context.emit(
         {"content": content, "works": works},
-        "\n".join([f"To the byte, {path} is the file of:", *(_tell(each) for each in works), *_warn(works)]),
+        "\n".join([f"To the byte, {path} is the file of:", *map(_tell, works[:MAX_TOLD]), *_warn(works)]),
     )
+
+
+def _works_of(target: AssetWallet, content: str, collection: str | None) -> list[Asset]:
+    """Return all works that stand for a file, however many: a forger must not be able to crowd out the real one."""
+    from rpc.schema import Asset
+
+    found: list[Asset] = []
+    while True:
+        after = found[-1].asset if found else None
+        page = target.ask(list[Asset], "listassets", content, collection, after, PAGE)
+        found += page
+        if len(page) < PAGE:
+            return found
 
 
 def _tell(work: Asset) -> str:
@@ -153,7 +171,10 @@ def _tell(work: Asset) -> str:
 
 
 def _warn(works: list[Asset]) -> list[str]:
-    return [f"It was minted {len(works)} times: the oldest comes first."] if len(works) > 1 else []
+    if len(works) == 1:
+        return []
+    left = f"; not shown: {len(works) - MAX_TOLD} later ones" if len(works) > MAX_TOLD else ""
+    return [f"It was minted {len(works)} times: the oldest comes first{left}."]
 
 
 @nft.command()

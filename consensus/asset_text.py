@@ -11,19 +11,25 @@ from msgspec import Meta
 
 from consensus.types import MAX_DECIMALS, MAX_INTEGER, MAX_METADATA, Amount
 
-_AMOUNT = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,18}))?")
+_AMOUNT = re.compile(r"([0-9]{1,40})(?:\.([0-9]{1,18}))?")
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
 """Categories of characters that show nothing, or change how others are shown: controls, formats (of direction,
 without width), private and unassigned ones, lone surrogates, and separators of lines (UAX 44, table 12)."""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Letters, marks and symbols of other categories that show nothing either: fillers of Hangul and Khmer, the empty
+pattern of Braille. Selectors of variants, and spaces but the usual one, are told by category and name, below."""
+
+_LONGEST = {"name": 64, "ticker": 12, "uri": 512, "media_type": 128}
+"""Characters."""
 
 
 class Metadata(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What an issuer says of an asset, by custom; MessagePack of four texts. Nobody checks it."""
 
-    name: Annotated[str, Meta(max_length=64)] | None = None
-    ticker: Annotated[str, Meta(max_length=12)] | None = None
-    uri: Annotated[str, Meta(max_length=512)] | None = None
-    media_type: Annotated[str, Meta(max_length=128)] | None = None
+    name: Annotated[str, Meta(max_length=_LONGEST["name"])] | None = None
+    ticker: Annotated[str, Meta(max_length=_LONGEST["ticker"])] | None = None
+    uri: Annotated[str, Meta(max_length=_LONGEST["uri"])] | None = None
+    media_type: Annotated[str, Meta(max_length=_LONGEST["media_type"])] | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -42,10 +48,10 @@ def encode_metadata(metadata: Metadata) -> bytes:
     for text in (metadata.name, metadata.ticker, metadata.uri, metadata.media_type):
         if text is not None and shown(text) != text:
             raise ValueError(f"a character that cannot be seen: {shown(text)}")
-    try:
-        _decoder.decode(raw)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"a text is too long: {error}") from None
+    for what, most in _LONGEST.items():
+        text = getattr(metadata, what)
+        if text is not None and len(text) > most:
+            raise ValueError(f"the {what.replace('_', ' ')} has {len(text)} characters; it may have {most}")
     return raw
 
 
@@ -59,9 +65,16 @@ def decode_metadata(raw: bytes) -> Metadata | None:
 
 def shown(text: str) -> str:
     r"""Return a foreign text so that all of it is seen: hidden characters as `\u{hex}` (A174)."""
-    return "".join(
-        f"\\u{{{ord(character):x}}}" if unicodedata.category(character) in _HIDDEN or character == "\\" else character
-        for character in text
+    return "".join(f"\\u{{{ord(each):x}}}" if _hides(each) or each == "\\" else each for each in text)
+
+
+def _hides(character: str) -> bool:
+    category = unicodedata.category(character)
+    return (
+        category in _HIDDEN
+        or character in _BLANK
+        or (category == "Zs" and character != " ")
+        or (category == "Mn" and unicodedata.name(character, "").startswith("VARIATION SELECTOR"))
     )
 
 

@@ -110,6 +110,10 @@ class AssetMovement(StrEnum):
     RECEIVED = "received"
     MOVED = "moved"
     """Within the wallet."""
+    ATTESTED = "attested"
+    """As its auditor."""
+    CLOSED = "closed"
+    """Its authority was burned."""
 
 
 class AssetEntry(msgspec.Struct, frozen=True):
@@ -118,7 +122,7 @@ class AssetEntry(msgspec.Struct, frozen=True):
     movement: AssetMovement
     asset: AssetId
     amount: int
-    """Smallest units: what it brought (positive) or took (negative)."""
+    """Smallest units: what it brought (positive) or took (negative); of an attestation, the reserve."""
     others: tuple[LockId, ...]
     """Who else was paid some of it."""
     txid: TxId

@@ -111,16 +111,17 @@ class AssetIndex:
         height, block_hash = read_block_key(value[:_BLOCK_KEY_SIZE])
         return Origin(height, block_hash, TxId(value[_BLOCK_KEY_SIZE:]))
 
-    def with_content(self, content: bytes) -> Iterator[AssetId]:
-        """Yield the assets whose content is this SHA-256, in the order of ids: anyone may define one."""
-        return (AssetId(key[1 + _ID_SIZE :]) for key in self._keys(_CONTENT + content))
+    def with_content(self, content: bytes, after: bytes = b"") -> Iterator[AssetId]:
+        """Yield the assets above `after` whose content is this SHA-256, in the order of ids: anyone may define one."""
+        return (AssetId(key[1 + _ID_SIZE :]) for key in self._keys(_CONTENT + content, after))
 
-    def members(self, collection: AssetId) -> Iterator[AssetId]:
-        """Yield the assets of a collection, in the order of ids."""
-        return (AssetId(key[1 + _ID_SIZE :]) for key in self._keys(_MEMBER + collection))
+    def members(self, collection: AssetId, after: bytes = b"") -> Iterator[AssetId]:
+        """Yield the assets above `after` of a collection, in the order of ids."""
+        return (AssetId(key[1 + _ID_SIZE :]) for key in self._keys(_MEMBER + collection, after))
 
-    def _keys(self, prefix: bytes) -> Iterator[bytes]:
-        for key, record in self._database.scan(ASSET_INDEX, start=prefix):
+    def _keys(self, prefix: bytes, after: bytes = b"") -> Iterator[bytes]:
+        start = prefix + after + b"\0" if after else prefix
+        for key, record in self._database.scan(ASSET_INDEX, start=start):
             if not key.startswith(prefix):
                 return
             unseal(ASSET_INDEX, key, record)

@@ -42,12 +42,12 @@ class AssetBalances(Result, frozen=True, kw_only=True):
 class AssetEntry(Result, frozen=True, kw_only=True):
     """One of listassettransactions: what one transaction did to what the wallet has of one asset."""
 
-    category: Literal["issued", "burned", "sent", "received", "moved"]
+    category: Literal["issued", "burned", "sent", "received", "moved", "attested", "closed"]
     asset: str
     metadata: AssetText | None
     decimals: int | None
     amount: int
-    """What it brought, or, negative, took."""
+    """What it brought, or, negative, took; of an attestation, the reserve."""
     addresses: list[str]
     """Who else was paid some of it, if the wallet sent it."""
     txid: str

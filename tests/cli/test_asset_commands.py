@@ -52,6 +52,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNodes
         "listassets": [],
     }
     answers |= dict.fromkeys(("sendassets", "reissueasset", "burnasset", "attestasset", "closeasset"), sent)
+    answers["showasset"] = None
     with fake_network(tmp_path / "net", 2, **answers) as running:
         yield running
 
@@ -77,18 +78,49 @@ def test_an_amount_is_read_with_the_decimals_of_its_asset(nodes: FakeNodes) -> N
         {"address": "address of 1", "asset": ASSET, "amount": 1250},
         {"address": "address of 1", "asset": OTHER, "amount": 300},
     ]
-    for amount in ("12.505", "-1", "1e3", "92233720368547758.08"):
+    for amount in ("12.505", "-1", "1e3", "92233720368547758.08", "0", "0.00", "9" * 40, "9" * 41, "٣", "1.", ".5", ""):
         assert dure("asset", "send", "0", "1", "--", amount, ASSET).exit_code == 2
     assert dure("asset", "send", "0", "1", "12.5", ASSET, "3").exit_code == 2
 
 
 def test_digits_that_mean_no_asset_or_several_are_refused(nodes: FakeNodes) -> None:
-    """A070: a name, too, means nothing."""
-    for text in ("9b", "9bb", "ffff", "Hours"):
+    """A070: a stranger, too, can use a name, and find an id that begins as another does."""
+    for text in ("9b", "9bb", "ffff", "hours", "Hours of another", "", "x" * 64):
         done = dure("asset", "show", "1", text)
         assert done.exit_code == 1
         assert "first digits" in done.stderr
-    assert "1000.50, reissuable" in dure("asset", "show", "1", "9bb2").stdout
+    for text in ("9bb2", "9BB2", "Hours", ASSET, ASSET.upper()):
+        assert "1000.50, reissuable" in dure("asset", "show", "1", text).stdout
+
+
+def test_what_strangers_paid_is_meant_by_its_whole_id_alone(nodes: FakeNodes) -> None:
+    """A070: neither its name nor digits like those of another's id take the place of what the wallet shows."""
+    copy = "9bb2" + "22" * 30
+    nodes.answers["getassetbalances"] = {
+        "assets": [balance(ASSET, "Hours"), balance(copy, "Hours", shown=False)],
+        "hidden": 1, "lastprocessedblock": {"hash": TXID, "height": 9},
+    }  # fmt: skip
+    for text in ("Hours", "9bb2"):
+        assert dure("asset", "send", "1", "0", "1", text).exit_code == 0
+        assert asked(nodes, "sendassets")[0][0]["asset"] == ASSET
+    assert dure("asset", "send", "1", "0", "1", copy[:8]).exit_code == 1
+    assert dure("nft", "verify", "1", __file__, "--collection", copy[:8]).exit_code == 1
+    assert dure("asset", "reveal", "1", copy[:8]).exit_code == 0
+    assert asked(nodes, "showasset") == [copy, True]
+    assert dure("asset", "reveal", "1", "9bb2").exit_code == 1
+
+
+def test_a_name_of_two_assets_that_are_shown_means_neither(nodes: FakeNodes) -> None:
+    """A070: nor does a ticker that is the beginning of another's id."""
+    nodes.answers["getassetbalances"] = {
+        "assets": [balance(ASSET, "Hours"), balance(OTHER, "Hours"), balance("77" * 32, "9bc2")],
+        "hidden": 0, "lastprocessedblock": {"hash": TXID, "height": 9},
+    }  # fmt: skip
+    for text in ("Hours", "9bc2"):
+        done = dure("asset", "send", "1", "0", "1", text)
+        assert (done.exit_code, "2 assets of this wallet: " in done.stderr) == (1, True)
+        assert OTHER[:16] in done.stderr
+    assert not nodes.calls_of("sendassets")
 
 
 def test_each_kind_is_issued_as_the_rules_call_it(nodes: FakeNodes) -> None:
@@ -145,15 +177,39 @@ def test_a_file_is_told_from_a_forged_one(nodes: FakeNodes, tmp_path: Path) -> N
     dure("nft", "mint", "0", str(file), "--name", "Sunrise", "--collection", "9bb2")
     assert asked(nodes, "issueasset")[6:12] == ["image/png", None, None, content, ASSET, ""]
     work = known(OTHER, content=content, kind="fixed", supply=1, decimals=0)
-    nodes.answers["listassets"] = lambda _node, params: [work] if params == [content] else []
+    nodes.answers["listassets"] = lambda _node, params: [work] if params[0] == content else []
     nodes.answers["getasset"] = work
     said = dure("nft", "verify", "1", str(file)).stdout
     assert "issued in block 7, 2026-01-01 00:00:00 UTC, by the issuer" in said
     assert dure("nft", "verify", "1", str(file), "--work", OTHER).exit_code == 0
+    nodes.answers["listassets"] = lambda _node, params: [] if params[1:2] == [ASSET] else [work]
     outside = dure("nft", "verify", "1", str(file), "--collection", ASSET)
-    assert (outside.exit_code, "1 outside of it do" in outside.stderr) == (1, True)
+    assert (outside.exit_code, "outside of it do" in outside.stderr) == (1, True)
+    nodes.answers["listassets"] = []
     file.write_bytes(b"reaL")
     forged = dure("nft", "verify", "1", str(file))
     assert (forged.exit_code, "a byte differs" in forged.stderr) == (1, True)
     assert "FORGED" in dure("nft", "verify", "1", str(file), "--work", OTHER).stderr
     assert "cannot be read" in dure("nft", "verify", "1", str(tmp_path / "none")).stderr
+
+
+def test_a_thousand_copies_crowd_no_real_work_out(nodes: FakeNodes, tmp_path: Path) -> None:
+    """A070: every page is asked for, the oldest comes first, and it is said how many are left out."""
+    file = tmp_path / "sunrise.png"
+    file.write_bytes(b"real")
+    origin = known()["origin"]
+    copies = [
+        known(f"{number:064x}", kind="fixed", supply=1, decimals=0, origin=origin | {"height": 9})
+        for number in range(1_000)
+    ]
+    first = known("ff" * 32, kind="fixed", supply=1, decimals=0, origin=origin | {"height": 8, "issuer": "the artist"})
+
+    def page(_node: int, params: list[Any]) -> list[dict[str, Any]]:
+        everything = [*copies, first]
+        return [each for each in everything if params[2] is None or each["asset"] > params[2]][: params[3]]
+
+    nodes.answers["listassets"] = page
+    said = dure("nft", "verify", "1", str(file)).stdout
+    assert said.index("by the artist") < said.index("by the issuer")
+    assert "It was minted 1001 times" in said
+    assert "not shown: 981 later ones" in said

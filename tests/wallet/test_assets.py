@@ -182,6 +182,7 @@ def test_more_can_be_issued_until_the_supply_is_closed(chain: Chain) -> None:
     assert town.chain.builder.assets(town.tip)[asset].supply == 7
     assert [(line.movement, line.amount) for line in town.wallet.assets.history()] == [
         (AssetMovement.BURNED, -3),
+        (AssetMovement.CLOSED, 0),
         (AssetMovement.ISSUED, 5),
         (AssetMovement.ISSUED, 5),
         (AssetMovement.ISSUED, 0),
@@ -204,17 +205,22 @@ def test_a_controlled_asset_moves_with_the_controllers_key_only(chain: Chain) ->
 def test_no_unit_is_issued_beyond_what_the_auditor_attests(chain: Chain) -> None:
     town = Town(chain)
     auditor = town.join()
-    won = town.issue(define(SupplyKind.RESERVED, auditor=lock_of(auditor.new_address())))
+    won = town.issue(define(SupplyKind.RESERVED, decimals=1, auditor=lock_of(auditor.new_address())))
     attest = AssetWish(issuances=(Attestation(won, 1, Amount(500)),))
     with pytest.raises(PaymentError, match="above-reserve"):
         town.make(AssetWish(issuances=(Reissue(won, Amount(1)),)))
     with pytest.raises(PaymentError, match="auditor has to approve"):
         town.make(attest)
     town.mine(town.make(attest, auditor).transaction)
-    with pytest.raises(PaymentError, match="above-reserve"):
+    with pytest.raises(
+        PaymentError, match=r"above-reserve: 50\.1 more .* 50\.0 can be: .* attests 50\.0, and 0\.0 exist"
+    ):
         town.make(AssetWish(issuances=(Reissue(won, Amount(501)),)))
     town.mine(town.make(AssetWish(issuances=(Reissue(won, Amount(500)),))).transaction)
     assert town.held(won).sums == sums(500)
+    (attested,) = auditor.assets.history()
+    assert (attested.movement, attested.asset, attested.amount) == (AssetMovement.ATTESTED, won, 500)
+    assert AssetMovement.ATTESTED not in {line.movement for line in town.wallet.assets.history()}
     fixed = town.issue(define(first=1))
     with pytest.raises(PaymentError, match="reserved"):
         town.make(AssetWish(issuances=(Attestation(fixed, 1, Amount(1)),)))

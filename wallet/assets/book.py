@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consensus.assets import authority_id
 from consensus.types import AssetId, Transaction
-from wallet.assets.naming import created_by
+from wallet.assets.naming import attested_by, created_by
 from wallet.store import WalletStore
 
 
@@ -25,8 +25,8 @@ class AssetBook:
         return self._rights.get(authority)
 
     def note_own(self, tx: Transaction) -> None:
-        """Show what a transaction of our own issues, moves or burns, but for what its owner hid; no commit."""
-        named = dict.fromkeys(created_by(tx))
+        """Show what a transaction of our own issues, attests, moves or burns, but for what its owner hid; no commit."""
+        named = dict.fromkeys([*created_by(tx), *attested_by(tx)])
         named |= dict.fromkeys(output.asset for output in tx.core.outputs if output.asset is not None)
         named |= dict.fromkeys(burn.id for burn in tx.core.burns)
         rights = self._rights | {authority_id(asset): asset for asset in named}

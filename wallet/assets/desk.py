@@ -9,7 +9,7 @@ from consensus.assets import defined_by
 from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.making import AssetMaker, AssetWish, Records
-from wallet.assets.naming import carries_assets, created_by
+from wallet.assets.naming import attested_by, carries_assets, created_by
 from wallet.ledger import Ledger
 from wallet.maker import NOTHING, Maker
 from wallet.ports import Entropy
@@ -110,17 +110,25 @@ class AssetDesk:
         created, burned = created_by(tx), {burn.id for burn in tx.core.burns}
         if record.ours:
             amounts |= {asset: amounts.get(asset, 0) for asset in created}
-        height, pending = record.height, self._ledger.pending
+        rights = {asset: self._ledger.assets.asset_of(asset) for asset in amounts}
+        lines: list[tuple[AssetId, AssetMovement, int]] = []
         for asset in sorted(amounts):
-            if self._ledger.assets.asset_of(asset) is not None:
+            amount, owner = amounts[asset], rights[asset]
+            if owner is not None:
+                if asset in burned:
+                    lines.append((owner, AssetMovement.CLOSED, 0))
                 continue
-            amount = amounts[asset]
             if record.ours and asset in created:
                 movement = AssetMovement.ISSUED
             elif amount < 0:
                 movement = AssetMovement.BURNED if asset in burned else AssetMovement.SENT
             else:
                 movement = AssetMovement.RECEIVED if amount or asset not in ours else AssetMovement.MOVED
+            lines.append((asset, movement, amount))
+        if record.ours:
+            lines += [(asset, AssetMovement.ATTESTED, total) for asset, total in attested_by(tx).items()]
+        height, pending = record.height, self._ledger.pending
+        for asset, movement, amount in lines:
             yield AssetEntry(
                 movement=movement,
                 asset=asset,

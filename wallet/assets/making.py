@@ -130,8 +130,9 @@ class AssetMaker:
             match issuance:
                 case NewAsset(definition):
                     policies[AssetId(place.to_bytes(32, "big")), False] = definition.controller
-                case Reissue(asset=asset):
+                case Reissue(asset=asset, amount=amount):
                     policies[asset, False] = _definition(asset, records).controller
+                    _check_reserve(records[asset], amount)
                 case Attestation(asset=asset):
                     definition = _definition(asset, records)
                     if definition.supply_kind != SupplyKind.RESERVED:
@@ -240,6 +241,24 @@ def _definition(asset: AssetId, records: Records) -> Definition:
     if asset not in records:
         raise PaymentError(f"no block of the best chain has an asset {asset.hex()}")
     return records[asset].definition
+
+
+def _check_reserve(record: Asset, amount: Amount) -> None:
+    """Say in the asset's own units what the rule would say in the smallest.
+
+    Raises:
+        PaymentError: with the rule's name.
+    """
+    kind, decimals = record.definition.supply_kind, record.definition.decimals
+    if kind == SupplyKind.RESERVED and record.supply + amount > record.total:
+        more, left, attested, there = (
+            format_units(each, decimals)
+            for each in (amount, max(0, record.total - record.supply), record.total, record.supply)
+        )
+        raise PaymentError(
+            f"above-reserve: {more} more are to be issued, and {left} can be: the auditor attests {attested}, and "
+            f"{there} exist"
+        )
 
 
 def _outputs(wish: AssetWish, plan: _Plan, own: LockId, ids: list[AssetId]) -> list[Output]:

@@ -76,19 +76,25 @@ async def listassets(
         after: only ids above this one: the last of the page before.
         count: at most so many.
     """
-    store = services.store
+    store, start = services.store, bytes(after or b"")
     async with services.chain.standing_still():
-        names: Iterable[AssetId]
-        if content is not None:
-            names = store.asset_index.with_content(bytes(content))
-        elif collection is not None:
-            names = store.asset_index.members(AssetId(bytes(collection)))
+        found: Iterable[tuple[AssetId, Asset]]
+        if content is None and collection is None:
+            found = store.assets(start)
         else:
-            names = (name for name, _ in store.assets(bytes(after or b"")))
-        found = (record for name in names if name > bytes(after or b"") for record in store.read_assets([name]).items())
+            names = (
+                store.asset_index.with_content(bytes(content), start)
+                if content is not None
+                else store.asset_index.members(AssetId(bytes(collection or b"")), start)
+            )
+            found = (record for name in names for record in store.read_assets([name]).items())
         if collection is not None:
             found = (each for each in found if each[1].definition.collection == bytes(collection))
-        return [_view(services, name, record) for name, record in islice(found, count)]
+        listed = []
+        for name, record in islice(found, count):
+            listed.append(_view(services, name, record))
+            await asyncio.sleep(0)
+        return listed
 
 
 @method(Area.ASSETS, reads=True)

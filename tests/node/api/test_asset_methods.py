@@ -117,7 +117,12 @@ async def test_assets_are_listed_by_page_by_content_and_by_collection(api: Api, 
     first, second = mint.art
     assert await listed("01" * 32) == [first.hex()]
     assert await listed("03" * 32) == []
-    assert await listed(None, mint.series.hex()) == sorted([first.hex(), second.hex()])
+    assert await listed("01" * 32, None, first.hex()) == []
+    members = sorted([first.hex(), second.hex()])
+    assert await listed(None, mint.series.hex()) == members
+    assert await listed(None, mint.series.hex(), members[0]) == members[1:]
+    assert await listed(None, mint.series.hex(), "00" * 32) == members
+    assert await listed("01" * 32, mint.series.hex(), "ff" * 32) == []
     assert await listed("01" * 32, mint.won.hex()) == []
     assert await listed("01" * 32, mint.series.hex()) == [first.hex()]
 

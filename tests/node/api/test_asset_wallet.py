@@ -70,6 +70,7 @@ async def test_an_asset_lives_from_its_issue_to_its_closing(api: Api) -> None:
         ("issued", 50),
         ("sent", -300),
         ("burned", -20),
+        ("closed", 0),
     ]
     assert (lines[2].addresses, lines[2].comment, lines[2].asset) == ([HIM], "for bread", asset)
     assert (await refused(api, "reissueasset", asset, 1)).code is ErrorCode.INSUFFICIENT_FUNDS
