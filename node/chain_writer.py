@@ -223,7 +223,7 @@ class ChainWriter:
                 if self._best is self._index.tip:
                     self._reorg = None
                 continue
-            advance.add_to(step)
+            step.changes += advance.changes
             await self._write(step)
             step = Step()
             self._commit(advance, started)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from itertools import chain
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import NamedTuple, Self
 
 from consensus.apply import AppliedBlock, apply_block, assets_of_block, revert_block
 from consensus.assets import assets_of_coins
@@ -20,10 +20,16 @@ from node.header_chain import HeaderChain
 from node.state_view import StateView
 from node.storage.asset_index import AssetIndexStep
 from node.storage.chain_store import ChainStore, Step
+from node.storage.store import Change
 from node.workers import Workers
 
 YIELD_AFTER = 200
 """Transactions after which other tasks of the loop get a turn: a few milliseconds."""
+COINS_AT_ONCE = 1_000
+"""Coins that are put in form between two turns of the loop: a few milliseconds."""
+CHECKS_AT_ONCE = 512
+"""Signatures that are handed to the workers together: enough that the asking costs nothing, few enough that all cores
+are busy from the first blocks of a step on."""
 
 
 class BadBlockError(Exception):
@@ -42,23 +48,10 @@ class Advance(NamedTuple):
     """Newest first."""
     connected: list[Block]
     """Oldest first."""
-    undo: list[BlockUndo]
-    """Of the connected blocks."""
     new: BlockEntry
     fork_height: int
-    state: StateView
-    assets: AssetIndexStep
-
-    def add_to(self, step: Step) -> None:
-        """Put all that changes into one write."""
-        step.put_coins(self.state.changes())
-        step.put_assets(self.state.asset_changes())
-        step.changes += self.assets.changes()
-        height = self.new.height - len(self.connected)
-        for block, undo in zip(self.connected, self.undo, strict=True):
-            height += 1
-            step.put_undo(height, block.hash, undo)
-        step.put_tip(self.new.height, self.new.hash)
+    changes: list[Change]
+    """All that is to be written for it, but for headers, bodies and marks."""
 
 
 class _Bounds:
@@ -88,6 +81,61 @@ class _Bounds:
         if self.transactions >= YIELD_AFTER:
             self.transactions = 0
             await asyncio.sleep(0)
+
+
+class _Signatures:
+    """The signatures of a step: verified on other cores while the rest of the step is worked out on this one.
+
+    At most `BATCH_CHECKS` and one block of them are on their way, for a step ends there.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._gathered: list[SignatureCheck] = []
+        self._count = 0
+        self._owners: list[tuple[int, BlockEntry]] = []
+        """How many signatures a block and those before it have."""
+        self._begun: list[tuple[int, asyncio.Task[int | None]]] = []
+        """Where each part begins, and what looks into it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Nobody waits for an answer any more."""
+        for _, task in self._begun:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in self._begun), return_exceptions=True)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, entry: BlockEntry, checks: list[SignatureCheck]) -> None:
+        """Take those of the next block."""
+        self._gathered += checks
+        self._count += len(checks)
+        self._owners.append((self._count, entry))
+        if len(self._gathered) >= CHECKS_AT_ONCE:
+            self._begin()
+
+    def _begin(self) -> None:
+        checks, self._gathered = self._gathered, []
+        task = asyncio.create_task(self._workers.verify(checks), name="signatures")
+        self._begun.append((self._count - len(checks), task))
+
+    async def settle(self) -> None:
+        """Wait for all of them.
+
+        Raises:
+            BadBlockError: one fails; of several, it is the first block's.
+        """
+        if self._gathered:
+            self._begin()
+        for begin, task in self._begun:
+            bad = await task
+            if bad is not None:
+                entry = next(entry for end, entry in self._owners if begin + bad < end)
+                raise BadBlockError(entry, ConsensusError(Rule.BAD_SIGNATURE, height=entry.height))
 
 
 class Mover:
@@ -125,27 +173,27 @@ class Mover:
             tip = tip.parent
         connected: list[Block] = []
         undo: list[BlockUndo] = []
-        checks: list[SignatureCheck] = []
-        owners: list[tuple[int, BlockEntry]] = []
         state = self._headers.state_of(tip)
         # What the step disconnects is bounded; what it connects then gets bounds of its own, so that a
         # reorg of ordinary depth is one write.
         bounds = _Bounds() if tip is fork else bounds
-        while tip is fork and state.height < target.height and not bounds.full(view):
-            entry = target.ancestor(state.height + 1)
-            block = self._block(entry, fresh)
-            applied, state = self._apply(entry, block, state, view)
-            index.apply(entry.height, block, applied.delta)
-            connected.append(block)
-            undo.append(applied.undo)
-            checks += applied.checks
-            owners.append((len(checks), entry))
-            bounds.take(block)
-            bounds.checks = len(checks)
-            await bounds.give_way()
-        await self._verify(checks, owners)
-        new = target.ancestor(state.height) if tip is fork else tip
-        return Advance(disconnected, connected, undo, new, min(fork.height, new.height), view, index)
+        async with _Signatures(self._workers) as signatures:
+            while tip is fork and state.height < target.height and not bounds.full(view):
+                entry = target.ancestor(state.height + 1)
+                block = self._block(entry, fresh)
+                applied, state = self._apply(entry, block, state, view)
+                index.apply(entry.height, block, applied.delta)
+                connected.append(block)
+                undo.append(applied.undo)
+                signatures.add(entry, applied.checks)
+                bounds.take(block)
+                bounds.checks = len(signatures)
+                await bounds.give_way()
+            new = target.ancestor(state.height) if tip is fork else tip
+            # What is to be written is put in form while the signatures are looked into.
+            changes = await _changes(new, connected, undo, view, index)
+            await signatures.settle()
+        return Advance(disconnected, connected, new, min(fork.height, new.height), changes)
 
     def _block(self, entry: BlockEntry, fresh: Mapping[BlockHash, Block]) -> Block:
         return fresh.get(entry.hash) or self._store.read_block(entry.height, entry.hash)
@@ -163,9 +211,21 @@ class Mover:
         view.apply(applied.delta)
         return applied, self._headers.state_of(entry)
 
-    async def _verify(self, checks: list[SignatureCheck], owners: list[tuple[int, BlockEntry]]) -> None:
-        """Verify the signatures of all blocks of a step together: large chunks keep every core busy."""
-        bad = await self._workers.verify(checks) if checks else None
-        if bad is not None:
-            entry = next(entry for end, entry in owners if bad < end)
-            raise BadBlockError(entry, ConsensusError(Rule.BAD_SIGNATURE, height=entry.height))
+
+async def _changes(
+    new: BlockEntry, connected: list[Block], undo: list[BlockUndo], view: StateView, index: AssetIndexStep
+) -> list[Change]:
+    """Return what a step to `new` changes, in the form in which it is stored."""
+    step = Step()
+    coins = iter(view.changes().items())
+    while piece := dict(islice(coins, COINS_AT_ONCE)):
+        step.put_coins(piece)
+        await asyncio.sleep(0)
+    step.put_assets(view.asset_changes())
+    step.changes += index.changes()
+    height = new.height - len(connected)
+    for block, its_undo in zip(connected, undo, strict=True):
+        height += 1
+        step.put_undo(height, block.hash, its_undo)
+    step.put_tip(new.height, new.hash)
+    return step.changes

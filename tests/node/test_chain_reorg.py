@@ -198,8 +198,12 @@ async def test_a_reorg_that_fails_after_its_first_writes_goes_back_to_the_old_br
     assert next(lines(entries, "reorg_failed"))["bad_height"] == 8
 
 
-async def test_a_bad_signature_condemns_its_block_and_not_the_blocks_before_it() -> None:
-    """A060: signatures of a whole step are verified together; the failure is laid at the right door."""
+@pytest.mark.parametrize("at_once", [1, reorg.CHECKS_AT_ONCE])
+async def test_a_bad_signature_condemns_its_block_and_not_the_blocks_before_it(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """A060: signatures of a whole step are verified together, or in parts; the failure is laid at the right door."""
+    monkeypatch.setattr(reorg, "CHECKS_AT_ONCE", at_once)
     chain = ChainBuilder(PARAMS)
     trunk = chain.mine_chain(None, 5)
     good = chain.mine(trunk[-1], [chain.spend(trunk[-1], [reward_of(trunk[0])], [pay(2, 10**9)])])
