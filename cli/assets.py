@@ -91,6 +91,16 @@ class AssetWallet(NodeWallet):
             raise Misused(f"Of this asset the least is {in_units(least, decimals)}, not {text[:40]}.")
         return units
 
+    def carried(self, amount: str, text: str) -> dict[str, object]:
+        """Return an amount of an asset as outputs and burns carry it.
+
+        Raises:
+            Misused: it is no amount of that asset.
+            Refused: there is no such asset.
+        """
+        known = self.asset(text)
+        return {"asset": known.asset, "amount": self.units(amount, known.decimals)}
+
 
 def _is_meant(held: AssetBalance, text: str) -> bool:
     """Tell whether an asset can be meant by a text: anyone can choose any name, and the first digits with some work."""

@@ -6,15 +6,17 @@ import base64
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from cli.coins import AMOUNT
-from cli.context import NODE, Commands, Context, common, join, plural
+from cli.context import NODE, Commands, Context, common, plural
 from cli.policies import HASH
+from cli.psdt_show import show_psdt
 
 if TYPE_CHECKING:
+    from cli.assets import AssetWallet
     from devnet.folder import NetworkRecord, NodeRecord
     from rpc.schema import Psbt
 
@@ -26,17 +28,42 @@ def psdt() -> None:
     """Pass a transaction that several must sign from wallet to wallet, as a file."""
 
 
-class OutputType(click.ParamType[tuple[str, int]]):
-    """TO=AMOUNT: a node, an address or a policy, and DURE."""
+class Paid(NamedTuple):
+    """An output as a user writes it."""
 
-    name = "TO=AMOUNT"
+    to: str
+    amount: str
+    asset: str
+    """Empty for DURE."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+
+class OutputType(click.ParamType[Paid]):
+    """TO=AMOUNT: a node, an address or a policy, and DURE; or TO=AMOUNT:ASSET."""
+
+    name = "TO=AMOUNT[:ASSET]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Paid:
         """Read it."""
-        to, equals, amount = str(value).rpartition("=")
-        if not equals or not to:
-            self.fail(f"{str(value)[:70]!r} is not TO=AMOUNT, such as 2=1.5.", param, ctx)
-        return to, int(AMOUNT.convert(amount, param, ctx))
+        to, equals, worth = str(value).rpartition("=")
+        amount, colon, asset = worth.partition(":")
+        if not equals or not to or bool(colon) != bool(asset):
+            self.fail(f"{str(value)[:70]!r} is not TO=AMOUNT or TO=AMOUNT:ASSET, such as 2=1.5.", param, ctx)
+        if not asset:
+            AMOUNT.convert(amount, param, ctx)
+        return Paid(to, amount, asset)
+
+
+class BurnType(click.ParamType[tuple[str, str]]):
+    """AMOUNT:ASSET."""
+
+    name = "AMOUNT:ASSET"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Read it."""
+        amount, _, asset = str(value).partition(":")
+        if not amount or not asset:
+            self.fail(f"{str(value)[:70]!r} is not AMOUNT:ASSET.", param, ctx)
+        return amount, asset
 
 
 class CoinType(click.ParamType[tuple[str, int]]):
@@ -57,6 +84,7 @@ class CoinType(click.ParamType[tuple[str, int]]):
 @click.argument("path", type=FILE, metavar="FILE")
 @click.option("--in", "inputs", type=CoinType(), multiple=True, required=True, help="A coin to spend; again for more.")
 @click.option("--out", "outputs", type=OutputType(), multiple=True, required=True, help="Whom to pay; again for more.")
+@click.option("--burn", "burns", type=BurnType(), multiple=True, help="What of an asset to destroy; again for more.")
 @common
 def create(
     context: Context,
@@ -64,26 +92,36 @@ def create(
     node: int,
     path: Path,
     inputs: tuple[tuple[str, int], ...],
-    outputs: tuple[tuple[str, int], ...],
+    outputs: tuple[Paid, ...],
+    burns: tuple[tuple[str, str], ...],
 ) -> None:
     """Write FILE: a transaction of exactly these coins and outputs, that nobody has signed. What is left is the fee.
 
-    To spend from a policy, `dure policy spend` chooses the coins and reckons the fee.
+    Coins may be of several wallets. Of each asset as much must go as comes; each signs for its own with --own. To spend
+    from a policy, `dure policy spend` chooses the coins and reckons the fee.
     """
+    from cli.assets import AssetWallet
     from devnet import payments, policies
-    from rpc.encoding import Dure
 
     calls, record = context.calls, context.folder.load()
     asked = policies.running_node(calls, record, node)
+    wallet = AssetWallet(context, node)
     coins = [{"txid": txid, "vout": index} for txid, index in inputs]
-    paid = [{payments.resolve_recipient(calls, record, to): str(Dure(amount))} for to, amount in outputs]
-    text = str(calls.call(asked, "createpsbt", coins, paid))
+    paid = [{payments.resolve_recipient(calls, record, each.to): _worth(wallet, each)} for each in outputs]
+    more = (0, None, "", [wallet.carried(amount, asset) for amount, asset in burns]) if burns else ()
+    text = str(calls.call(asked, "createpsbt", coins, paid, *more))
     shown = policies.decode(calls, asked, text)
     policies.write_file(path, base64.b64decode(text))
     context.emit(
         {"file": str(path), "txid": shown.txid, "fee": shown.fee},
         f"Written to {path}: {plural(len(shown.inputs), 'input')}, fee {shown.fee} DURE; nobody has signed it yet.",
     )
+
+
+def _worth(wallet: AssetWallet, paid: Paid) -> object:
+    from rpc.encoding import Dure
+
+    return wallet.carried(paid.amount, paid.asset) if paid.asset else str(Dure.parse(paid.amount))
 
 
 @psdt.command()
@@ -98,7 +136,7 @@ def inspect(context: Context, *, path: Path, node: int | None) -> None:
     text = policies.read_file(path)
     asked = _asked(context, record, node)
     shown = policies.decode(calls, asked, text)
-    context.emit(shown, lambda: _show(shown, asked.id))
+    context.emit(shown, lambda: show_psdt(shown, asked.id))
 
 
 def _asked(context: Context, record: NetworkRecord, node: int | None) -> NodeRecord:
@@ -110,38 +148,11 @@ def _asked(context: Context, record: NetworkRecord, node: int | None) -> NodeRec
     return policies.running_node(context.calls, record, ready[0].id if node is None and ready else node or 0)
 
 
-def _show(shown: Psbt, node: int) -> None:
-    click.echo(f"Transaction {shown.txid}, as node {node} sees it")
-    click.echo("  spends")
-    for coin in shown.inputs:
-        known = "" if coin.known else "  (this node does not know it)"
-        click.echo(f"    {coin.amount!s:>20} DURE of {_whose(coin.name, coin.address)}{known}")
-    click.echo("  pays")
-    for output in shown.outputs:
-        click.echo(f"    {output.amount!s:>20} DURE to {_whose(output.name, output.address)}")
-    click.echo(f"  fee\n    {shown.fee!s:>20} DURE")
-    for part in shown.parts:
-        click.echo(f"  {_whose(part.name, part.address)}")
-        signed = [key.role if isinstance(key.role, str) else f"key {key.pubkey[:10]}…" for key in part.signed]
-        click.echo(f"    signed by {join(signed) if signed else 'nobody yet'}")
-        for branch in part.branches:
-            state = "has all it asks for" if not branch.missing else f"wants {'; '.join(branch.missing)}"
-            click.echo(f"    {branch.number}. {branch.sentence}\n       {state}")
-    for warning in shown.warnings:
-        click.secho(f"  Mind: {warning}", fg="red")
-    click.echo("  It is complete." if shown.complete else "  It is not complete.")
-
-
-def _whose(name: str, address: str) -> str:
-    if name == "yours":
-        return f"this wallet ({address})"
-    return f"{name} ({address})" if name else address
-
-
 @psdt.command()
 @click.argument("node", type=NODE)
 @click.argument("path", type=FILE, metavar="FILE")
 @click.option("--only", multiple=True, metavar="ADDRESS|NAME", help="Sign for what lies there, and nothing else.")
+@click.option("--approve", multiple=True, metavar="ASSET", help="Approve for that asset, and nothing else.")
 @click.option("--own", is_flag=True, help="Also for coins of this wallet alone.")
 @click.option("--secret", "secrets", type=HASH, multiple=True, help="The secret of a hash lock.")
 @click.option("--out", "target", type=FILE, metavar="FILE", help="Write to another file; FILE stays as it is.")
@@ -154,13 +165,15 @@ def sign(
     node: int,
     path: Path,
     only: tuple[str, ...],
+    approve: tuple[str, ...],
     own: bool,
     secrets: tuple[str, ...],
     target: Path | None,
     force: bool,
     yes: bool,
 ) -> None:
-    """Show FILE, ask, and sign it with the keys that node NODE's wallet has: for policies, and no coin of its own.
+    """Show FILE, ask, and sign it with the keys of node NODE's wallet: for policies, and as a controller or auditor of
+    assets, but for no coin of its own.
 
     What is signed is what is shown. A file that lies about a coin is refused, or its signatures are worth nothing.
     """
@@ -171,14 +184,14 @@ def sign(
     signer = policies.running_node(calls, record, node)
     text = policies.read_file(path)
     shown = policies.decode(calls, signer, text)
-    chosen = _chosen(shown, only, own=own)
-    if not chosen:
+    locks, assets = _chosen(shown, only, approve, own=own)
+    if not locks and not assets:
         raise Refused("There is nothing in it to sign for: it only spends coins of this wallet's own. Say --own.")
     if not context.json:
-        _show(shown, node)
+        show_psdt(shown, node)
     if not yes and not click.confirm("Sign it?"):
         raise Refused("Nothing was signed.")
-    done = policies.process(calls, signer, text, sign=True, only=chosen, secrets=secrets, force=force)
+    done = policies.process(calls, signer, text, sign=True, only=locks, secrets=secrets, force=force, approve=assets)
     if not done.signed and not secrets:
         raise Refused(f"Node {node} has no key that could sign, or has signed already.")
     written = target or path
@@ -191,11 +204,17 @@ def sign(
     )
 
 
-def _chosen(shown: Psbt, only: Sequence[str], *, own: bool) -> list[str]:
-    """Return the addresses to sign for: those that are named, else all but what is the signer's alone."""
-    if only:
-        return [part.address for part in shown.parts if part.address in only or part.name in only]
-    return [part.address for part in shown.parts if own or part.name != "yours"]
+def _chosen(shown: Psbt, only: Sequence[str], approve: Sequence[str], *, own: bool) -> tuple[list[str], list[str]]:
+    """Return the addresses to sign for, and the assets to approve for.
+
+    Those that are named, else all but the locks that are the signer's alone.
+    """
+    locks = [part for part in shown.parts if not isinstance(part.asset, str)]
+    approved = dict.fromkeys(part.asset for part in shown.parts if isinstance(part.asset, str))
+    if only or approve:
+        named = [part.address for part in locks if part.address in only or part.name in only]
+        return named, [asset for asset in approved if any(asset.startswith(start.lower()) for start in approve)]
+    return [part.address for part in locks if own or part.name != "yours"], list(approved)
 
 
 @psdt.command()

@@ -323,13 +323,16 @@ def process(
     only: Sequence[str] | None,
     secrets: Sequence[str],
     force: bool,
+    approve: Sequence[str] | None = None,
 ) -> ProcessedPsbt:
     """Let a node's wallet add what it can to a file.
 
     Raises:
         Refused: it lies, or the fee is absurd; nothing was signed.
     """
-    return calls.ask(node, ProcessedPsbt, "walletprocesspsbt", psbt, sign, None, None, True, only, list(secrets), force)
+    return calls.ask(
+        node, ProcessedPsbt, "walletprocesspsbt", psbt, sign, None, None, True, only, list(secrets), force, approve
+    )
 
 
 def decode(calls: Calls, node: NodeRecord, psbt: str) -> Psbt:

@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from consensus.amounts import format_amount
-from consensus.codec import display_hash, lock_digest
+from consensus.assets import Approval, Assets, asset_effects
+from consensus.codec import display_hash
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.signatures import sign, verify_all
@@ -22,7 +23,6 @@ from consensus.types import (
     AfterTime,
     Coin,
     Key,
-    LockId,
     Older,
     OutPoint,
     Output,
@@ -36,8 +36,9 @@ from consensus.validation import check_spends, check_transaction, transaction_fe
 from wallet.addresses import AddressBook, key_lock
 from wallet.errors import FeeError, WalletError
 from wallet.ledger import Ledger
-from wallet.payments import check_fee
-from wallet.psdt import Part, Psdt, PsdtError, PsdtRule, with_policy, with_satisfactions
+from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, check_fee
+from wallet.psdt import Part, PartName, Psdt, PsdtError, PsdtRule
+from wallet.psdt_joining import with_policy, with_satisfactions
 from wallet.signer import Signer
 from wallet.spend_policies.book import PolicyBook
 from wallet.spend_policies.branches import Branch, branches_of
@@ -107,8 +108,7 @@ class Cosigner:
                 raise PsdtError(
                     PsdtRule.LIE,
                     f"the file says that coin {display_hash(outpoint.txid)}:{outpoint.index} is "
-                    f"{format_amount(coin.output.value)} DURE at lock {coin.output.lock.hex()[:16]}…, but it is "
-                    f"{format_amount(true.value)} DURE at lock {true.lock.hex()[:16]}…",
+                    f"{_worth(coin.output)}, but it is {_worth(true)}",
                 )
 
     def update(self, psdt: Psdt) -> Psdt:
@@ -126,20 +126,22 @@ class Cosigner:
         self,
         psdt: Psdt,
         known: Mapping[OutPoint, Output],
+        records: Assets,
         *,
-        only: Collection[LockId] | None = None,
+        only: Collection[PartName] | None = None,
         secrets: Sequence[bytes] = (),
         force: bool = False,
     ) -> Signed:
         """Sign with all keys of this wallet that a part's policy names and that have not signed yet.
 
         Args:
-            only: the locks to sign for; None for all. A signature for one lock opens no other.
+            records: of all assets that it names or spends, where the best chain has them.
+            only: the parts to sign for; None for all. A signature for one is worth nothing for another.
             secrets: preimages, 32 bytes each; those whose hash a policy asks for are added.
             force: whether a fee above the sanity caps is meant.
 
         Raises:
-            PsdtError: `LIE`: see `check_coins`.
+            PsdtError: `LIE`: see `check_coins`; `INVALID` or `APPROVALS`: see `check_approvals`.
             FeeError: more is paid out than taken in, or the fee is absurd.
             WalletError: a secret that no policy asks for.
             WalletLockedError: unlock it first.
@@ -148,8 +150,9 @@ class Cosigner:
         self.check_coins(psdt, known)
         if psdt.fee < 0:
             raise FeeError("the transaction pays out more than it takes in: it could never be valid")
+        check_approvals(psdt, records)
         if not force:
-            check_fee(psdt.fee, sum(output.value for output in psdt.core.outputs))
+            check_psdt_fee(psdt)
         by_hash = {sha256(secret).digest(): secret for secret in secrets}
         wanted = {node.hash for part in psdt.parts for node in _nodes(part) if isinstance(node, Preimage)}
         if not wanted.issuperset(by_hash):
@@ -157,19 +160,19 @@ class Cosigner:
         signed: dict[bytes, None] = {}
         message = psdt.message
         for part in psdt.parts:
-            if only is not None and part.lock not in only:
+            if only is not None and part.name not in only:
                 continue
             signatures = self._signatures(message, part)
             asked = {node.hash for node in _nodes(part) if isinstance(node, Preimage)}
             preimages = {digest: secret for digest, secret in by_hash.items() if digest in asked}
-            psdt = with_satisfactions(psdt, part.lock, signatures, preimages)
+            psdt = with_satisfactions(psdt, part.name, signatures, preimages)
             signed |= dict.fromkeys(signatures)
         return Signed(psdt, tuple(signed))
 
     def _signatures(self, message: bytes, part: Part) -> dict[bytes, bytes]:
         have = {key for key, _ in part.signatures}
         wanted = dict.fromkeys(node.key for node in _nodes(part) if isinstance(node, Key) and node.key not in have)
-        digest = lock_digest(message, part.lock)
+        digest = part.digest(message)
         return {key: sign(self._signer.private_key(key_lock(key)), digest) for key in wanted if self.holds(key)}
 
     def holds(self, key: bytes) -> bool:
@@ -181,7 +184,48 @@ def _nodes(part: Part) -> list[Policy]:
     return [] if part.policy is None else list(walk(part.policy))
 
 
+def _worth(output: Output) -> str:
+    """Return an output in words that tell it from any other."""
+    amount = f"{format_amount(output.value)} DURE"
+    if output.asset is not None:
+        amount = f"{output.value} smallest units of asset {output.asset.hex()}"
+    return f"{amount} at lock {output.lock.hex()[:16]}…"
+
+
 # What anybody can see and do, without a key
+
+
+def check_psdt_fee(psdt: Psdt) -> None:
+    """Hold a file's fee against the sanity caps.
+
+    Raises:
+        FeeError: nobody means it unless he says so.
+    """
+    carries = any(output.asset is not None for output in (*psdt.spent, *psdt.core.outputs)) or psdt.core.issuances
+    # What an asset is worth in DURE nobody knows here: with one, only the cap itself holds.
+    paid = sum(output.value for output in psdt.core.outputs if output.asset is None)
+    check_fee(psdt.fee, MAX_FEE * 100 // MAX_FEE_PERCENT if carries else paid)
+
+
+def check_approvals(psdt: Psdt, records: Assets) -> Sequence[Approval]:
+    """Check that a file asks for exactly the approvals that its assets take; return them.
+
+    Args:
+        records: of all assets that it names or spends, where the best chain has them.
+
+    Raises:
+        PsdtError: `INVALID`: it issues, attests or burns what it must not; `APPROVALS`.
+    """
+    coins = {outpoint: Coin(coin.output, 0, False) for outpoint, coin in zip(psdt.core.inputs, psdt.coins, strict=True)}
+    try:
+        approvals = asset_effects(Transaction(psdt.core, ()), coins, records).approvals
+    except ConsensusError as error:
+        raise PsdtError(PsdtRule.INVALID, f"the transaction would not be valid: {error}") from None
+    wanted = [PartName(approval.policy, approval.asset) for approval in approvals]
+    if [part.name for part in psdt.parts if part.asset is not None] != wanted:
+        sentence = "the file asks for other approvals than its assets take, as far as this node knows them"
+        raise PsdtError(PsdtRule.APPROVALS, sentence)
+    return approvals
 
 
 def lacks(psdt: Psdt, part: Part, context: SpendContext) -> list[Lack]:
@@ -203,16 +247,18 @@ def lacks(psdt: Psdt, part: Part, context: SpendContext) -> list[Lack]:
     return found
 
 
-def finalise(params: Params, psdt: Psdt, context: SpendContext) -> Transaction:
+def finalise(params: Params, psdt: Psdt, context: SpendContext, records: Assets) -> Transaction:
     """Return the finished transaction, judged by the rules that every node judges it by.
 
     Args:
         context: of the block that it is meant for: the next one.
+        records: of all assets that it names or spends, where the best chain has them.
 
     Raises:
-        IncompleteError: a lock is not open yet.
-        PsdtError: `MALFORMED`: it would break a rule whatever is added.
+        IncompleteError: a lock is not open yet, or an approval not given.
+        PsdtError: `INVALID`: it would break a rule whatever is added; `APPROVALS`: see `check_approvals`.
     """
+    approvals = check_approvals(psdt, records)
     try:
         tx = Transaction(psdt.core, tuple([_witness(psdt, part, context) for part in psdt.parts]))
         check_transaction(params, tx)
@@ -221,9 +267,9 @@ def finalise(params: Params, psdt: Psdt, context: SpendContext) -> Transaction:
             for outpoint, coin in zip(psdt.core.inputs, psdt.coins, strict=True)
         }
         transaction_fee(params, context.height, tx, coins)
-        checks = check_spends(params, context, tx, coins)
+        checks = check_spends(params, context, tx, coins, approvals)
     except ConsensusError as error:
-        raise PsdtError(PsdtRule.MALFORMED, f"the transaction would not be valid: {error}") from None
+        raise PsdtError(PsdtRule.INVALID, f"the transaction would not be valid: {error}") from None
     if verify_all(checks) is not None:
         raise PsdtError(PsdtRule.BAD_SIGNATURE, "a signature does not verify")
     return tx
@@ -231,7 +277,8 @@ def finalise(params: Params, psdt: Psdt, context: SpendContext) -> Transaction:
 
 def _witness(psdt: Psdt, part: Part, context: SpendContext) -> Witness:
     if part.policy is None:
-        raise IncompleteError(f"nobody has added the policy of lock {part.lock.hex()}")
+        whose = "of lock" if part.asset is None else f"that approves for asset {part.asset.hex()}, of id"
+        raise IncompleteError(f"nobody has added the policy {whose} {part.lock.hex()}")
     signatures, preimages = dict(part.signatures), dict(part.preimages)
 
     def holds(leaf: Leaf) -> bool:
@@ -241,12 +288,17 @@ def _witness(psdt: Psdt, part: Part, context: SpendContext) -> Witness:
 
     shown = reveal_distinct(part.policy, holds)
     if shown is None:
-        raise IncompleteError(f"lock {part.lock.hex()[:16]}… is not open yet: no branch of its policy has all it asks")
+        what = f"lock {part.lock.hex()[:16]}… is not open yet"
+        if part.asset is not None:
+            what = f"asset {part.asset.hex()[:16]}… still wants an approval"
+        raise IncompleteError(f"{what}: no branch of the policy has all it asks")
     return satisfy(shown, signatures.__getitem__, preimages)
 
 
 def _holds(psdt: Psdt, part: Part, leaf: Leaf, context: SpendContext) -> bool:
     """Tell whether a leaf that takes no satisfaction holds; the rules judge it again in the end."""
+    if part.asset is not None and isinstance(leaf, Older | Pays):
+        return False  # they are about coins, and an approval opens none
     at_lock = [(place, coin) for place, coin in enumerate(psdt.coins) if coin.output.lock == part.lock]
     match leaf:
         case AfterHeight(height):

@@ -1,28 +1,30 @@
 """Partially signed transactions: files that pass from wallet to wallet until all who must have signed (docs/psdt.md).
 
-    "durepsdt" 8 bytes | version 1 byte | body, MessagePack | SHA-256 of all before, 32 bytes
+    "durepsdt" 8 bytes | version 1 byte (2) | body, MessagePack | SHA-256 of all before, 32 bytes
 
     body = [genesis id, core, [coin, ...], [part, ...]]
     coin = [output, height | nil, coinbase]      one per input, in their order
     part = [lock, asset | nil, policy | nil, [[key, signature], ...], [[hash, preimage], ...]]
 
 The parts are the witnesses of the finished transaction: one per distinct lock among the coins, by first
-appearance. (A part with an asset will be an approval; files of this version hold no assets at all.) What is
-signed commits to the coins, so a file that lies about them gathers signatures that are worth nothing.
+appearance; then, with an asset, one per approval. What is signed commits to the coins, so a file that lies
+about them gathers signatures that are worth nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import sha256
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from consensus.codec import encode, lock_digest, spend_message
+from consensus.assets import Approval
+from consensus.codec import approval_digest, encode, lock_digest, spend_message
 from consensus.errors import ConsensusError
 from consensus.hashing import hash256
 from consensus.params import Params
@@ -32,9 +34,11 @@ from consensus.types import (
     MAX_INPUTS,
     MAX_INTEGER,
     MAX_SATISFACTIONS,
+    MAX_WITNESSES,
     PREIMAGE_SIZE,
     SIGNATURE_SIZE,
     AssetId,
+    Attestation,
     BlockHash,
     Core,
     Key,
@@ -43,13 +47,13 @@ from consensus.types import (
     Output,
     Policy,
     Preimage,
-    Threshold,
     TxId,
 )
+from wallet.assets.flows import flows
 from wallet.errors import WalletError
 
 MAGIC = b"durepsdt"
-VERSION = 1
+VERSION = 2
 _HEAD = MAGIC + bytes([VERSION])
 _CHECKSUM_SIZE = 32
 MAX_FILE_SIZE = 512 * 1024
@@ -79,10 +83,10 @@ class PsdtRule(StrEnum):
     """It is of another network."""
     COINS = "psdt-coins"
     """Not one coin per input."""
+    BALANCE = "psdt-balance"
+    """Of an asset more is spent and created than paid out and burned, or less: it could never be valid."""
     PARTS = "psdt-parts"
-    """Not one part per distinct lock, in the order of their first appearance."""
-    ASSET = "psdt-asset"
-    """An asset: none of these files holds one yet. Shown as DURE, it would deceive a signer."""
+    """Not one part per distinct lock, in the order of their first appearance, and then those of approvals."""
     POLICY = "psdt-policy"
     """A policy that is none, or not the one of its lock."""
     ORDER = "psdt-order"
@@ -94,6 +98,10 @@ class PsdtRule(StrEnum):
     BAD_PREIMAGE = "psdt-bad-preimage"
     DIFFERENT = "psdt-different"
     """Files to be combined are not of the same transaction."""
+    APPROVALS = "psdt-approvals"
+    """It names other approvals than its assets take, as far as this node knows them."""
+    INVALID = "psdt-invalid"
+    """It would break a rule, which is named, whoever signs it."""
     LIE = "psdt-lie"
     """It says something else of a coin than what the chain says, as far as this wallet and its node know it."""
 
@@ -124,6 +132,15 @@ class SpentCoin(_Value, frozen=True):
     coinbase: bool
 
 
+class PartName(NamedTuple):
+    """Which witness a part becomes."""
+
+    lock: LockId
+    """The lock that it opens, or the policy that approves."""
+    asset: AssetId | None = None
+    """None where a lock is opened; else what is approved. A signature for the one is worth nothing for the other."""
+
+
 class Part(_Value, frozen=True):
     """A witness that is being put together."""
 
@@ -137,6 +154,17 @@ class Part(_Value, frozen=True):
     preimages: Annotated[tuple[tuple[_Bytes32, _Preimage], ...], Meta(max_length=MAX_SATISFACTIONS)]
     """By hash, ascending."""
 
+    @property
+    def name(self) -> PartName:
+        """Which witness it becomes. A policy that controls an asset and audits it has two parts of one name."""
+        return PartName(self.lock, self.asset)
+
+    def digest(self, message: bytes) -> bytes:
+        """Return what its signatures sign, of a transaction's message."""
+        if self.asset is None:
+            return lock_digest(message, self.lock)
+        return approval_digest(message, self.asset, self.lock)
+
 
 class Psdt(_Value, frozen=True):
     """A transaction, what it spends, and who has signed; made by `new_psdt` and `read_psdt` only."""
@@ -144,7 +172,7 @@ class Psdt(_Value, frozen=True):
     genesis: Annotated[BlockHash, Meta(min_length=32, max_length=32)]
     core: Core
     coins: Annotated[tuple[SpentCoin, ...], Meta(max_length=MAX_INPUTS)]
-    parts: Annotated[tuple[Part, ...], Meta(max_length=MAX_INPUTS)]
+    parts: Annotated[tuple[Part, ...], Meta(max_length=MAX_WITNESSES)]
 
     @property
     def spent(self) -> tuple[Output, ...]:
@@ -171,15 +199,19 @@ class Psdt(_Value, frozen=True):
 _decoder = msgspec.msgpack.Decoder(Psdt)
 
 
-def new_psdt(params: Params, core: Core, coins: tuple[SpentCoin, ...]) -> Psdt:
+def new_psdt(params: Params, core: Core, coins: tuple[SpentCoin, ...], approvals: Sequence[Approval] = ()) -> Psdt:
     """Return a file that nobody has signed, its parts without their policies.
 
+    Args:
+        approvals: what `asset_effects` says that it takes.
+
     Raises:
-        PsdtError: `ASSET`: it would move more than DURE.
+        PsdtError: `BALANCE`: an asset would come from nowhere, or be lost.
     """
-    locks = dict.fromkeys(coin.output.lock for coin in coins)
-    psdt = Psdt(params.genesis_hash, core, coins, tuple([Part(lock, None, None, (), ()) for lock in locks]))
-    _check_assets(psdt)
+    names = [PartName(lock) for lock in dict.fromkeys(coin.output.lock for coin in coins)]
+    names += [PartName(approval.policy, approval.asset) for approval in approvals]
+    psdt = Psdt(params.genesis_hash, core, coins, tuple([Part(*name, None, (), ()) for name in names]))
+    _check_balance(psdt)
     return psdt
 
 
@@ -227,7 +259,7 @@ def _decode(body: bytes) -> Psdt:
         psdt = _decoder.decode(body)
         for part in psdt.parts:
             if part.policy is not None:
-                _check_policy(part.lock, part.policy)
+                check_part_policy(part.lock, part.policy)
     except (msgspec.MsgspecError, RecursionError) as error:
         # RecursionError comes only from policies nested far deeper than any that can be spent.
         raise PsdtError(PsdtRule.MALFORMED, f"the file cannot be read: {error}") from None
@@ -236,7 +268,12 @@ def _decode(body: bytes) -> Psdt:
     return psdt
 
 
-def _check_policy(lock: LockId, policy: Policy) -> None:
+def check_part_policy(lock: LockId, policy: Policy) -> None:
+    """Check that a policy may stand in a part.
+
+    Raises:
+        PsdtError: `POLICY`: it could not be spent, hides everything, or is not that of the lock.
+    """
     try:
         # First what bounds the policy: its id and its encoding cost as much as it is large.
         check_policy(policy)
@@ -249,19 +286,34 @@ def _check_policy(lock: LockId, policy: Policy) -> None:
 def _check_shape(psdt: Psdt) -> None:
     if len(psdt.coins) != len(psdt.core.inputs) or not psdt.coins:
         raise PsdtError(PsdtRule.COINS, f"{len(psdt.core.inputs)} inputs, and {len(psdt.coins)} coins for them")
-    _check_assets(psdt)
-    if [part.lock for part in psdt.parts] != list(dict.fromkeys(output.lock for output in psdt.spent)):
-        raise PsdtError(PsdtRule.PARTS, "there must be one part per distinct lock of the coins, by first appearance")
+    _check_balance(psdt)
+    _check_parts(psdt)
     if sum(len(part.signatures) for part in psdt.parts) > MAX_FILE_SIGNATURES:
         raise PsdtError(PsdtRule.SIGNATURES, f"a file holds at most {MAX_FILE_SIGNATURES} signatures")
 
 
-def _check_assets(psdt: Psdt) -> None:
-    outputs = (*psdt.spent, *psdt.core.outputs)
-    if any(output.asset is not None for output in outputs) or any(part.asset is not None for part in psdt.parts):
-        raise PsdtError(PsdtRule.ASSET, "it moves an asset, which no wallet signs for in a file of this version")
-    if psdt.core.issuances or psdt.core.burns:
-        raise PsdtError(PsdtRule.ASSET, "it issues or burns, which no wallet signs for in a file of this version")
+def _check_balance(psdt: Psdt) -> None:
+    for asset, flow in flows(psdt.core, psdt.spent).items():
+        if not flow.balanced:
+            sentence = (
+                f"of asset {asset.hex()} {flow.spent} are spent and {flow.created} created, but {flow.paid_out} "
+                f"paid out and {flow.burned} burned"
+            )
+            raise PsdtError(PsdtRule.BALANCE, sentence)
+
+
+def _check_parts(psdt: Psdt) -> None:
+    locks = list(dict.fromkeys(output.lock for output in psdt.spent))
+    if [part.name for part in psdt.parts[: len(locks)]] != [PartName(lock) for lock in locks]:
+        raise PsdtError(PsdtRule.PARTS, "there must be one part per distinct lock of the coins, by first appearance")
+    attested = [issuance.asset for issuance in psdt.core.issuances if isinstance(issuance, Attestation)]
+    named = flows(psdt.core, psdt.spent).keys() | dict.fromkeys(attested).keys()
+    approved = [part.asset for part in psdt.parts[len(locks) :]]
+    # One by its controller and one by its auditor: no asset has three.
+    if any(asset is None or asset not in named or count > 2 for asset, count in Counter(approved).items()):
+        raise PsdtError(PsdtRule.PARTS, "an approval is for an asset of the transaction, by controller and auditor")
+    if any((earlier or b"") > (later or b"") for earlier, later in pairwise(approved)):
+        raise PsdtError(PsdtRule.PARTS, "approvals stand in the order of their assets")
 
 
 def _check_satisfactions(psdt: Psdt) -> None:
@@ -275,7 +327,7 @@ def _check_satisfactions(psdt: Psdt) -> None:
         for digest, preimage in part.preimages:
             if sha256(preimage).digest() != digest:
                 raise PsdtError(PsdtRule.BAD_PREIMAGE, f"a secret is not the one of hash {digest.hex()}")
-        signed = lock_digest(message, part.lock)
+        signed = part.digest(message)
         for key, signature in part.signatures:
             if not verify(SignatureCheck(signed, key, signature)):
                 sentence = f"the signature of key {key.hex()} does not fit what the file says"
@@ -287,69 +339,3 @@ def _check_order(given: list[bytes], shown: set[bytes]) -> None:
         raise PsdtError(PsdtRule.ORDER, "signatures and secrets stand in the order of their keys and hashes, each once")
     if not shown.issuperset(given):
         raise PsdtError(PsdtRule.ORDER, "a signature or secret is for a key or hash that the policy does not show")
-
-
-# What wallets do to it
-
-
-def with_policy(psdt: Psdt, policy: Policy) -> Psdt:
-    """Add what is known of a policy to the part of its lock; what is hidden on one side is taken from the other.
-
-    Raises:
-        PsdtError: `POLICY`: no coin lies at it.
-    """
-    lock = policy_id(policy)
-    _check_policy(lock, policy)
-    if all(part.lock != lock for part in psdt.parts):
-        raise PsdtError(PsdtRule.POLICY, "no coin of this transaction lies at the policy")
-    parts = [_revealing(part, policy) if part.lock == lock else part for part in psdt.parts]
-    return msgspec.structs.replace(psdt, parts=tuple(parts))
-
-
-def with_satisfactions(
-    psdt: Psdt, lock: LockId, signatures: Mapping[bytes, bytes], preimages: Mapping[bytes, bytes]
-) -> Psdt:
-    """Add signatures by key, and preimages by hash, to the part of a lock; earlier ones stay."""
-    parts = [
-        msgspec.structs.replace(
-            part,
-            signatures=tuple(sorted({**signatures, **dict(part.signatures)}.items())),
-            preimages=tuple(sorted({**preimages, **dict(part.preimages)}.items())),
-        )
-        if part.lock == lock
-        else part
-        for part in psdt.parts
-    ]
-    return msgspec.structs.replace(psdt, parts=tuple(parts))
-
-
-def combine(psdts: Sequence[Psdt]) -> Psdt:
-    """Return one file with all that is in several of the same transaction.
-
-    Raises:
-        PsdtError: `DIFFERENT`: they are not of the same transaction, or differ in what they say it spends.
-    """
-    first, *others = psdts
-    for other in others:
-        if (other.genesis, other.core, other.spent) != (first.genesis, first.core, first.spent):
-            raise PsdtError(PsdtRule.DIFFERENT, "the files are not of the same transaction")
-        for part in other.parts:
-            if part.policy is not None:
-                first = with_policy(first, part.policy)
-            first = with_satisfactions(first, part.lock, dict(part.signatures), dict(part.preimages))
-    return first
-
-
-def _revealing(part: Part, policy: Policy) -> Part:
-    shown = policy if part.policy is None else _merged(part.policy, policy)
-    return msgspec.structs.replace(part, policy=shown)
-
-
-def _merged(one: Policy, other: Policy) -> Policy:
-    """Return a policy that shows what either shows. Both have the same id, so where both show, they agree."""
-    if isinstance(one, Opaque):
-        return other
-    if not isinstance(one, Threshold) or not isinstance(other, Threshold):
-        return one
-    children = [_merged(mine, theirs) for mine, theirs in zip(one.children, other.children, strict=True)]
-    return Threshold(one.k, tuple(children))

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from consensus.codec import MAX_BLOCK_SIZE
+from consensus.types import MAX_INTEGER, Amount, AssetId
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
 
@@ -45,6 +46,20 @@ class FeeRate(int):
     """A fee rate: in JSON grain per byte, with at most 3 decimals; here grain per 1,000 bytes."""
 
 
+class Worth:
+    """What an output carries: an amount of DURE, or an object of an asset's id and an amount of smallest units."""
+
+    __slots__ = ("amount", "asset")
+
+    def __init__(self, amount: int, asset: AssetId | None) -> None:
+        """
+        Args:
+            amount: grain, if `asset` is None.
+        """
+        self.amount = Amount(amount)
+        self.asset = asset
+
+
 class BadParameter(ValueError):
     """A parameter that cannot be read. `text` follows the parameter's name in the message."""
 
@@ -78,6 +93,8 @@ def read_parameter(name: str, kind: Any, value: object) -> Any:
 def _read_special(kind: type, value: object) -> object:
     if kind is Dure:
         return _amount(value)
+    if kind is Worth:
+        return _worth(value)
     if kind is FeeRate:
         return _fee_rate(value)
     if not isinstance(value, str):
@@ -99,6 +116,23 @@ def _amount(value: object) -> Dure:
     if amount.grain < 0:
         raise BadParameter(ErrorCode.TYPE_ERROR, "is out of range: an amount is not negative")
     return amount
+
+
+def _worth(value: object) -> Worth:
+    if not isinstance(value, dict):
+        worth = Worth(_amount(value).grain, None)
+    elif value.keys() == {"asset", "amount"}:
+        asset, amount = value["asset"], value["amount"]
+        if not isinstance(asset, str):
+            raise BadParameter(ErrorCode.TYPE_ERROR, "names no asset: its id is a string")
+        if not isinstance(amount, int) or isinstance(amount, bool):
+            raise BadParameter(ErrorCode.TYPE_ERROR, "is no amount of an asset: a whole number of smallest units")
+        worth = Worth(amount, AssetId(_hash(asset)))
+    else:
+        raise BadParameter(ErrorCode.TYPE_ERROR, 'is neither an amount of DURE nor {"asset": id, "amount": units}')
+    if not 1 <= worth.amount <= MAX_INTEGER:
+        raise BadParameter(ErrorCode.TYPE_ERROR, "is out of range: an output is worth something")
+    return worth
 
 
 def _fee_rate(value: object) -> FeeRate:

@@ -1,8 +1,8 @@
-"""Spend policies and partially signed transactions as results of the API."""
+"""Spend policies as results of the API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec import UNSET
 
@@ -12,19 +12,15 @@ from consensus.codec import display_hash
 from consensus.policy_text import format_policy
 from consensus.spend_policy import policy_id
 from consensus.state import SpendContext
-from consensus.types import Coin, LockId, OutPoint, Output, Policy
+from consensus.types import LockId, Policy
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
-from wallet.cosigning import IncompleteError, Lack, finalise, lacks
-from wallet.errors import FeeError, WalletError
-from wallet.payments import check_fee
-from wallet.psdt import Part, Psdt
 from wallet.spend_policies.book import KnownPolicy
 from wallet.spend_policies.branches import Branch, branches_of, keys_of, pays_of
 from wallet.spend_policies.desk import Holdings, Withdrawal
 from wallet.spend_policies.traps import find_traps
-from wallet.spend_policies.words import Now, branch_sentence, join, key_text, plural, withdrawal_sentence
+from wallet.spend_policies.words import Now, branch_sentence, key_text, withdrawal_sentence
 from wallet.wallet import Wallet
 
 UNKNOWN_DESTINATION = "unknown-destination"
@@ -47,46 +43,51 @@ class PolicyView:
     """Shows policies and files as one node and its wallet, if it has one, see them."""
 
     def __init__(self, services: Services, wallet: Wallet | None) -> None:
-        self._services = services
-        self._wallet = wallet
-        self._now = now_of(services)
-        self._context = context_of(services)
+        self.services = services
+        self.wallet = wallet
+        self.now = now_of(services)
+        self.context = context_of(services)
 
     # Names
 
     def address(self, lock: LockId) -> str:
         """Return a lock as people write it."""
-        return encode_address(self._services.params, lock)
+        return encode_address(self.services.params, lock)
 
     def _remembered(self, lock: LockId) -> KnownPolicy | None:
-        return None if self._wallet is None else self._wallet.policies.find(lock)
+        return None if self.wallet is None else self.wallet.policies.find(lock)
 
-    def _name(self, lock: LockId) -> str:
+    def name(self, lock: LockId) -> str:
+        """Return what to call a lock: a policy's name, "yours", or "" for one that the wallet does not know."""
         remembered = self._remembered(lock)
         if remembered is not None:
             return remembered.name
-        return "yours" if self._wallet is not None and self._wallet.is_mine(lock) else ""
+        return "yours" if self.wallet is not None and self.wallet.is_mine(lock) else ""
 
-    def _lock_name(self, lock: LockId) -> str:
+    def lock_name(self, lock: LockId) -> str:
+        """Return a lock with what to call it."""
         remembered = self._remembered(lock)
         return self.address(lock) if remembered is None else f"{remembered.name} ({self.address(lock)})"
 
     def _is_mine(self, key: bytes) -> bool:
-        return self._wallet is not None and self._wallet.cosigner.holds(key)
+        return self.wallet is not None and self.wallet.cosigner.holds(key)
 
-    def _key_name(self, key: bytes, roles: Mapping[bytes, str]) -> str:
+    def key_name(self, key: bytes, roles: Mapping[bytes, str]) -> str:
+        """Return what to call a key, by the roles of its policy."""
         return roles.get(key, key_text(key)) + (" (yours)" if self._is_mine(key) else "")
 
-    def _key(self, key: bytes, roles: Mapping[bytes, str]) -> schema.PolicyKey:
+    def key(self, key: bytes, roles: Mapping[bytes, str]) -> schema.PolicyKey:
+        """Return a key with what is known of its owner."""
         return schema.PolicyKey(pubkey=key.hex(), role=roles.get(key, UNSET), ismine=self._is_mine(key))
 
-    def _roles(self, lock: LockId) -> Mapping[bytes, str]:
+    def roles(self, lock: LockId) -> Mapping[bytes, str]:
+        """Return what a policy calls the owners of its keys."""
         remembered = self._remembered(lock)
         return {} if remembered is None else remembered.roles
 
     def sentence(self, branch: Branch, roles: Mapping[bytes, str]) -> str:
         """Return a branch in words."""
-        return branch_sentence(branch, lambda key: self._key_name(key, roles), self._lock_name, self._now)
+        return branch_sentence(branch, lambda key: self.key_name(key, roles), self.lock_name, self.now)
 
     # Policies
 
@@ -94,18 +95,18 @@ class PolicyView:
         """Return who can spend by a policy, and when, and what is wrong with it."""
         lock = policy_id(policy)
         remembered = self._remembered(lock)
-        roles = self._roles(lock)
+        roles = self.roles(lock)
         return schema.PolicyExplanation(
             name=UNSET if remembered is None else remembered.name,
             address=self.address(lock),
             lock=lock.hex(),
             policy=format_policy(policy),
-            keys=[self._key(key, roles) for key in keys_of(policy)],
+            keys=[self.key(key, roles) for key in keys_of(policy)],
             branches=self._branches(policy, roles),
             warnings=[
                 *(
                     schema.PolicyWarning(trap=finding.trap.value, fatal=finding.fatal, sentence=finding.sentence)
-                    for finding in find_traps(policy, self._now)
+                    for finding in find_traps(policy, self.now)
                 ),
                 *(
                     schema.PolicyWarning(
@@ -114,7 +115,7 @@ class PolicyView:
                         sentence=f"It lets coins go to {self.address(target)}, whose policy this wallet does not know.",
                     )
                     for target in pays_of(policy)
-                    if self._wallet is not None and not self._name(target)
+                    if self.wallet is not None and not self.name(target)
                 ),
             ],
         )
@@ -123,7 +124,7 @@ class PolicyView:
         return [self._branch(number, branch, roles) for number, branch in enumerate(branches_of(policy).all, 1)]
 
     def _branch(self, number: int, branch: Branch, roles: Mapping[bytes, str]) -> schema.PolicyBranch:
-        reached = branch.after_height <= self._context.height and branch.after_time <= self._context.median_time
+        reached = branch.after_height <= self.context.height and branch.after_time <= self.context.median_time
         return schema.PolicyBranch(
             number=number,
             sentence=self.sentence(branch, roles),
@@ -143,7 +144,7 @@ class PolicyView:
             name=known.name,
             address=self.address(known.lock),
             policy=format_policy(known.policy),
-            keys=[self._key(key, known.roles) for key in keys_of(known.policy)],
+            keys=[self.key(key, known.roles) for key in keys_of(known.policy)],
             branches=self._branches(known.policy, known.roles),
             confirmed=Dure(held.confirmed),
             pending=Dure(held.pending),
@@ -160,7 +161,7 @@ class PolicyView:
         )
 
     def _depth(self, height: int | None) -> int:
-        return 0 if height is None else self._now.height - height + 1
+        return 0 if height is None else self.now.height - height + 1
 
     def withdrawal(self, alarm: Withdrawal) -> schema.Withdrawal:
         """Return what is on its way out of a vault."""
@@ -173,119 +174,5 @@ class PolicyView:
             amount=Dure(coin.value),
             confirmations=self._depth(coin.height),
             free_at=UNSET if alarm.free_at is None else alarm.free_at,
-            sentence=withdrawal_sentence(alarm.vault.name, format_amount(coin.value), alarm.free_at, self._now),
+            sentence=withdrawal_sentence(alarm.vault.name, format_amount(coin.value), alarm.free_at, self.now),
         )
-
-    # Files
-
-    def psbt(self, psdt: Psdt) -> schema.Psbt:
-        """Return what a file says, and what this node knows of it."""
-        known = known_outputs(self._services, psdt.core.inputs)
-        return schema.Psbt(
-            txid=display_hash(psdt.txid),
-            memo=psdt.core.memo.hex(),
-            inputs=[
-                schema.PsbtInput(
-                    txid=display_hash(outpoint.txid),
-                    vout=outpoint.index,
-                    amount=Dure(coin.output.value),
-                    address=self.address(coin.output.lock),
-                    name=self._name(coin.output.lock),
-                    known=known.get(outpoint) == coin.output,
-                )
-                for outpoint, coin in zip(psdt.core.inputs, psdt.coins, strict=True)
-            ],
-            outputs=[
-                schema.PsbtOutput(amount=Dure(each.value), address=self.address(each.lock), name=self._name(each.lock))
-                for each in psdt.core.outputs
-            ],
-            paid_in=Dure(sum(output.value for output in psdt.spent)),
-            paid_out=Dure(sum(output.value for output in psdt.core.outputs)),
-            fee=Dure(psdt.fee),
-            parts=[self._part(psdt, part) for part in psdt.parts],
-            complete=why_incomplete(self._services, psdt) is None,
-            warnings=self._warnings(psdt, known),
-        )
-
-    def _warnings(self, psdt: Psdt, known: Mapping[OutPoint, Output]) -> list[str]:
-        warnings = []
-        if self._wallet is not None:
-            try:
-                self._wallet.cosigner.check_coins(psdt, known)
-            except WalletError as error:
-                warnings.append(f"This is a lie: {error}")
-            mine = sum(output.value for output in psdt.spent if self._wallet.is_mine(output.lock))
-            if mine:
-                warnings.append(f"It takes {format_amount(mine)} DURE of this wallet's own coins.")
-        unknown = sum(outpoint not in known for outpoint in psdt.core.inputs)
-        if unknown:
-            coins = plural(unknown, "coin")
-            warnings.append(f"This node does not know {coins} that it spends: spent already, never there, or not yet.")
-        try:
-            check_fee(psdt.fee, sum(output.value for output in psdt.core.outputs))
-        except FeeError as error:
-            warnings.append(f"{str(error)[:1].upper()}{str(error)[1:]}.")
-        return warnings
-
-    def _part(self, psdt: Psdt, part: Part) -> schema.PsbtPart:
-        roles = self._roles(part.lock)
-        signed = {key for key, _ in part.signatures}
-        keys = [] if part.policy is None else keys_of(part.policy)
-        return schema.PsbtPart(
-            address=self.address(part.lock),
-            name=self._name(part.lock),
-            policy=UNSET if part.policy is None else format_policy(part.policy),
-            signed=[self._key(key, roles) for key in keys if key in signed],
-            unsigned=[self._key(key, roles) for key in keys if key not in signed],
-            preimages=[preimage.hex() for _, preimage in part.preimages],
-            branches=[
-                schema.PsbtBranch(
-                    number=number,
-                    sentence=self.sentence(lack.branch, roles),
-                    missing=self._missing(lack, roles),
-                )
-                for number, lack in enumerate(lacks(psdt, part, self._context), 1)
-            ],
-        )
-
-    def _missing(self, lack: Lack, roles: Mapping[bytes, str]) -> list[str]:
-        missing = []
-        if lack.signatures:
-            of = join([self._key_name(key, roles) for key in lack.keys], "or")
-            missing.append(f"{plural(lack.signatures, 'signature')} of {of}")
-        missing += [f"the secret whose SHA-256 is {digest.hex()}" for digest in lack.hashes]
-        if lack.waits:
-            missing.append("time: it is not due yet")
-        if lack.strays:
-            missing.append(f"outputs that pay {join([self._lock_name(lock) for lock in lack.branch.pays])}")
-        if lack.branch.hidden:
-            missing.append("what is hidden of the policy")
-        return missing
-
-
-def why_incomplete(services: Services, psdt: Psdt) -> str | None:
-    """Return why a file cannot be finished for the next block, or None."""
-    try:
-        finalise(services.params, psdt, context_of(services))
-    except (IncompleteError, WalletError) as error:
-        return str(error)
-    return None
-
-
-def known_coins(services: Services, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Coin | Output]:
-    """Return those of the coins that this node knows: unspent in the chain, or made by the mempool (as outputs)."""
-    wanted = list(outpoints)
-    found: dict[OutPoint, Coin | Output] = dict(services.chain.get_coins(wanted))
-    for outpoint in wanted:
-        parent = services.mempool.get(outpoint.txid)
-        if outpoint not in found and parent is not None and outpoint.index < len(parent.core.outputs):
-            found[outpoint] = parent.core.outputs[outpoint.index]
-    return found
-
-
-def known_outputs(services: Services, outpoints: Iterable[OutPoint]) -> dict[OutPoint, Output]:
-    """Return what those of the coins are worth, and to whom, that this node knows."""
-    return {
-        outpoint: coin.output if isinstance(coin, Coin) else coin
-        for outpoint, coin in known_coins(services, outpoints).items()
-    }

@@ -111,7 +111,7 @@ def transaction(
             schema.TransactionOutput(n=n, scriptPubKey=script_pub_key(params, output), **carried(output))
             for n, output in enumerate(tx.core.outputs)
         ],
-        issuances=[_issuance(tx, place, each) for place, each in enumerate(tx.core.issuances)],
+        issuances=[issuance_detail(tx, place, each) for place, each in enumerate(tx.core.issuances)],
         burns=[schema.BurnDetail(asset=burn.id.hex(), amount=burn.amount) for burn in tx.core.burns],
         memo=tx.core.memo.hex(),
         witnesses=[
@@ -133,7 +133,8 @@ def carried(output: Output) -> dict[str, Any]:
     return {"value": Dure(0), "asset": output.asset.hex(), "amount": output.value}
 
 
-def _issuance(tx: Transaction, place: int, issuance: NewAsset | Reissue | Attestation) -> schema.IssuanceDetail:
+def issuance_detail(tx: Transaction, place: int, issuance: NewAsset | Reissue | Attestation) -> schema.IssuanceDetail:
+    """Return what a transaction issues or attests at a place of its issuances."""
     match issuance:
         case NewAsset(definition):
             name = asset_id(tx.core.inputs[0], place, definition)

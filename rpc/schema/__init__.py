@@ -55,7 +55,6 @@ from rpc.schema.mining import (
 )
 from rpc.schema.network import AddedNode, LocalAddress, NetworkInfo, PeerInfo
 from rpc.schema.policies import (
-    FinalizedPsbt,
     Policies,
     PolicyBranch,
     PolicyCoin,
@@ -63,14 +62,20 @@ from rpc.schema.policies import (
     PolicyKey,
     PolicySpend,
     PolicyWarning,
+    RememberedPolicy,
+    Withdrawal,
+)
+from rpc.schema.psbts import (
+    FinalizedPsbt,
     ProcessedPsbt,
     Psbt,
+    PsbtAsset,
     PsbtBranch,
     PsbtInput,
     PsbtOutput,
     PsbtPart,
-    RememberedPolicy,
-    Withdrawal,
+    PsbtStake,
+    PsbtStakes,
 )
 from rpc.schema.wallet import (
     AddressInfo,
@@ -148,10 +153,13 @@ __all__ = [
     "PolicyWarning",
     "ProcessedPsbt",
     "Psbt",
+    "PsbtAsset",
     "PsbtBranch",
     "PsbtInput",
     "PsbtOutput",
     "PsbtPart",
+    "PsbtStake",
+    "PsbtStakes",
     "ReceivedByAddress",
     "RememberedPolicy",
     "RescanProgress",

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from cli.main import main
 from rpc.encoding import Dure
 from rpc.schema import (
+    AssetText,
     Balances,
     FinalizedPsbt,
+    IssuanceDetail,
     LastProcessedBlock,
     MineBalances,
     Policies,
@@ -25,10 +28,13 @@ from rpc.schema import (
     PolicyWarning,
     ProcessedPsbt,
     Psbt,
+    PsbtAsset,
     PsbtBranch,
     PsbtInput,
     PsbtOutput,
     PsbtPart,
+    PsbtStake,
+    PsbtStakes,
     RememberedPolicy,
     Withdrawal,
 )
@@ -38,6 +44,7 @@ from wallet.psdt import MAX_FILE_SIZE
 
 TIP = "ab" * 32
 ADDRESS = "ldure1qboard"
+SHARE = "aa" * 32
 RAW = b"durepsdt and so on"
 PSBT = base64.b64encode(RAW).decode()
 
@@ -79,6 +86,8 @@ def psbt(*, complete: bool = False, name: str = "board") -> Psbt:
         memo="",
         inputs=[PsbtInput(txid=TIP, vout=0, amount=one, address=ADDRESS, name=name, known=False)],
         outputs=[PsbtOutput(amount=one, address="ldure1qown", name="yours")],
+        assets=[],
+        issuances=[],
         paid_in=one,
         paid_out=one,
         fee=Dure(420),
@@ -295,6 +304,85 @@ def test_files_are_made_combined_finished_and_sent(network: FakeNodes) -> None:
     assert "cd" * 32 in dure("psdt", "send", "2", "b.psdt").stdout
     network.answers["finalizepsbt"] = FinalizedPsbt(psbt=PSBT, complete=False, missing="a signature")
     assert "It is not complete: a signature." in dure("psdt", "send", "2", "b.psdt").stderr
+
+
+def swap_file() -> Psbt:
+    """Node 1's wallet gives 5 of 12 shares, which a registrar controls, for DURE."""
+    text = AssetText(name="Share", ticker=None, uri=None, media_type=None)
+    share = PsbtAsset(asset=SHARE, metadata=text, decimals=1, spent=120, created=0, paid_out=120, burned=0)
+    right = PsbtAsset(
+        asset="ee" * 32, authority_of=SHARE, metadata=text, decimals=0, spent=1, created=0, paid_out=0, burned=1
+    )
+    unknown = PsbtAsset(asset="dd" * 32, metadata=None, decimals=None, spent=0, created=7, paid_out=7, burned=0)
+    shares: dict[str, Any] = {"amount": Dure(0), "asset": SHARE, "address": ADDRESS}
+    part = PsbtPart(address=ADDRESS, name="yours", signed=[], unsigned=[], preimages=[], branches=[])
+    return replace(
+        psbt(),
+        inputs=[PsbtInput(txid=TIP, vout=0, units=120, name="yours", known=True, **shares)],
+        outputs=[
+            PsbtOutput(units=50, name="", **shares),
+            PsbtOutput(units=70, name="yours", **shares),
+            PsbtOutput(amount=Dure(0), asset="dd" * 32, units=7, address=ADDRESS, name=""),
+        ],
+        assets=[share, right, unknown],
+        issuances=[IssuanceDetail(type="attestation", asset=SHARE, sequence=1, total=500)],
+        yours=PsbtStakes(gives=Dure(10**8), gets=Dure(3 * 10**8), assets=[PsbtStake(asset=SHARE, gives=120, gets=70)]),
+        parts=[part, replace(part, name="board", asset=SHARE, approves="controller")],
+    )
+
+
+def test_a_file_with_assets_shows_each_with_its_id_and_what_the_wallet_gains(network: FakeNodes) -> None:
+    """A070, A161"""
+    Path("x.psdt").write_bytes(RAW)
+    network.answers["decodepsbt"] = swap_file()
+    lines = [line.strip() for line in dure("psdt", "inspect", "x.psdt").stdout.splitlines()]
+    for line in (
+        '12.0 "Share" (aaaaaaaaaaaaaaaa) of this wallet (ldure1qboard)',
+        '5.0 "Share" (aaaaaaaaaaaaaaaa) to ldure1qboard',
+        "7 smallest units asset dddddddddddddddd, unknown to this node to ldure1qboard",
+        '50.0 "Share" (aaaaaaaaaaaaaaaa)',
+        '1 authority over "Share" (aaaaaaaaaaaaaaaa)',
+        'this wallet gains 2.00000000 DURE and loses 5.0 "Share" (aaaaaaaaaaaaaaaa)',
+        'controller of "Share" (aaaaaaaaaaaaaaaa): board (ldure1qboard)',
+    ):
+        assert line in lines
+    assert {"issues", "burns", "attests a reserve of"} < set(lines)
+
+
+def test_a_wallet_approves_without_a_signature_for_its_own_coins(network: FakeNodes) -> None:
+    Path("x.psdt").write_bytes(RAW)
+    network.answers["decodepsbt"] = swap_file()
+    for options, locks, assets in (
+        ((), [], [SHARE]),
+        (("--own",), [ADDRESS], [SHARE]),
+        (("--approve", "aaaa"), [], [SHARE]),
+        (("--only", "yours"), [ADDRESS], []),
+    ):
+        assert dure("psdt", "sign", "1", "x.psdt", "--yes", *options).exit_code == 0
+        called = network.calls_of("walletprocesspsbt")[-1][1]
+        assert (called[5], called[8]) == (locks, assets)
+    assert dure("psdt", "sign", "1", "x.psdt", "--yes", "--approve", "bb").exit_code == 1
+
+
+def test_outputs_and_burns_of_assets_are_named_with_their_units(network: FakeNodes) -> None:
+    network.answers["createpsbt"] = PSBT
+    network.answers["getasset"] = lambda _node, params: {
+        "asset": params[0], "kind": "fixed", "supply": 120, "decimals": 1, "closed": True, "authority": None,
+        "controller": None, "auditor": None, "content": None, "collection": None, "raw_metadata": "", "metadata": None,
+        "origin": {"txid": TIP, "blockhash": TIP, "height": 7, "time": 1, "issuer": ADDRESS},
+    }  # fmt: skip
+    result = dure(
+        "psdt", "create", "0", "a.psdt", "--in", f"{TIP}:3", "--out", f"1=2.5:{SHARE}", "--burn", f"1:{SHARE}"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert network.calls_of("createpsbt")[0][1] == [
+        [{"txid": TIP, "vout": 3}],
+        [{"ldure1qnew": {"asset": SHARE, "amount": 25}}],
+        0,
+        None,
+        "",
+        [{"asset": SHARE, "amount": 10}],
+    ]
 
 
 @pytest.mark.parametrize(

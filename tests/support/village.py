@@ -28,7 +28,8 @@ from node.workers import InlineWorkers
 from tests.support.chain import ManualClock, recorder
 from tests.support.wallets import DURE, PARAMS, TERMS, Chain, Silent, lock_of, new_wallet, outside
 from wallet.cosigning import finalise
-from wallet.psdt import Psdt, SpentCoin, combine, new_psdt, read_psdt, with_policy, write_psdt
+from wallet.psdt import Psdt, SpentCoin, new_psdt, read_psdt, write_psdt
+from wallet.psdt_joining import combine, with_policy
 from wallet.results import Payment
 from wallet.spend_policies.book import KnownPolicy
 from wallet.spend_policies.spends import Everything, Plan
@@ -143,7 +144,7 @@ class Village:
         """Let a person sign a file that he was sent: what he gets and gives are bytes."""
         received = read_psdt(PARAMS, write_psdt(psdt))
         known = {outpoint: coin.output for outpoint, coin in self.get_coins(received.core.inputs).items()}
-        return read_psdt(PARAMS, write_psdt(self[person].cosigner.sign(received, known, **how).psdt))
+        return read_psdt(PARAMS, write_psdt(self[person].cosigner.sign(received, known, {}, **how).psdt))
 
     def with_coin_of(self, psdt: Psdt, person: str) -> Psdt:
         """The same file, but it also spends the first coin of a person, to where the first output goes."""
@@ -158,7 +159,7 @@ class Village:
         return made
 
     def finish(self, *psdts: Psdt) -> Transaction:
-        return finalise(PARAMS, combine(psdts), self.context)
+        return finalise(PARAMS, combine(psdts), self.context, {})
 
     def at(self, lock: LockId) -> int:
         """Grain in the chain at a lock."""

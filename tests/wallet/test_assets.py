@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from consensus.asset_text import Metadata, encode_metadata
-from consensus.assets import asset_id, authority_id
+from consensus.assets import authority_id
 from consensus.types import (
     Amount,
     AssetId,
     Attestation,
-    Block,
     Burn,
-    Definition,
-    LockId,
     NewAsset,
     Reissue,
     SupplyKind,
-    Transaction,
 )
-from node.relay_policy import check_relay_policy, required_fee, virtual_size
+from tests.support.asset_town import HIM, Town, pay, reopened_like, sums
 from tests.support.assets import define
-from tests.support.rules import lock
 from tests.support.wallets import (
-    DURE,
-    OTHER_WORDS,
     TERMS,
     Chain,
     lock_of,
-    new_wallet,
     outside,
     payment,
     reopened,
@@ -38,66 +28,14 @@ from tests.support.wallets import (
 from wallet.assets.making import AssetPayment, AssetWish
 from wallet.errors import FeeError, InsufficientFundsError, PaymentError, WalletLockedError
 from wallet.keystore_file import KdfCost
-from wallet.ports import Outside
-from wallet.results import AssetBalance, AssetMovement, AssetSums, Sent
-from wallet.wallet import Wallet
+from wallet.results import AssetBalance, AssetMovement
 
-HIM = lock(9)
 TEXT = encode_metadata(Metadata("Hours of the town", "HOUR"))
 
 
 @pytest.fixture(scope="module")
 def chain() -> Chain:
     return Chain()
-
-
-class Town:
-    """A wallet on a chain of its own, and whatever other wallets follow it."""
-
-    def __init__(self, chain: Chain, *coins: int, world: Outside | None = None) -> None:
-        self.chain = chain
-        self.wallet = new_wallet(world)
-        self.wallets = [self.wallet]
-        gift = chain.gift(chain.base, [(lock_of(self.wallet.new_address()), each) for each in coins or (DURE, DURE)])
-        self.tip: Block = chain.base
-        self.mine(gift)
-
-    def join(self) -> Wallet:
-        other = new_wallet(outside(2), OTHER_WORDS)
-        self.wallets.append(other)
-        self.mine(self.chain.gift(self.tip, [(lock_of(other.new_address()), DURE)], which=1))
-        return other
-
-    def mine(self, *transactions: Transaction) -> None:
-        self.tip = self.chain.mine(self.tip, transactions)
-        for wallet in self.wallets:
-            self.chain.follow(wallet, self.tip)
-
-    def make(self, wish: AssetWish, wallet: Wallet | None = None, **more: Any) -> Sent:
-        """Make a transaction, and hold it against the relay's rules; its fee is what the relay asks."""
-        records = self.chain.builder.assets(self.tip)
-        sent = (wallet or self.wallet).assets.make(wish, records, TERMS, **more)
-        check_relay_policy(sent.transaction)
-        owed = required_fee(1_000, virtual_size(len(sent.transaction.encoded), len(sent.transaction.witnesses)))
-        assert owed <= sent.fee <= owed + 700
-        return sent
-
-    def issue(self, definition: Definition, wallet: Wallet | None = None) -> AssetId:
-        sent = self.make(AssetWish(issuances=(NewAsset(definition),)), wallet)
-        self.mine(sent.transaction)
-        return asset_id(sent.transaction.core.inputs[0], 0, definition)
-
-    def held(self, asset: AssetId, wallet: Wallet | None = None) -> AssetBalance:
-        (found,) = [each for each in (wallet or self.wallet).assets.balances() if each.asset == asset]
-        return found
-
-
-def pay(asset: AssetId, amount: int, to: LockId = HIM) -> AssetWish:
-    return AssetWish(payments=(AssetPayment(to, asset, Amount(amount)),))
-
-
-def sums(confirmed: int = 0, change: int = 0, pending: int = 0) -> AssetSums:
-    return AssetSums(Amount(confirmed), Amount(change), Amount(pending))
 
 
 def test_an_issued_asset_is_held_apart_from_dure(chain: Chain) -> None:
@@ -114,13 +52,6 @@ def test_an_issued_asset_is_held_apart_from_dure(chain: Chain) -> None:
     assert town.wallet.assets.balances() == [AssetBalance(waiting.asset, sums(1_000), True, True)]
     assert town.wallet.balances().confirmed == before - sent.fee
     assert reopened_like(town).assets.balances() == town.wallet.assets.balances()
-
-
-def reopened_like(town: Town) -> Wallet:
-    """A wallet of the same words that finds everything in the chain."""
-    again = new_wallet(outside(7))
-    town.chain.follow(again, town.tip)
-    return again
 
 
 def test_change_comes_back_for_each_asset_and_the_fee_is_paid_in_dure(chain: Chain) -> None:

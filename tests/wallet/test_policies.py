@@ -16,7 +16,8 @@ from tests.support.village import Village, forged, payment
 from tests.support.wallets import DURE, PARAMS, Chain, lock_of, new_wallet, outside, reopened
 from wallet.cosigning import finalise
 from wallet.errors import FeeError, PaymentError, WalletError, WalletLockedError
-from wallet.psdt import PsdtError, PsdtRule, new_psdt, with_policy
+from wallet.psdt import PsdtError, PsdtRule, new_psdt
+from wallet.psdt_joining import with_policy
 from wallet.spend_policies.spends import Everything
 from wallet.spend_policies.templates import multisig, vault
 from wallet.store import TABLES
@@ -205,16 +206,16 @@ async def test_a_signature_for_a_lie_is_worth_nothing() -> None:
     core = replace(true.core, outputs=true.core.outputs[:1])
     coin = replace(true.coins[0], output=Output(Amount(2 * DURE + 1_000), board.lock, None))
     lie = with_policy(new_psdt(PARAMS, core, (coin,)), board.policy)
-    by_bob = town["bob"].cosigner.sign(lie, {}).psdt
+    by_bob = town["bob"].cosigner.sign(lie, {}, {}).psdt
     assert by_bob.fee == 1_000, "he was shown a small fee"
     truth = with_policy(new_psdt(PARAMS, core, true.coins), board.policy)
     with pytest.raises(FeeError):
-        town["ann"].cosigner.sign(truth, {})
-    by_ann = town["ann"].cosigner.sign(truth, {}, force=True).psdt
+        town["ann"].cosigner.sign(truth, {}, {})
+    by_ann = town["ann"].cosigner.sign(truth, {}, {}, force=True).psdt
     mixed = dict(by_ann.parts[0].signatures) | dict(by_bob.parts[0].signatures)
     finished = replace(by_ann, parts=(replace(by_ann.parts[0], signatures=tuple(sorted(mixed.items()))),))
     with pytest.raises(PsdtError) as refused:
-        finalise(PARAMS, finished, town.context)
+        finalise(PARAMS, finished, town.context, {})
     assert refused.value.rule is PsdtRule.BAD_SIGNATURE
     witness = [signature for _, signature in sorted(mixed.items(), key=lambda item: keys.index(item[0]))]
     tx = forged(core, board.policy, witness)

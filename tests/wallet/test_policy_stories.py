@@ -14,6 +14,7 @@ from tests.support.village import Village, payment
 from tests.support.wallets import DURE, TERMS, lock_of
 from wallet.cosigning import IncompleteError
 from wallet.errors import InsufficientFundsError, PaymentError, WalletError
+from wallet.psdt import PartName
 from wallet.spend_policies.spends import Everything
 from wallet.spend_policies.templates import escrow, hashlock, inheritance, multisig, vault, vesting
 
@@ -90,7 +91,7 @@ async def test_one_file_asks_the_arbiter_for_the_escrow_only_and_his_own_coin_st
     home = lock_of(town["buyer"].new_address())
     plan = town.plan("buyer", deal, Everything(home))
     greedy = town.with_coin_of(plan.psdt, "arbiter")
-    signed = town.sign("arbiter", town.sign("buyer", greedy), only={deal.lock})
+    signed = town.sign("arbiter", town.sign("buyer", greedy), only={PartName(deal.lock)})
     assert [len(part.signatures) for part in signed.parts] == [2, 0]
     with pytest.raises(IncompleteError):
         town.finish(signed)

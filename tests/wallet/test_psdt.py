@@ -38,17 +38,16 @@ from wallet.psdt import (
     MAX_FILE_SIZE,
     VERSION,
     Part,
+    PartName,
     Psdt,
     PsdtError,
     PsdtRule,
     SpentCoin,
-    combine,
     new_psdt,
     read_psdt,
-    with_policy,
-    with_satisfactions,
     write_psdt,
 )
+from wallet.psdt_joining import combine, with_policy, with_satisfactions
 from wallet.spend_policies.branches import branches_of, keys_of, pays_of
 
 SECRET = b"s" * 32
@@ -75,8 +74,8 @@ def signatures(psdt: Psdt, lock: LockId, *numbers: int) -> dict[bytes, bytes]:
 
 def full() -> Psdt:
     psdt = with_policy(with_policy(unsigned(), POLICY), key(9))
-    psdt = with_satisfactions(psdt, LOCK, signatures(psdt, LOCK, 1, 3), {HASH: SECRET})
-    return with_satisfactions(psdt, policy_id(key(9)), signatures(psdt, policy_id(key(9)), 9), {})
+    psdt = with_satisfactions(psdt, PartName(LOCK), signatures(psdt, LOCK, 1, 3), {HASH: SECRET})
+    return with_satisfactions(psdt, PartName(policy_id(key(9))), signatures(psdt, policy_id(key(9)), 9), {})
 
 
 RAW = write_psdt(full())
@@ -195,9 +194,9 @@ OTHER_WAY = Threshold(1, (RIGHT, LEFT))
 @pytest.mark.parametrize(
     ("raw", "rule"),
     [
-        (sealed(RAW[9:-32], b"durepsdx\x01"), PsdtRule.MAGIC),
-        (sealed(RAW[9:-32], MAGIC + b"\x02"), PsdtRule.VERSION),
-        (sealed(RAW[9:-32], MAGIC + b"\x00"), PsdtRule.VERSION),
+        (sealed(RAW[9:-32], b"durepsdx\x02"), PsdtRule.MAGIC),
+        (sealed(RAW[9:-32], MAGIC + b"\x01"), PsdtRule.VERSION),
+        (sealed(RAW[9:-32], MAGIC + b"\x03"), PsdtRule.VERSION),
         (sealed(RAW[9:-32] + b"\xc0"), PsdtRule.MALFORMED),
         (sealed(b"\xdc\x00\x04" + RAW[10:-32]), PsdtRule.MALFORMED),
         (sealed(encode((*msgspec.structs.astuple(full()), None))), PsdtRule.MALFORMED),
@@ -208,11 +207,11 @@ OTHER_WAY = Threshold(1, (RIGHT, LEFT))
         (altered(parts=full().parts[::-1]), PsdtRule.PARTS),
         (altered(parts=full().parts[:1]), PsdtRule.PARTS),
         (altered(parts=(*full().parts, full().parts[0])), PsdtRule.PARTS),
-        (first_part(asset=ASSET), PsdtRule.ASSET),
-        (first_coin(asset=ASSET), PsdtRule.ASSET),
-        (altered(core=replace(full().core, outputs=(replace(pay(4, 1_500), asset=ASSET),))), PsdtRule.ASSET),
-        (altered(core=replace(full().core, burns=(Burn(ASSET, Amount(1)),))), PsdtRule.ASSET),
-        (altered(core=replace(full().core, issuances=(Reissue(ASSET, Amount(1)),))), PsdtRule.ASSET),
+        (first_part(asset=ASSET), PsdtRule.PARTS),
+        (first_coin(asset=ASSET), PsdtRule.BALANCE),
+        (altered(core=replace(full().core, outputs=(replace(pay(4, 1_500), asset=ASSET),))), PsdtRule.BALANCE),
+        (altered(core=replace(full().core, burns=(Burn(ASSET, Amount(1)),))), PsdtRule.BALANCE),
+        (altered(core=replace(full().core, issuances=(Reissue(ASSET, Amount(1)),))), PsdtRule.BALANCE),
         (first_part(policy=OTHER_WAY), PsdtRule.POLICY),
         (first_part(policy=Opaque(LOCK)), PsdtRule.POLICY),
         (first_part(policy=Threshold(3, (LEFT, RIGHT))), PsdtRule.POLICY),
@@ -235,12 +234,12 @@ def test_each_rule_is_broken_by_name(raw: bytes, rule: PsdtRule) -> None:
     assert rule_of(raw) is rule
 
 
-def test_no_file_is_made_that_moves_an_asset() -> None:
-    """A161: a signer would be shown so much DURE."""
+def test_no_file_is_made_that_makes_or_loses_an_asset() -> None:
+    """A161, A154: each asset is in balance for itself, or nobody is asked to sign."""
     (coin, *_), inputs = full().coins, [outpoint(1)]
     with pytest.raises(PsdtError) as refused:
         new_psdt(PARAMS, core(inputs, [pay(1, 1)]), (replace(coin, output=replace(coin.output, asset=ASSET)),))
-    assert refused.value.rule is PsdtRule.ASSET
+    assert refused.value.rule is PsdtRule.BALANCE
     with pytest.raises(PsdtError):
         new_psdt(PARAMS, core(inputs, [replace(pay(1, 1), asset=ASSET)]), (coin,))
 
@@ -251,7 +250,7 @@ def test_too_many_signatures_are_refused_before_any_is_verified() -> None:
     psdt = unsigned(*map(coin_at, policies))
     for policy in policies:
         psdt = with_policy(psdt, policy)
-        psdt = with_satisfactions(psdt, policy_id(policy), {each.key: bytes(64) for each in keys[:15]}, {})
+        psdt = with_satisfactions(psdt, PartName(policy_id(policy)), {each.key: bytes(64) for each in keys[:15]}, {})
     assert rule_of(write_psdt(psdt)) is PsdtRule.SIGNATURES
 
 
@@ -260,11 +259,11 @@ def test_files_of_one_transaction_are_put_together_in_any_order() -> None:
     left = Threshold(1, (LEFT, Opaque(policy_id(RIGHT))))
     right = Threshold(1, (Opaque(policy_id(LEFT)), RIGHT))
     one = with_policy(bare, left)
-    one = with_satisfactions(one, LOCK, signatures(one, LOCK, 1), {})
+    one = with_satisfactions(one, PartName(LOCK), signatures(one, LOCK, 1), {})
     two = with_policy(bare, right)
-    two = with_satisfactions(two, LOCK, signatures(two, LOCK, 3), {HASH: SECRET})
+    two = with_satisfactions(two, PartName(LOCK), signatures(two, LOCK, 3), {HASH: SECRET})
     three = with_policy(bare, key(9))
-    three = with_satisfactions(three, policy_id(key(9)), signatures(three, policy_id(key(9)), 9), {})
+    three = with_satisfactions(three, PartName(policy_id(key(9))), signatures(three, policy_id(key(9)), 9), {})
     for files in ([one, two, three], [three, two, one], [bare, two, three, one, one]):
         assert combine(files) == full()
     assert combine([bare]) == bare
@@ -303,11 +302,11 @@ def test_a_file_is_finished_exactly_when_nothing_is_said_to_be_missing(
     named = [number for number in who if key(number).key in keys_of(policy)]
     asked = {node.hash for node in walk(policy) if isinstance(node, Preimage)}
     secrets = {HASH: SECRET} if shown and HASH in asked else {}
-    psdt = with_satisfactions(psdt, lock, signatures(psdt, lock, *named), secrets)
+    psdt = with_satisfactions(psdt, PartName(lock), signatures(psdt, lock, *named), secrets)
     context = SpendContext(height, 2**32)
     complete = any(lack.nothing for lack in lacks(psdt, psdt.parts[0], context))
     try:
-        finalise(PARAMS, psdt, context)
+        finalise(PARAMS, psdt, context, {})
     except IncompleteError:
         assert not complete or not branches_of(policy).complete
     else:

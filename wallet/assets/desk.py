@@ -47,6 +47,10 @@ class AssetDesk:
             None,
         )
 
+    def asset_of(self, authority: AssetId) -> AssetId | None:
+        """Return the asset that an id is the authority over, if the wallet has had to do with it."""
+        return self._ledger.assets.asset_of(authority)
+
     def show(self, asset: AssetId, *, shown: bool = True) -> None:
         """Show an asset from now on, or hide it; durable when this returns. The chain cannot give that back."""
         self._ledger.assets.put(asset, shown=shown)

@@ -30,7 +30,8 @@ from wallet.ledger import Ledger
 from wallet.maker import check_following, check_memo
 from wallet.payments import check_dust, check_fee
 from wallet.ports import Outside
-from wallet.psdt import Psdt, SpentCoin, new_psdt, with_policy
+from wallet.psdt import Psdt, SpentCoin, new_psdt
+from wallet.psdt_joining import with_policy
 from wallet.results import Payment, RelayTerms
 from wallet.spend_policies.book import KnownPolicy, PolicyBook
 from wallet.spend_policies.branches import Branch, branches_of

@@ -9,35 +9,62 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+import msgspec
 from msgspec import UNSET, Meta
 
+from consensus.assets import Approval, asset_effects
 from consensus.codec import display_hash
-from consensus.errors import ConsensusError, NotYet
-from consensus.types import MAX_INPUTS, MAX_MEMO, MAX_OUTPUTS, Amount, Coin, Core, Output, Transaction
+from consensus.errors import ConsensusError, NotYet, Rule
+from consensus.types import (
+    MAX_BURNS,
+    MAX_INPUTS,
+    MAX_INTEGER,
+    MAX_MEMO,
+    MAX_OUTPUTS,
+    Amount,
+    AssetId,
+    Burn,
+    Coin,
+    Core,
+    OutPoint,
+    Output,
+    Transaction,
+)
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address, refuse
 from node.api.methods.wallet import current_wallet, refuse_wallet
 from node.api.methods.wallet_coins import CoinName
-from node.api.parameters import AddressText, LockHex
-from node.api.policy_views import PolicyView, context_of, known_coins, known_outputs
+from node.api.parameters import AddressText, LockHex, Worth
+from node.api.policy_views import context_of
+from node.api.psbt_views import PsbtView, asset_records, known_coins, known_outputs
 from node.api.services import Services
 from node.relay_policy import PolicyError
 from rpc import schema
-from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
+from wallet.assets.flows import names_of
 from wallet.cosigning import IncompleteError, finalise
 from wallet.errors import WalletError
-from wallet.psdt import MAX_FILE_SIZE, Psdt, PsdtError, SpentCoin, combine, new_psdt, read_psdt, write_psdt
+from wallet.psdt import MAX_FILE_SIZE, PartName, Psdt, PsdtError, SpentCoin, new_psdt, read_psdt, write_psdt
+from wallet.psdt_joining import combine
 from wallet.results import Sent
 
 MAX_COMBINED = 64
 """Files at once: each may be of a megabyte."""
 MAX_BASE64 = 4 * -(-MAX_FILE_SIZE // 3)
 
+
+class AssetBurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a transaction destroys of an asset or an authority, as JSON names it."""
+
+    asset: LockHex
+    amount: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+
+
 PsbtText = Annotated[str, Meta(max_length=MAX_BASE64)]
-PsbtOutputs = Annotated[list[dict[AddressText, Dure]], Meta(min_length=1, max_length=MAX_OUTPUTS)]
+PsbtOutputs = Annotated[list[dict[AddressText, Worth]], Meta(min_length=1, max_length=MAX_OUTPUTS)]
 
 
 def psbt_text(psdt: Psdt) -> str:
@@ -52,7 +79,12 @@ def psbt_text(psdt: Psdt) -> str:
         raise RpcError(ErrorCode.INVALID_PARAMETER, str(error)) from None
 
 
-def _read(services: Services, text: str) -> Psdt:
+def read_psbt(services: Services, text: str) -> Psdt:
+    """Read a file in base64.
+
+    Raises:
+        RpcError: it is none, or breaks a rule that is named.
+    """
     try:
         return read_psdt(services.params, b64decode(text, validate=True))
     except (binascii.Error, ValueError):
@@ -64,7 +96,7 @@ def _read(services: Services, text: str) -> Psdt:
 def _finished(services: Services, psdt: Psdt) -> Transaction | None:
     """Return the finished transaction for the next block, or None if it lacks anything."""
     try:
-        return finalise(services.params, psdt, context_of(services))
+        return finalise(services.params, psdt, context_of(services), asset_records(services, psdt))
     except (IncompleteError, PsdtError):
         return None
 
@@ -77,15 +109,18 @@ async def createpsbt(
     locktime: int = 0,
     replaceable: bool | None = None,
     memo: Annotated[str, Meta(max_length=2 * MAX_MEMO)] = "",
+    burns: Annotated[list[AssetBurn], Meta(max_length=MAX_BURNS)] | None = None,
 ) -> str:
     """Make a partially signed transaction, not signed yet, of coins that this node knows. Returns it as base64.
 
     Args:
         inputs: an array of objects with txid and vout.
-        outputs: an array of objects of address and DURE, in their order.
+        outputs: an array of objects of address and DURE, in their order; in place of DURE an object of asset, its id,
+            and amount, in smallest units.
         locktime: not used: time lives in policies.
         replaceable: not used.
         memo: in hex.
+        burns: an array of objects of asset (or an authority) and amount, in smallest units.
     """
     outpoints = [coin.outpoint for coin in inputs]
     known = known_coins(services, outpoints)
@@ -94,14 +129,34 @@ async def createpsbt(
             name = f"{display_hash(outpoint.txid)}:{outpoint.index}"
             raise RpcError(ErrorCode.INVALID_PARAMETER, f"Input not found or already spent: {name}")
     paid = [
-        Output(_amount(amount), read_address(services.params, address), None)
+        Output(worth.amount, read_address(services.params, address), worth.asset)
         for each in outputs
-        for address, amount in each.items()
+        for address, worth in each.items()
     ]
-    core = Core(1, tuple(outpoints), tuple(paid), (), (), _memo(memo))
-    coins = tuple([_spent(known[outpoint]) for outpoint in outpoints])
+    burned = sorted((AssetId(bytes(burn.asset)), burn.amount) for burn in burns or ())
+    core = Core(
+        1,
+        tuple(outpoints),
+        tuple(paid),
+        (),
+        tuple([Burn(asset, Amount(amount)) for asset, amount in burned]),
+        _memo(memo),
+    )
+    return unsigned_psbt(services, core, known)
+
+
+def unsigned_psbt(services: Services, core: Core, known: Mapping[OutPoint, Coin | Output]) -> str:
+    """Return a file of a transaction that nobody has signed, with the policies that the wallet knows.
+
+    Args:
+        known: the coins that it spends.
+
+    Raises:
+        RpcError: it is not in balance, or breaks another rule of assets.
+    """
+    coins = {outpoint: known[outpoint] for outpoint in core.inputs}
     try:
-        psdt = new_psdt(services.params, core, coins)
+        psdt = new_psdt(services.params, core, tuple(map(_spent, coins.values())), _approvals(services, core, coins))
     except PsdtError as error:
         raise RpcError(ErrorCode.INVALID_PARAMETER, str(error)) from None
     if services.wallet is not None:
@@ -109,10 +164,20 @@ async def createpsbt(
     return psbt_text(psdt)
 
 
-def _amount(amount: Dure) -> Amount:
-    if amount.grain < 1:
-        raise RpcError(ErrorCode.TYPE_ERROR, "Invalid amount: an output is worth something")
-    return Amount(amount.grain)
+def _approvals(services: Services, core: Core, coins: Mapping[OutPoint, Coin | Output]) -> Sequence[Approval]:
+    """Return the approvals that a core takes; none of one that is not in balance, which is refused by that name."""
+    spent = {
+        outpoint: coin if isinstance(coin, Coin) else Coin(coin, services.chain.tip.height + 1, False)
+        for outpoint, coin in coins.items()
+    }
+    names = names_of(core, [coin.output for coin in spent.values()])
+    records = services.chain.get_assets(names)
+    try:
+        return asset_effects(Transaction(core, ()), spent, {name: records.get(name) for name in names}).approvals
+    except ConsensusError as error:
+        if error.rule is Rule.ASSET_CONSERVATION:
+            return ()
+        raise RpcError(ErrorCode.INVALID_PARAMETER, f"The transaction would not be valid: {error}") from None
 
 
 def _memo(text: str) -> bytes:
@@ -136,10 +201,10 @@ async def decodepsbt(services: Services, psbt: PsbtText) -> schema.Psbt:
         psbt: base64.
     """
     wallet = None if services.wallet is None else await current_wallet(services)
-    psdt = _read(services, psbt)
+    psdt = read_psbt(services, psbt)
     if wallet is not None:
         psdt = wallet.cosigner.update(psdt)
-    return PolicyView(services, wallet).psbt(psdt)
+    return PsbtView(services, wallet, psdt).psbt()
 
 
 @method(Area.WALLET, needs_wallet=True)
@@ -153,10 +218,12 @@ async def walletprocesspsbt(
     only: Annotated[list[AddressText], Meta(max_length=MAX_INPUTS)] | None = None,
     secrets: Annotated[list[LockHex], Meta(max_length=64)] | None = None,
     force: bool = False,
+    approve: Annotated[list[LockHex], Meta(max_length=MAX_INPUTS)] | None = None,
 ) -> schema.ProcessedPsbt:
     """Add what this wallet can to a partially signed transaction: policies that it knows, and signatures.
 
-    It is held against the chain first, and a file that lies about a coin is refused.
+    It is held against the chain first, and a file that lies about a coin is refused. Without `only` and `approve` all
+    is signed that this wallet has keys for; with either nothing but what they name.
 
     Args:
         psbt: base64.
@@ -164,19 +231,21 @@ async def walletprocesspsbt(
         sighashtype: not used: a signature always commits to everything.
         bip32derivs: not used.
         finalize: whether to return the finished transaction as hex, if it is complete.
-        only: addresses: sign for what lies there and nothing else. A signature for one opens no other.
+        only: addresses: sign for what lies there. A signature for one opens no other.
         secrets: preimages of hash locks, 32 bytes each in hex; they are put into the file.
         force: true if a fee beyond the wallet's caps is meant.
+        approve: assets: approve, as the controller or auditor of each. It opens no lock.
     """
     wallet = await current_wallet(services)
-    psdt = _read(services, psbt)
-    locks = None if only is None else {read_address(services.params, address) for address in only}
+    psdt = read_psbt(services, psbt)
+    chosen = _chosen(services, psdt, only, approve)
     signed: tuple[bytes, ...] = ()
     try:
         if sign:
             known = known_outputs(services, psdt.core.inputs)
             shown = [bytes(secret) for secret in secrets or []]
-            psdt, signed = wallet.cosigner.sign(psdt, known, only=locks, secrets=shown, force=force)
+            records = asset_records(services, psdt)
+            psdt, signed = wallet.cosigner.sign(psdt, known, records, only=chosen, secrets=shown, force=force)
         else:
             psdt = wallet.cosigner.update(psdt)
     except PsdtError as error:
@@ -192,6 +261,17 @@ async def walletprocesspsbt(
     )
 
 
+def _chosen(
+    services: Services, psdt: Psdt, only: list[AddressText] | None, approve: list[LockHex] | None
+) -> list[PartName] | None:
+    """Return the parts to sign for: None for all."""
+    if only is None and approve is None:
+        return None
+    chosen = [PartName(read_address(services.params, address)) for address in only or []]
+    named = {bytes(asset) for asset in approve or []}
+    return chosen + [part.name for part in psdt.parts if part.asset is not None and bytes(part.asset) in named]
+
+
 @method(Area.RAW_TRANSACTIONS)
 async def combinepsbt(
     services: Services, txs: Annotated[list[PsbtText], Meta(min_length=1, max_length=MAX_COMBINED)]
@@ -202,7 +282,7 @@ async def combinepsbt(
         txs: an array of base64.
     """
     try:
-        return psbt_text(combine([_read(services, text) for text in txs]))
+        return psbt_text(combine([read_psbt(services, text) for text in txs]))
     except PsdtError as error:
         raise RpcError(ErrorCode.INVALID_PARAMETER, str(error)) from None
 
@@ -219,9 +299,9 @@ async def finalizepsbt(
         send: whether to put it into the mempool and tell peers too; if it spends what this wallet watches, the
             wallet keeps it, and offers it until it is in a block.
     """
-    psdt = _read(services, psbt)
+    psdt = read_psbt(services, psbt)
     try:
-        tx = finalise(services.params, psdt, context_of(services))
+        tx = finalise(services.params, psdt, context_of(services), asset_records(services, psdt))
     except IncompleteError as error:
         return schema.FinalizedPsbt(psbt=psbt, complete=False, missing=str(error))
     except PsdtError as error:

@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -14,34 +14,16 @@ from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
 from tests.support.api import Api, running_api
+from tests.support.pair import Pair, running_pair
 from tests.support.rules import key
 
 DURE = 10**8
 Remembered = schema.RememberedPolicy
 
 
-class Pair(NamedTuple):
-    """Ann, who mines, and Bob, who is given her blocks."""
-
-    ann: Api
-    bob: Api
-
-    async def mine(self, count: int = 1) -> None:
-        for block in await self.ann.mine(count):
-            raw = await self.ann.client.call("getblock", block, 0)
-            assert await self.bob.client.call("submitblock", raw) is None
-
-    async def pay(self, address: str, amount: object) -> str:
-        txid: str = await self.ann.client.call("sendtoaddress", address, amount)
-        await self.mine()
-        return txid
-
-
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    async with running_api() as ann, running_api(seed=2) as bob:
-        both = Pair(ann, bob)
-        await both.mine(102)
+    async with running_pair() as both:
         yield both
 
 

@@ -1,0 +1,161 @@
+"""Assets in partially signed transactions over the API: two wallets, and base64 that goes between them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from rpc import schema
+from rpc.encoding import Dure
+from rpc.errors import ErrorCode, RpcError
+from tests.support.api import Api
+from tests.support.pair import Pair, running_pair
+
+DURE = 10**8
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    async with running_pair() as both:
+        yield both
+
+
+async def issued(pair: Pair, api: Api, *params: object) -> str:
+    sent = await api.client.call("issueasset", *params, result=schema.SentAsset)
+    await mined(pair, sent.txid)
+    assert isinstance(sent.asset, str)
+    return sent.asset
+
+
+async def mined(pair: Pair, txid: str) -> None:
+    """A block with a transaction that one of both has in its mempool."""
+    for api in pair:
+        if txid in await api.client.call("getrawmempool"):
+            raw = await api.client.call("getrawtransaction", txid)
+            if api is pair.bob:
+                await pair.ann.client.call("sendrawtransaction", raw)
+    await pair.mine()
+
+
+async def coins_of(api: Api, address: str) -> list[dict[str, Any]]:
+    """The outputs of the newest block that went to an address."""
+    tip = await api.client.call("getbestblockhash")
+    block = await api.client.call("getblock", tip, 2)
+    return [
+        {"txid": tx["txid"], "vout": output["n"]}
+        for tx in block["tx"]
+        for output in tx["vout"]
+        if output["scriptPubKey"]["address"] == address
+    ]
+
+
+async def decoded(api: Api, psbt: str) -> schema.Psbt:
+    return await api.client.call("decodepsbt", psbt, result=schema.Psbt)
+
+
+async def signed(api: Api, psbt: str, *, approve: list[str] | None = None, only: list[str] | None = None) -> str:
+    params = (psbt, True, None, None, True, only, None, False, approve)
+    return (await api.client.call("walletprocesspsbt", *params, result=schema.ProcessedPsbt)).psbt
+
+
+async def refused(api: Api, method: str, *params: object) -> RpcError:
+    with pytest.raises(RpcError) as refusal:
+        await api.client.call(method, *params)
+    return refusal.value
+
+
+async def deal(pair: Pair, asset: str) -> tuple[str, list[str]]:
+    """Ann gives 30 of her 100, Bob 2 of his 3 DURE and the fee; returns the file and where their coins lie."""
+    shelf, purse = [await api.client.call("getnewaddress") for api in pair]
+    sent = await pair.ann.client.call(
+        "sendassets", [{"address": shelf, "asset": asset, "amount": 100}], result=schema.SentAsset
+    )
+    await mined(pair, sent.txid)
+    goods = await coins_of(pair.ann, shelf)
+    await pair.pay(purse, 3)
+    money = await coins_of(pair.ann, purse)
+    to_bob, to_ann = await pair.bob.client.call("getnewaddress"), await pair.ann.client.call("getnewaddress")
+    outputs = [
+        {to_bob: {"asset": asset, "amount": 30}},
+        {to_ann: {"asset": asset, "amount": 70}},
+        {to_ann: 2},
+        {purse: "0.9999"},
+    ]
+    return await pair.bob.client.call("createpsbt", goods + money, outputs), [shelf, purse]
+
+
+async def test_two_wallets_exchange_an_asset_for_dure(pair: Pair) -> None:
+    """A161: each is told what it loses and gains, and signs for its own coins only."""
+    asset = await issued(pair, pair.ann, "fixed", 100, 1, "Bread")
+    psbt, (shelf, purse) = await deal(pair, asset)
+    hers, his = await decoded(pair.ann, psbt), await decoded(pair.bob, psbt)
+    assert hers.yours == schema.PsbtStakes(
+        gives=Dure(0), gets=Dure(2 * DURE), assets=[schema.PsbtStake(asset=asset, gives=100, gets=70)]
+    )
+    assert his.yours == schema.PsbtStakes(
+        gives=Dure(3 * DURE), gets=Dure(99_990_000), assets=[schema.PsbtStake(asset=asset, gives=0, gets=30)]
+    )
+    (flow,) = his.assets
+    assert (flow.spent, flow.created, flow.paid_out, flow.burned, flow.decimals) == (100, 0, 100, 0, 1)
+    assert flow.metadata is not None
+    assert (flow.asset, flow.metadata.name, his.fee) == (asset, "Bread", Dure(10_000))
+    goods = his.inputs[0]
+    assert (goods.amount, goods.asset, goods.units, goods.address) == (Dure(0), asset, 100, shelf)
+    by_ann, by_bob = await signed(pair.ann, psbt, only=[shelf]), await signed(pair.bob, psbt, only=[purse])
+    together = await pair.bob.client.call("combinepsbt", [by_ann, by_bob])
+    done = await pair.bob.client.call("finalizepsbt", together, True, True, result=schema.FinalizedPsbt)
+    assert isinstance(done.txid, str)
+    await mined(pair, done.txid)
+    (held,) = (await pair.bob.client.call("getassetbalances", True, result=schema.AssetBalances)).assets
+    assert (held.asset, held.trusted) == (asset, 30)
+
+
+async def test_a_controllers_wallet_approves_and_opens_no_lock(pair: Pair) -> None:
+    """A069, A161: `approve` names assets; a coin of the controller's in the same file stays shut."""
+    asset = await issued(
+        pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, await pair.ann.client.call("getnewaddress")
+    )
+    psbt, (shelf, purse) = await deal(pair, asset)
+    shown = await decoded(pair.bob, psbt)
+    assert [(part.asset, part.approves) for part in shown.parts if isinstance(part.asset, str)] == [
+        (asset, "controller")
+    ]
+    approved = await signed(pair.ann, psbt, approve=[asset])
+    unsigned = await decoded(pair.ann, approved)
+    assert {part.address: len(part.signed) for part in unsigned.parts if not isinstance(part.asset, str)} == {
+        shelf: 0,
+        purse: 0,
+    }
+    assert [len(part.signed) for part in unsigned.parts if part.asset == asset] == [1]
+    by_both = await signed(pair.bob, await signed(pair.ann, approved, only=[shelf]), only=[purse])
+    done = await pair.bob.client.call("finalizepsbt", by_both, True, True, result=schema.FinalizedPsbt)
+    assert done.complete
+
+
+async def test_an_imbalance_and_a_worthless_output_are_refused(pair: Pair) -> None:
+    """A154"""
+    asset = await issued(pair, pair.ann, "fixed", 100, 0, "Bread")
+    shelf = await pair.ann.client.call("getnewaddress")
+    params = [{"address": shelf, "asset": asset, "amount": 100}]
+    sent = await pair.ann.client.call("sendassets", params, result=schema.SentAsset)
+    await mined(pair, sent.txid)
+    goods = await coins_of(pair.ann, shelf)
+    for outputs, burns, code in (
+        ([{shelf: {"asset": asset, "amount": 99}}], [], "psdt-balance"),
+        ([{shelf: {"asset": asset, "amount": 101}}], [], "psdt-balance"),
+        ([{shelf: {"asset": asset, "amount": 100}}], [{"asset": asset, "amount": 1}], "psdt-balance"),
+        ([{shelf: {"asset": asset, "amount": 0}}], [], "outputs"),
+        ([{shelf: {"asset": asset, "amount": 1.5}}], [], "outputs"),
+        ([{shelf: {"asset": asset[:62], "amount": 1}}], [], "outputs"),
+        ([{shelf: {"asset": asset}}], [], "outputs"),
+    ):
+        error = await refused(pair.ann, "createpsbt", goods, outputs, 0, None, "", burns)
+        assert code in error.message
+        assert error.code in {ErrorCode.INVALID_PARAMETER, ErrorCode.TYPE_ERROR}
+    burns = [{"asset": asset, "amount": 1}]
+    outputs = [{shelf: {"asset": asset, "amount": 99}}]
+    psbt = await pair.ann.client.call("createpsbt", goods, outputs, 0, None, "", burns)
+    (flow,) = (await decoded(pair.ann, psbt)).assets
+    assert (flow.spent, flow.paid_out, flow.burned) == (100, 99, 1)

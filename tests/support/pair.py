@@ -1,0 +1,35 @@
+"""Two nodes with a wallet each, one chain, and files that go between them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from tests.support.api import Api, running_api
+
+
+class Pair(NamedTuple):
+    """Ann, who mines, and Bob, who is given her blocks."""
+
+    ann: Api
+    bob: Api
+
+    async def mine(self, count: int = 1) -> None:
+        for block in await self.ann.mine(count):
+            raw = await self.ann.client.call("getblock", block, 0)
+            assert await self.bob.client.call("submitblock", raw) is None
+
+    async def pay(self, address: str, amount: object) -> str:
+        txid: str = await self.ann.client.call("sendtoaddress", address, amount)
+        await self.mine()
+        return txid
+
+
+@asynccontextmanager
+async def running_pair() -> AsyncIterator[Pair]:
+    """Both, at height 102: Ann has two rewards that she can spend."""
+    async with running_api() as ann, running_api(seed=2) as bob:
+        both = Pair(ann, bob)
+        await both.mine(102)
+        yield both
