@@ -13,7 +13,8 @@ import msgspec
 
 from scripts.benchmarks.harness import Report, judge, read, run, show
 from scripts.benchmarks.measures import MEASURES
-from scripts.benchmarks.programs import PEERS, Dured, Program
+from scripts.benchmarks.peers import PEERS
+from scripts.benchmarks.programs import Dured, Program
 
 
 def _arguments() -> argparse.Namespace:

@@ -19,8 +19,12 @@ def silent_log() -> Any:
     return structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("CRITICAL"))
 
 
+YARDSTICK = "litecoind"
+"""The peer whose figures bounds are multiples of: the C++ code base that most others descend from."""
+
+
 class Bound(NamedTuple):
-    """What a figure must be: an absolute number, or a multiple of a peer's in the same run."""
+    """What a figure must be: an absolute number, or a multiple of the yardstick's in the same run."""
 
     value: float
     of_peer: bool = False
@@ -64,8 +68,8 @@ class Taken(msgspec.Struct):
     least: float
     most: float
     values: list[float]
-    ratio: float | None = None
-    """Of our median to the peer's."""
+    ratios: dict[str, float] = {}
+    """Of our median to each peer's."""
 
 
 class Report(msgspec.Struct):
@@ -79,7 +83,8 @@ class Report(msgspec.Struct):
 
 def run(name: str, measure: Measure, kinds: Sequence[type[Program]], runs: int | None) -> Iterator[Taken]:
     """Take a measure with each program in turn, showing progress; yield its figures."""
-    kinds = kinds if measure.compared else kinds[:1]
+    ours, *peers = kinds
+    kinds = [ours, *(peer for peer in peers if measure.compared and (peer.measures is None or name in peer.measures))]
     values: dict[tuple[str, str], list[float]] = {}
     for number in range(runs or measure.runs):
         for kind in kinds:
@@ -89,8 +94,7 @@ def run(name: str, measure: Measure, kinds: Sequence[type[Program]], runs: int |
     print("\r\x1b[K", end="", file=sys.stderr)
     medians = {key: statistics.median(found) for key, found in values.items()}
     for (figure, program), found in values.items():
-        peers = [medians[figure, kind.name] for kind in kinds[1:] if (figure, kind.name) in medians]
-        ratio = medians[figure, program] / peers[0] if program == kinds[0].name and peers else None
+        theirs = {kind.name: medians.get((figure, kind.name)) for kind in kinds[1:]} if program == ours.name else {}
         yield Taken(
             figure=figure,
             program=program,
@@ -100,15 +104,15 @@ def run(name: str, measure: Measure, kinds: Sequence[type[Program]], runs: int |
             least=min(found),
             most=max(found),
             values=found,
-            ratio=ratio,
+            ratios={peer: medians[figure, program] / median for peer, median in theirs.items() if median},
         )
 
 
 def judge(taken: Taken, figure: Figure, bound: Bound | None) -> bool | None:
     """Tell whether a figure reaches a bound; None if that cannot be told."""
-    if bound is None or (bound.of_peer and taken.ratio is None):
+    value = taken.median if bound is None or not bound.of_peer else taken.ratios.get(YARDSTICK)
+    if bound is None or value is None:
         return None
-    value = taken.ratio if bound.of_peer and taken.ratio is not None else taken.median
     return value >= bound.value if figure.more_is_better else value <= bound.value
 
 
@@ -118,8 +122,8 @@ def show(taken: Taken, figure: Figure, ours: str, before: Taken | None = None) -
     line += f" {_number(taken.least)} to {_number(taken.most)}, {taken.runs} runs"
     if taken.program != ours:
         return line
-    if taken.ratio is not None:
-        line += f"; {taken.ratio:.2f} x the peer"
+    for peer, ratio in taken.ratios.items():
+        line += f"; {ratio:.2f} x {peer}"
     if before is not None:
         line += f"; {taken.median / before.median:.2f} x before"
     for word, bound in (("must", figure.must), ("aim", figure.aim)):

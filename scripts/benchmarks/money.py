@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import struct
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -15,12 +16,15 @@ from consensus.params import REGTEST
 from consensus.signatures import public_key
 from consensus.spend_policy import policy_id
 from consensus.types import GRAIN_PER_DURE, Amount, Core, Key, LockId, OutPoint, Output, Transaction, TxId, Witness
-from scripts.benchmarks.programs import Dured, Litecoind, Program, drain
+from scripts.benchmarks.peers import Anvil, Litecoind
+from scripts.benchmarks.programs import Dured, Program, drain
 
 FAN = 2_000
 """Outputs of one transaction that makes small coins out of a reward: some 82 kB."""
 FEE = 10_000
 FAN_FEE = 2_000_000
+ENDOWED = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+"""The published key of the first account of anvil and of its kind."""
 SECRET = hashlib.sha256(b"a key that guards nothing but benchmarks").digest()
 
 
@@ -57,6 +61,17 @@ class Purse(ABC):
         """Return a transaction with one input and two outputs, in hex."""
         half = (coin.value - FEE) // 2
         return self.spend(coin, [half, half]).raw.hex()
+
+    def fund(self, node: Program, count: int) -> list[Coin]:
+        """Mine on a fresh chain, and split rewards into `count` confirmed coins."""
+        coins: list[Coin] = []
+        for reward in rewards(node, self, -(-count // FAN)):
+            value = (50 * GRAIN_PER_DURE - FAN_FEE) // FAN
+            made = self.spend(Coin(reward, 0, 50 * GRAIN_PER_DURE), [value] * FAN)
+            node.rpc.call("sendrawtransaction", made.raw.hex())
+            coins += [Coin(made.txid, index, value) for index in range(FAN)]
+        drain(node)
+        return coins[:count]
 
 
 class DurePurse(Purse):
@@ -95,11 +110,16 @@ def _count(number: int) -> bytes:
 class BitcoinPurse(Purse):
     """One key in Bitcoin's oldest form, pay to the hash of a key: no witness, as in most chains that are measured."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bytes) -> None:
+        """Make an address of it.
+
+        Args:
+            prefix: one byte, of the network's addresses that pay to the hash of a key.
+        """
         super().__init__()
         hashed = hashlib.new("ripemd160", hashlib.sha256(self.public).digest()).digest()
         self._script = b"\x76\xa9\x14" + hashed + b"\x88\xac"
-        self.address = _base58(b"\x6f" + hashed)
+        self.address = _base58(prefix + hashed)
 
     def spend(self, coin: Coin, values: list[int]) -> Made:
         """See `Purse`."""
@@ -115,6 +135,38 @@ class BitcoinPurse(Purse):
         return Made(_twice(raw), raw)
 
 
+class AnvilPurse(Purse):
+    """The first of the accounts that anvil endows: it has no coins, but transfers that are numbered."""
+
+    address = ""
+
+    def spend(self, coin: Coin, values: list[int]) -> Made:
+        """Return the transfer of the coin's number. Whoever asks for it has `eth_account`."""
+        signed = importlib.import_module("eth_account").Account.sign_transaction(
+            {
+                "to": "0x" + "11" * 20,
+                "value": values[0],
+                "gas": 21_000,
+                "maxFeePerGas": 4 * 10**9,
+                "maxPriorityFeePerGas": 10**9,
+                "nonce": coin.place,
+                "chainId": 31_337,
+                "type": 2,
+            },
+            ENDOWED,
+        )
+        return Made(bytes(signed.hash), bytes(signed.raw_transaction))
+
+    def pay(self, coin: Coin) -> str:
+        """See `Purse`: one transfer is what comes closest."""
+        return "0x" + self.spend(coin, [1]).raw.hex()
+
+    def fund(self, node: Program, count: int) -> list[Coin]:
+        """Return so many numbers, of which the last is to be paid with first; the node endowed the account already."""
+        del node
+        return [Coin(b"", number, 1) for number in reversed(range(count))]
+
+
 def _base58(payload: bytes) -> str:
     alphabet = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
     number, text = int.from_bytes(payload + _twice(payload)[:4], "big"), ""
@@ -126,7 +178,11 @@ def _base58(payload: bytes) -> str:
 
 def purse_for(kind: type[Program]) -> Purse:
     """Return the benchmark's key on a program's network."""
-    return {Dured: DurePurse, Litecoind: BitcoinPurse}[kind]()
+    if issubclass(kind, Dured):
+        return DurePurse()
+    if issubclass(kind, Anvil):
+        return AnvilPurse()
+    return BitcoinPurse(b"\x6f" if issubclass(kind, Litecoind) else b"\x3c")
 
 
 def rewards(node: Program, purse: Purse, count: int) -> list[bytes]:
@@ -134,15 +190,3 @@ def rewards(node: Program, purse: Purse, count: int) -> list[bytes]:
     mined = [parse_hash(node.coinbase_of(block)) for block in node.mine(count, purse.address)]
     node.mine(100)
     return mined
-
-
-def fund(node: Program, purse: Purse, count: int) -> list[Coin]:
-    """Mine on a fresh chain, and split rewards into `count` confirmed coins."""
-    coins: list[Coin] = []
-    for reward in rewards(node, purse, -(-count // FAN)):
-        value = (50 * GRAIN_PER_DURE - FAN_FEE) // FAN
-        made = purse.spend(Coin(reward, 0, 50 * GRAIN_PER_DURE), [value] * FAN)
-        node.rpc.call("sendrawtransaction", made.raw.hex())
-        coins += [Coin(made.txid, index, value) for index in range(FAN)]
-    drain(node)
-    return coins[:count]

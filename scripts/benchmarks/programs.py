@@ -76,6 +76,13 @@ class Program(ABC):
     name: str
     minable: str
     """An address of nobody: rewards that are not to be spent go there."""
+    measures: frozenset[str] | None = None
+    """Names of those measures that it can be asked for; None for whatever is compared at all."""
+    version = "1.0"
+    """Of JSON-RPC."""
+    cheap_call = "getblockcount"
+    """The call that costs least."""
+    hand_in_call = "sendrawtransaction"
 
     def __init__(self, dial: Program | None = None, *extra: str) -> None:
         """Choose folder and ports; nothing runs yet.
@@ -110,7 +117,7 @@ class Program(ABC):
 
     def connection(self) -> Connection:
         """Return another connection to its RPC."""
-        return Connection(self.rpc_port, "bench:benchmark")
+        return Connection(self.rpc_port, "bench:benchmark", self.version)
 
     # Life
 
@@ -133,7 +140,7 @@ class Program(ABC):
             if self._process is not None and self._process.poll() is not None:
                 raise SystemExit(f"{self.name} ended: {(self.folder / 'output').read_text()[-2000:]}")
             try:
-                self.rpc.call("getblockcount")
+                self.rpc.call(self.cheap_call)
             except (OSError, RpcFailed):
                 self.rpc.close()
                 return False
@@ -203,12 +210,30 @@ class Program(ABC):
     def hand_in(self, transactions: list[str], batch: int = 250) -> None:
         """Hand in transactions, so many in one request."""
         for start in range(0, len(transactions), batch):
-            self.rpc.batch("sendrawtransaction", [[each] for each in transactions[start : start + batch]])
+            self.rpc.batch(self.hand_in_call, [[each] for each in transactions[start : start + batch]])
 
     def coinbase_of(self, block: str) -> str:
         """Return the txid of a block's coinbase."""
         txid: str = self.rpc.call("getblock", block)["tx"][0]
         return txid
+
+    # A chain that is caught up with
+
+    @classmethod
+    def source(cls) -> type[Program]:
+        """Return which program mines the chain that a fresh one of this kind catches up with."""
+        return cls
+
+    @classmethod
+    def catch_up(cls, source: Program) -> float:
+        """Return how many seconds a fresh node takes, from the call that connects it to being on the tip."""
+        with cls() as sink:
+            time.sleep(0.5)
+            tip = source.tip()
+            began = time.monotonic()
+            sink.connect(source)
+            until("the source's tip", lambda: sink.tip() == tip, 0.005)
+            return time.monotonic() - began
 
 
 class Dured(Program):
@@ -233,34 +258,6 @@ class Dured(Program):
         return super().environment() | {"DURED_RPC_PASSWORD": "benchmark"}
 
 
-class Litecoind(Program):
-    """Bitcoin Core's code base, 0.21, from the package of that name: $LITECOIND, or the one that is installed."""
-
-    name = "litecoind"
-    minable = "mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8"
-
-    @classmethod
-    def program(cls) -> str | None:
-        """Return where it is, or None."""
-        return os.environ.get("LITECOIND") or shutil.which("litecoind")
-
-    @classmethod
-    def installed(cls) -> bool:
-        """See `Program`."""
-        return cls.program() is not None
-
-    def command(self) -> list[str]:
-        """See `Program`. Without the self-checks that regtest turns on, and without the extension blocks of later."""
-        return [
-            self.program() or "", "-regtest", f"-datadir={self.folder}", "-server=1", "-rpcuser=bench",
-            "-rpcpassword=benchmark", f"-rpcbind={HOST}", f"-rpcallowip={HOST}", f"-rpcport={self.rpc_port}",
-            "-listen=1", f"-bind={HOST}:{self.port}", "-listenonion=0", "-discover=0", "-dnsseed=0", "-upnp=0",
-            "-disablewallet=1", "-checkmempool=0", "-checkblockindex=0", "-printtoconsole=0",
-            "-vbparams=mweb:4000000000:4100000000", "-whitelist=noban@127.0.0.1",
-            f"-connect={HOST}:{self.dial.port}" if self.dial else "-connect=0", *self.extra,
-        ]  # fmt: skip
-
-
 def drain(node: Program) -> None:
     """Mine until the mempool is empty."""
 
@@ -270,9 +267,6 @@ def drain(node: Program) -> None:
         return node.waiting() == 0
 
     until("an empty mempool", empty, 0.02)
-
-
-PEERS: tuple[type[Program], ...] = (Litecoind,)
 
 
 @contextmanager

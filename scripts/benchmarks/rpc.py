@@ -18,8 +18,9 @@ class RpcFailed(Exception):
 class Connection:
     """One connection to one node, blocking. The same for every program that is measured."""
 
-    def __init__(self, port: int, login: str, timeout: float = 600.0) -> None:
+    def __init__(self, port: int, login: str, version: str = "1.0", timeout: float = 600.0) -> None:
         self.port = port
+        self._version = version
         self._timeout = timeout
         token = base64.b64encode(login.encode()).decode()
         self._head = (
@@ -31,7 +32,7 @@ class Connection:
 
     def request(self, method: str, *params: object) -> bytes:
         """Return the bytes of a call: made once, where it is sent many times."""
-        return self._frame({"jsonrpc": "1.0", "id": 1, "method": method, "params": params})
+        return self._frame({"jsonrpc": self._version, "id": 1, "method": method, "params": params})
 
     def _frame(self, body: object) -> bytes:
         raw = json.dumps(body, separators=(",", ":")).encode()
@@ -106,7 +107,8 @@ class Connection:
             RpcFailed: one of them failed.
         """
         calls = [
-            {"jsonrpc": "1.0", "id": place, "method": method, "params": each} for place, each in enumerate(parameters)
+            {"jsonrpc": self._version, "id": place, "method": method, "params": each}
+            for place, each in enumerate(parameters)
         ]
         _, body = self.exchange(self._frame(calls))
         answers = json.loads(body)

@@ -18,11 +18,12 @@ from consensus.validation import check_spends, transaction_fee
 from scripts.benchmarks.harness import Bound, Figure, Measure, Report, Sample, Taken, judge, read, run, show
 from scripts.benchmarks.measures import MEASURES
 from scripts.benchmarks.money import FEE, Coin, DurePurse
-from scripts.benchmarks.programs import Dured, Litecoind, Program
+from scripts.benchmarks.peers import PEERS, Anvil, Bcoin, Litecoind
+from scripts.benchmarks.programs import Dured, Program
 
 
 def taken(median: float, ratio: float | None = None, program: str = "dure") -> Taken:
-    return Taken("speed", program, "s", 1, median, median, median, [median], ratio)
+    return Taken("speed", program, "s", 1, median, median, median, [median], {"litecoind": ratio} if ratio else {})
 
 
 @pytest.mark.parametrize(
@@ -53,17 +54,37 @@ def test_programs_are_measured_in_turn_and_compared_by_their_medians() -> None:
     ours, theirs = run("it", Measure(take, figures, runs=3), [Dured, Litecoind], None)
     assert asked == ["dure", "litecoind"] * 3
     assert (ours.values, ours.median, ours.least, ours.most) == ([1.0, 3.0, 5.0], 3.0, 1.0, 5.0)
-    assert (theirs.median, theirs.ratio) == (40.0, None)
-    assert ours.ratio == 3.0 / 40.0
+    assert (theirs.median, theirs.ratios) == (40.0, {})
+    assert ours.ratios == {"litecoind": 3.0 / 40.0}
     asked.clear()
     (alone,) = run("it", Measure(take, figures, runs=3, compared=False), [Dured, Litecoind], 1)
-    assert (asked, alone.ratio) == (["dure"], None)
+    assert (asked, alone.ratios) == (["dure"], {})
+
+
+def test_a_peer_is_asked_only_for_what_it_can_do_and_only_one_of_them_is_the_yardstick() -> None:
+    asked: list[str] = []
+
+    def take(kind: type[Program]) -> Iterator[Sample]:
+        asked.append(kind.name)
+        yield Sample("speed", {"dure": 6.0, "bcoin": 2.0, "anvil": 3.0}[kind.name])
+
+    figures = {"speed": Figure("tx/s", True, must=Bound(2.0, of_peer=True))}
+    ours, *_ = run("sync", Measure(take, figures, runs=1), [Dured, Bcoin, Anvil], None)
+    assert (asked, ours.ratios) == (["dure", "bcoin"], {"bcoin": 3.0})
+    assert judge(ours, figures["speed"], figures["speed"].must) is None
+    asked.clear()
+    ours, *_ = run("mempool", Measure(take, figures, runs=1), [Dured, Bcoin, Anvil], None)
+    assert (asked, ours.ratios) == (["dure", "bcoin", "anvil"], {"bcoin": 3.0, "anvil": 2.0})
+
+
+def test_each_peer_is_asked_for_measures_that_exist() -> None:
+    assert all(peer.measures is None or peer.measures <= MEASURES.keys() for peer in PEERS)
 
 
 def test_a_line_says_what_was_missed() -> None:
     figure = Figure("s", must=Bound(1.0), aim=Bound(0.5, of_peer=True))
     line = show(taken(1.2, ratio=0.4), figure, "dure", before=taken(2.4))
-    assert "0.40 x the peer; 0.50 x before; must 1 s: NO; aim 0.5 x: yes" in line
+    assert "0.40 x litecoind; 0.50 x before; must 1 s: NO; aim 0.5 x: yes" in line
     assert "must" not in show(taken(1.2, program="litecoind"), figure, "dure")
 
 

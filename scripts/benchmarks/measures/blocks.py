@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from consensus.params import MAIN
 from miner.search import search
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import fund, purse_for
-from scripts.benchmarks.programs import Program, drain, until
+from scripts.benchmarks.money import purse_for
+from scripts.benchmarks.programs import Program, drain
 
 EMPTY_BLOCKS = 5_000
 TRANSACTIONS = 20_000
@@ -25,28 +25,18 @@ def take_sync(kind: type[Program]) -> Iterator[Sample]:
 
     From the call that connects a running fresh node to its being on the source's tip.
     """
-    with kind() as source:
+    with kind.source()() as source:
         source.mine(EMPTY_BLOCKS)
         for _ in range(SINKS):
-            yield Sample("sync_empty", EMPTY_BLOCKS / _catch_up(kind, source))
+            yield Sample("sync_empty", EMPTY_BLOCKS / kind.catch_up(source))
     purse = purse_for(kind)
-    with kind() as source:
-        coins = fund(source, purse, TRANSACTIONS)
+    with kind.source()() as source:
+        coins = purse.fund(source, TRANSACTIONS)
         while coins:
             source.hand_in([purse.pay(coins.pop()) for _ in range(min(PER_BLOCK, len(coins)))])
             drain(source)
         for _ in range(SINKS):
-            yield Sample("sync_tx", TRANSACTIONS / _catch_up(kind, source))
-
-
-def _catch_up(kind: type[Program], source: Program) -> float:
-    with kind() as sink:
-        time.sleep(0.5)
-        tip = source.tip()
-        began = time.monotonic()
-        sink.connect(source)
-        until("the source's tip", lambda: sink.tip() == tip, 0.005)
-        return time.monotonic() - began
+            yield Sample("sync_tx", TRANSACTIONS / kind.catch_up(source))
 
 
 def take_mining(_kind: type[Program]) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
 from scripts.benchmarks.lag import Prober, Seen, WatchedDured, percentile, probing
-from scripts.benchmarks.money import SECRET, DurePurse, fund
+from scripts.benchmarks.money import SECRET, DurePurse
 from scripts.benchmarks.programs import Dured, Program, until
 from wallet.pem import export_key
 
@@ -61,7 +61,7 @@ def _live() -> tuple[dict[str, list[tuple[float, float]]], Prober, Seen]:
         spans[name].append((began, time.monotonic()))
 
     with Dured() as other, _Owner() as node:
-        coins = fund(other, purse, 5 * TRANSACTIONS)
+        coins = purse.fund(other, 5 * TRANSACTIONS)
 
         def part() -> None:
             if node.peers():

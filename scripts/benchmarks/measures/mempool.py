@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import fund, purse_for
+from scripts.benchmarks.money import purse_for
 from scripts.benchmarks.programs import Program, drain, until
 
 TRANSACTIONS = 5_000
@@ -17,10 +17,10 @@ def take_mempool(kind: type[Program]) -> Iterator[Sample]:
     """Transactions a second until all are in the mempool, handed in one by one and in batches of a hundred."""
     purse = purse_for(kind)
     with kind() as node:
-        coins = fund(node, purse, 2 * TRANSACTIONS)
+        coins = purse.fund(node, 2 * TRANSACTIONS)
         for figure in ("mempool_single", "mempool_batch"):
             transactions = [purse.pay(coins.pop()) for _ in range(TRANSACTIONS)]
-            requests = [node.rpc.request("sendrawtransaction", each) for each in transactions]
+            requests = [node.rpc.request(node.hand_in_call, each) for each in transactions]
             began = time.monotonic()
             if figure == "mempool_single":
                 for request in requests:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import Coin, Purse, fund, purse_for
+from scripts.benchmarks.money import Coin, Purse, purse_for
 from scripts.benchmarks.programs import Program, line, until
 
 LENGTH = 4
@@ -43,7 +43,7 @@ def take_propagation(kind: type[Program]) -> Iterator[Sample]:
     purse = purse_for(kind)
     with line(kind, LENGTH) as nodes:
         until("a line of four", lambda: [node.peers() for node in nodes] == LINKED)
-        coins = fund(nodes[0], purse, TRANSACTIONS * (KNOWN_BLOCKS + UNKNOWN_BLOCKS))
+        coins = purse.fund(nodes[0], TRANSACTIONS * (KNOWN_BLOCKS + UNKNOWN_BLOCKS))
         _until_same(nodes)
         for _ in range(EMPTY_BLOCKS):
             yield Sample("propagation_empty", _propagate(nodes))
