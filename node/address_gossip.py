@@ -14,7 +14,7 @@ from node.clock import Clock
 from node.peer import Peer
 from node.peer_settings import PeerSettings
 from node.storage.errors import StorageError
-from node.storage.files import Files
+from node.storage.files import Files, read_small
 from p2p.address_manager import AddressFileError, AddressManager, KnownAddress
 from p2p.address_rules import from_peer_address, parse_host, to_peer_address
 from p2p.discovery import AddressesFound, Discovery, DiscoveryCore
@@ -172,16 +172,12 @@ class AddressGossip:
 
     def _load(self) -> AddressManager:
         private = self._settings.private_addresses
-        raw: bytes | None = None
-        if (self._files.size(FILE) or 0) > limits.MAX_ADDRESS_FILE:
-            self._log.warning("addresses_unreadable", file=FILE, why="it is far too large to be ours")
-        else:
-            raw = self._files.read(FILE)
-        if raw is not None:
-            try:
+        try:
+            raw = read_small(self._files, FILE, limits.MAX_ADDRESS_FILE)
+            if raw is not None:
                 return AddressManager.restore(raw, self._rng, private_allowed=private)
-            except AddressFileError as error:
-                self._log.warning("addresses_unreadable", file=FILE, why=str(error))
+        except (StorageError, AddressFileError) as error:
+            self._log.warning("addresses_unreadable", file=FILE, why=str(error))
         return AddressManager(self._rng.randbytes(32), self._rng, private_allowed=private)
 
     async def _save(self) -> None:

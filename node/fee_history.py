@@ -20,7 +20,7 @@ from node.mempool_graph import Entry
 from node.pool_change import DropReason
 from node.relay_policy import MIN_FEE_RATE
 from node.storage.errors import DamagedError, StorageError
-from node.storage.files import Files
+from node.storage.files import Files, read_small
 from node.storage.sealed_file import seal_file, unseal_file
 
 FILE = "fees.dat"
@@ -198,9 +198,7 @@ class FeeHistory:
 
     def _read(self) -> list[Counts]:
         try:
-            if (self._files.size(FILE) or 0) > MAX_FILE_SIZE:
-                raise DamagedError(f"it has more than {MAX_FILE_SIZE} bytes")
-            raw = self._files.read(FILE)
+            raw = read_small(self._files, FILE, MAX_FILE_SIZE)
             if raw is not None:
                 return _decoded(unseal_file(KIND, VERSION, raw))
         except StorageError as error:

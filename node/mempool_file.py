@@ -28,7 +28,7 @@ from node.mempool import EXPIRY_SECONDS, Mempool
 from node.mempool_graph import Entry
 from node.relay_policy import TOO_LITTLE, PolicyError
 from node.storage.errors import DamagedError, StorageError
-from node.storage.files import Files
+from node.storage.files import Files, read_small
 from node.storage.sealed_file import head_of, unseal_file
 
 FILE = "mempool.dat"
@@ -168,9 +168,7 @@ class MempoolFile:
 
     def _read(self) -> list[Kept]:
         try:
-            if (self._files.size(FILE) or 0) > MAX_FILE_SIZE:
-                raise DamagedError(f"it has more than {MAX_FILE_SIZE} bytes")
-            raw = self._files.read(FILE)
+            raw = read_small(self._files, FILE, MAX_FILE_SIZE)
             return [] if raw is None else read_kept(self._params, raw)
         except StorageError as error:
             self._log.warning("mempool_unreadable", file=FILE, why=str(error))

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Protocol
 
-from node.storage.errors import StorageError, from_os_error
+from node.storage.errors import DamagedError, StorageError, from_os_error
 from node.storage.executor import INLINE, run_whole
 
 
@@ -34,6 +34,18 @@ class Files(Protocol):
     async def save(self, name: str, data: bytes) -> None:
         """As `write`, while the loop goes on. Of two for the same file the later call wins."""
         ...
+
+
+def read_small(files: Files, name: str, most: int) -> bytes | None:
+    """Return the content of a file that should be small, or None if there is none; too large, it is not read.
+
+    Raises:
+        DamagedError: it has more than `most` bytes.
+        StorageError: the disk failed.
+    """
+    if (files.size(name) or 0) > most:
+        raise DamagedError(f"it has more than {most} bytes")
+    return files.read(name)
 
 
 def sync(path: Path) -> None:

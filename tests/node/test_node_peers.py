@@ -287,6 +287,18 @@ def test_a_huge_address_file_is_not_even_read(tmp_path: Path) -> None:
     run_virtual(story)
 
 
+def test_an_address_file_that_the_disk_refuses_costs_a_warning_and_no_more(tmp_path: Path) -> None:
+    """A134"""
+    (tmp_path / "peers.dat").mkdir()
+
+    async def story() -> None:
+        async with World().node(files=DirectoryFiles(tmp_path)) as node:
+            assert len(node.node.addresses.table) == 0
+            assert len(node.logged("addresses_unreadable")) == 1
+
+    run_virtual(story)
+
+
 def test_getaddr_is_answered_once_and_only_to_who_dialled_us() -> None:
     """A105, A107"""
 
