@@ -156,12 +156,19 @@ class AddressManager:
             None if no suitable one was drawn: there is none, or hardly any.
         """
         tables = [table for table in (self._tried, self._new) if table]
+        refused: set[Address] = set()
         for _ in range(_DRAWS if tables else 0):
             table = self._rng.choice(tables)
             bucket = table[self._rng.choice(list(table))]
             address = self._rng.choice(list(bucket.values()))
+            if address in refused:
+                continue
             if address not in exclude and self._is_due(self._known[address], now):
                 return address
+            refused.add(address)
+            if len(refused) == len(self._known):
+                # On a small network all that are known are peers already, most of the time.
+                return None
         return None
 
     def sample(self, count: int, now: int) -> list[KnownAddress]:

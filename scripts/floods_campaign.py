@@ -42,6 +42,7 @@ from simnet.hostile import floods, wire
 from simnet.hostile.behaviour import Behaviour
 from simnet.hostile.library import BEHAVIOURS
 from simnet.hostile.link import HostileLink
+from simnet.hostile.treasury import Treasury
 
 PEERS_EACH = 3
 """Hostile peers of each behaviour at a time."""
@@ -68,6 +69,7 @@ class Outside:
         self.params = REGTEST
         self.rng = random.Random(seed)
         self.lock = LockId(bytes(32))
+        self.treasury = Treasury(REGTEST, self.rng)
         self.chain: ChainManager | None = chain
         self.said: Counter[str] = Counter()
 

@@ -127,7 +127,8 @@ def tell(campaign: Campaign, failed: list[int]) -> None:
     print(", ".join(map(str, failed)))
     total = campaign.sometimes
     for name, count in total.most_common():
-        print(f"{count:8} {name}")
+        if count:
+            print(f"{count:8} {name}")
     for name in RARE:
         if not total[name]:
             print(f"   never {name}")

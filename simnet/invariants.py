@@ -1,19 +1,21 @@
-"""What must be so at every block: a second reading of the rules of coins, that shares no code with the node's.
+"""What must be so at every block: the rules of coins and assets read a second time, with no code of the node's.
 
-The model is given each block that any node connects, once, and works out the coins after it, on whatever branch it is.
-At every new tip of every node the records that the node stores are held against it, all of them.
+The model is given each block that any node connects, once, and works out what is there after it, on whatever branch it
+is. At every new tip of every node the records that the node stores are held against it, all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from consensus.codec import coin_entry, encode
+from consensus.codec import asset_entry, coin_entry, encode
 from consensus.params import Params
-from consensus.types import Block, BlockHash, Coin, OutPoint, TxId
+from consensus.types import AssetId, Block, BlockHash, Coin, OutPoint, Output, TxId
 from node.mempool import Mempool
 from node.storage.chain_store import ChainStore
+from simnet.asset_model import ModelAsset, check_sums, follow, right_of
 from simnet.errors import InvariantBroken
 
 
@@ -26,6 +28,8 @@ class ModelState:
     previous: BlockHash
     coins: dict[OutPoint, Coin]
     """All that are unspent."""
+    assets: dict[AssetId, ModelAsset]
+    """All that were ever defined."""
     scheduled: int
     """Grain that the subsidies up to here add up to."""
     lost: int
@@ -40,7 +44,7 @@ class ChainModel:
     def __init__(self, params: Params) -> None:
         self._params = params
         genesis = params.genesis_hash
-        self.states: dict[BlockHash, ModelState] = {genesis: ModelState(0, genesis, genesis, {}, 0, 0, ())}
+        self.states: dict[BlockHash, ModelState] = {genesis: ModelState(0, genesis, genesis, {}, {}, 0, 0, ())}
         self.checks = 0
         """How often a node's coins were held against the model."""
 
@@ -57,24 +61,21 @@ class ChainModel:
         if parent is None:
             raise InvariantBroken("a block was connected whose parent was not")
         height = parent.height + 1
-        coins = dict(parent.coins)
+        coins, assets = dict(parent.coins), dict(parent.assets)
         fees = 0
         coinbase, *others = block.transactions
         for tx in others:
-            spent = 0
-            for outpoint in tx.core.inputs:
-                coin = coins.pop(outpoint, None)
-                if coin is None:
-                    raise InvariantBroken(f"block {height} spends a coin that is not there: {_text(outpoint)}")
-                if coin.coinbase and height < coin.height + self._params.coinbase_maturity:
-                    raise InvariantBroken(f"block {height} spends a reward of block {coin.height}: too young")
-                spent += coin.output.value
-            fees += spent - sum(output.value for output in tx.core.outputs)
+            spent = [self._take(coins, outpoint, height) for outpoint in tx.core.inputs]
+            fee = _dure(spent) - _dure(tx.core.outputs)
+            if fee < 0:
+                raise InvariantBroken(f"block {height} pays {-fee} grain more than it spends")
+            fees += fee
+            follow(tx, spent, assets, self._params.genesis_hash)
             for index, output in enumerate(tx.core.outputs):
                 coins[OutPoint(tx.txid, index)] = Coin(output, height, False)
         subsidy = self._subsidy(height)
-        paid = sum(output.value for output in coinbase.core.outputs)
-        if fees < 0 or paid > subsidy + fees:
+        paid = _dure(coinbase.core.outputs)
+        if paid > subsidy + fees:
             raise InvariantBroken(f"block {height} makes {paid} grain out of {subsidy} and fees of {fees}")
         for index, output in enumerate(coinbase.core.outputs):
             coins[OutPoint(coinbase.txid, index)] = Coin(output, height, True)
@@ -83,22 +84,32 @@ class ChainModel:
             block.hash,
             parent.hash,
             coins,
+            assets,
             parent.scheduled + subsidy,
             parent.lost + subsidy + fees - paid,
             tuple(tx.txid for tx in block.transactions),
         )
-        total = sum(coin.output.value for coin in coins.values())
+        total = check_sums(coins.values(), assets)
         if total != state.scheduled - state.lost:
             raise InvariantBroken(f"block {height}: {total} grain in coins, {state.scheduled} made, {state.lost} lost")
         self.states[block.hash] = state
         return state
+
+    def _take(self, coins: dict[OutPoint, Coin], outpoint: OutPoint, height: int) -> Output:
+        """Spend a coin in a block of `height`."""
+        coin = coins.pop(outpoint, None)
+        if coin is None:
+            raise InvariantBroken(f"block {height} spends a coin that is not there: {_text(outpoint)}")
+        if coin.coinbase and height < coin.height + self._params.coinbase_maturity:
+            raise InvariantBroken(f"block {height} spends a reward of block {coin.height}: too young")
+        return coin.output
 
     def _subsidy(self, height: int) -> int:
         halvings = height // self._params.subsidy_interval
         return int(self._params.initial_subsidy) >> halvings
 
     def check(self, who: str, store: ChainStore, tip: BlockHash) -> None:
-        """Hold all coins that a node stores against those that must be there after `tip`.
+        """Hold all coins and assets that a node stores against those that must be there after `tip`.
 
         Raises:
             InvariantBroken: they differ.
@@ -112,11 +123,29 @@ class ChainModel:
             more = [_text(outpoint) for outpoint in stored if outpoint not in state.coins]
             less = [_text(outpoint) for outpoint in state.coins if outpoint not in stored]
             raise InvariantBroken(f"{who} at height {state.height} has {more} too many, lacks {less}")
+        records = dict(store.assets())
+        if records != {name: asset.record for name, asset in state.assets.items()}:
+            raise InvariantBroken(f"{who} at height {state.height} has other records of assets: {records}")
+
+    def check_index(self, who: str, store: ChainStore, tip: BlockHash) -> None:
+        """Hold what a node's index of assets says of coins against the coins that are there after `tip`.
+
+        Raises:
+            InvariantBroken: they differ.
+        """
+        state = self.states[tip]
+        for name in state.assets:
+            for carried in (name, right_of(name)):
+                where = {outpoint for outpoint, coin in state.coins.items() if coin.output.asset == carried}
+                if set(store.asset_index.coins(carried)) != where:
+                    raise InvariantBroken(f"the index of {who} does not know where {carried.hex()[:16]} is")
 
     def state_hash(self, tip: BlockHash) -> bytes:
         """Return the state hash after a block, by the letter of its definition."""
-        joined = b"".join(sorted(coin_entry(outpoint, coin) for outpoint, coin in self.states[tip].coins.items()))
-        return sha256(sha256(joined).digest()).digest()
+        state = self.states[tip]
+        entries = [coin_entry(outpoint, coin) for outpoint, coin in state.coins.items()]
+        entries += [asset_entry(name, asset.record) for name, asset in state.assets.items()]
+        return sha256(sha256(b"".join(sorted(entries))).digest()).digest()
 
     def chain(self, tip: BlockHash) -> list[ModelState]:
         """Return the states from the first block to `tip`."""
@@ -137,6 +166,10 @@ def check_mempool(who: str, mempool: Mempool) -> None:
         mempool.check_invariants()
     except ValueError as error:
         raise InvariantBroken(f"{who}: in the mempool {error}") from None
+
+
+def _dure(outputs: Iterable[Output]) -> int:
+    return sum(output.value for output in outputs if output.asset is None)
 
 
 def _text(outpoint: OutPoint) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from consensus.address import decode_address
+from consensus.assets import assets_of_issuances
 from consensus.errors import NotYet
 from consensus.params import Params
 from consensus.pow import next_bits
@@ -30,6 +31,7 @@ from simnet.errors import NodeDown, SimulationError
 from simnet.events import EventLog
 from simnet.loop import LoopClock
 from simnet.network import HostNetwork, SimNetwork
+from wallet.assets.making import AssetWish
 from wallet.ports import Outside
 from wallet.results import Payment, Sent
 from wallet.store import TABLES as WALLET_TABLES
@@ -421,5 +423,20 @@ class SimNode:
         with self._with_wallet() as service:
             await service.current()
             sent = await service.ask(lambda wallet: wallet.send(wanted, service.terms))
+            await service.hand_over(sent)
+        return sent
+
+    async def make(self, wish: AssetWish) -> Sent:
+        """Issue, pay, attest or burn assets out of its wallet; acknowledged, as `pay`.
+
+        Raises:
+            WalletError, ConsensusError, NotYet, PolicyError, StorageError: as `pay`.
+        """
+        names = [payment.asset for payment in wish.payments] + [burn.id for burn in wish.burns]
+        names += assets_of_issuances(wish.issuances)
+        with self._with_wallet() as service:
+            await service.current()
+            records = self.chain.get_assets(dict.fromkeys(names))
+            sent = await service.ask(lambda wallet: wallet.assets.make(wish, records, service.terms))
             await service.hand_over(sent)
         return sent

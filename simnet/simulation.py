@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from consensus.params import Params
-from consensus.types import Block, BlockHash
+from consensus.types import Block
+from node.chain_events import TipChanged
 from node.peer_settings import PeerSettings
 from p2p.transport import Address
 from simnet.conditions import Conditions
@@ -75,6 +76,8 @@ class Simulation:
         self.mining = MiningProcess(self.params, random.Random(f"{seed} mining"))
         self.nodes: list[SimNode] = []
         self.model = ChainModel(self.params)
+        self.tip_listeners: list[Callable[[SimNode, TipChanged], None]] = []
+        """Told of each change of the tip of each node, once the model knows its blocks; without `check` of none."""
         self._check = check
         self._miners: dict[int, Miner] = {}
         self._world = World(self.params, self.network, self.events, seed, {}, [])
@@ -141,14 +144,16 @@ class Simulation:
         for block in reversed(unknown):
             self.model.add(block)
         self.model.check(node.name, store, tip.hash)
-        chain.tip_listeners.append(lambda change: self._tip_changed(node, change.connected, change.new.hash))
+        chain.tip_listeners.append(lambda change: self._tip_changed(node, change))
 
-    def _tip_changed(self, node: SimNode, connected: Sequence[Block], tip: BlockHash) -> None:
+    def _tip_changed(self, node: SimNode, change: TipChanged) -> None:
         try:
-            for block in connected:
+            for block in change.connected:
                 self.model.add(block)
-            self.model.check(node.name, node.store, tip)
+            self.model.check(node.name, node.store, change.new.hash)
             check_mempool(node.name, node.mempool)
+            for listener in self.tip_listeners:
+                listener(node, change)
         except InvariantBroken as error:
             # Raised here it would be the node's to handle: it is the story's.
             self._world.failures.append(error)

@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from consensus.codec import display_hash
-from consensus.errors import ConsensusError, NotYet
-from consensus.types import GRAIN_PER_DURE, Transaction
+from consensus.errors import NotYet
+from consensus.types import GRAIN_PER_DURE, AssetId
 from node.chain import ChainClosedError
 from node.chain_stats import coin_statistics
 from node.peer_settings import PeerSettings
-from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
+from simnet.asset_model import right_of
 from simnet.bounds import MUST_END, check_bounds, held
 from simnet.conditions import BAD, INTERNET, LAN, Conditions
 from simnet.errors import InvariantBroken, NodeDown
@@ -25,26 +24,21 @@ from simnet.hostile.coalition import Coalition
 from simnet.mining import simulated_params
 from simnet.sim_node import SimNode
 from simnet.simulation import Simulation, simulate
+from simnet.swarm_assets import AssetActs, AssetFates
+from simnet.swarm_payments import Payments
 from simnet.swarm_plan import UNREST_SECONDS, Act, Plan, Step
-from wallet.errors import WalletError
 
 WEATHERS = (LAN, INTERNET, Conditions(latency=0.1, jitter=0.1, loss=0.02), BAD)
 _PEACE_SECONDS = 1_500.0
 """Before the unrest: rewards mature, and everybody meets."""
 _CALM_BLOCKS = 3
+_MAX_CALM_BLOCKS = 15
 _HOSTILE_SHARE = 0.4
 """Of the hash power, where there are hostile peers."""
 _VICTIMS = 3
 """Of each hostile peer: all nodes have some of them."""
 _DEEP = 6
 """Blocks: a reorg that leaves more is deep."""
-
-
-class Acknowledged(NamedTuple):
-    """A payment that its payer was told is made."""
-
-    transaction: Transaction
-    payer: str
 
 
 class Outcome(NamedTuple):
@@ -63,12 +57,21 @@ class Swarm:
     def __init__(self, sim: Simulation, plan: Plan) -> None:
         self._sim = sim
         self._plan = plan
-        self._payments: list[Acknowledged] = []
         self._sometimes: Counter[str] = Counter()
+        self._payments = Payments(sim, self._sometimes)
+        assets = AssetActs(sim, self._payments, self._sometimes)
+        sim.tip_listeners.append(AssetFates(sim, self._sometimes).tip_changed)
         self._coalition: Coalition | None = None
         self._wave = -1
         self._acts: dict[Act, Callable[[Step, SimNode, list[SimNode]], Awaitable[None] | None]] = {
             Act.PAY: self._pay,
+            Act.ISSUE: assets.issue,
+            Act.SEND_ASSET: assets.send,
+            Act.REISSUE: assets.reissue,
+            Act.ATTEST: assets.attest,
+            Act.BURN: assets.burn,
+            Act.CLOSE: assets.close,
+            Act.MINT: assets.mint,
             Act.MINE: self._mine,
             Act.PARTITION: self._partition,
             Act.CUT: lambda _, node, others: sim.cut(node, others),
@@ -158,15 +161,8 @@ class Swarm:
         payee = others[0]
         if not (node.is_up and payee.is_up):
             return
-        try:
-            sent = await node.pay([(await payee.new_lock(), step.amount * GRAIN_PER_DURE)])
-        except WalletError as error:
-            self._sim.events.say("swarm", "payment_refused", payer=node.name, why=type(error).__name__)
-        except (ConsensusError, PolicyError) as error:
-            self._sometimes["a node refused its own wallet's payment"] += 1
-            self._sim.events.say("swarm", "payment_refused", payer=node.name, why=str(error))
-        else:
-            self._payments.append(Acknowledged(sent.transaction, node.name))
+        lock = await payee.new_lock()
+        await self._payments.take(node, node.pay([(lock, step.amount * GRAIN_PER_DURE)]))
 
     async def _mine(self, step: Step, node: SimNode, _: list[SimNode]) -> None:
         if node.is_up:
@@ -235,7 +231,10 @@ class Swarm:
         # Links that died without a word are noticed by their pings.
         await sim.sleep(240)
         await sim.until(lambda: all(node.peers for node in sim.nodes), 120, "a peer for everybody")
-        for _ in range(_CALM_BLOCKS):
+        # What rests on an attestation waits for it; so it may take a block for each of a row of them.
+        blocks = 0
+        while blocks < _CALM_BLOCKS or (blocks < _MAX_CALM_BLOCKS and self._payments.missing()):
+            blocks += 1
             best = max(sim.nodes, key=lambda node: node.chain.tip.work)
             await best.mine()
             await sim.converged(within=120)
@@ -250,46 +249,38 @@ class Swarm:
             if statistics.state_hash != wanted:
                 raise InvariantBroken(f"{node.name} has another state hash")
             sim.model.check(node.name, node.store, tip)
+            sim.model.check_index(node.name, node.store, tip)
             await self._look_at_wallet(node)
             self._look_for_leaks(node)
         # That its disk failed a node may say: it did.
         errors = [entry for entry in sim.events.errors if entry.event != "storage_failed"]
         if errors:
             raise InvariantBroken(f"a node logged an error: {errors[0]}")
-        self._look_at_payments()
+        self._payments.look()
 
     async def _look_at_wallet(self, node: SimNode) -> None:
         wallet = await node.wallet.current()
-        coins = self._sim.model.states[node.tip].coins.values()
-        mine = sum(coin.output.value for coin in coins if wallet.is_mine(coin.output.lock))
+        mine: Counter[AssetId | None] = Counter()
+        for coin in self._sim.model.states[node.tip].coins.values():
+            if wallet.is_mine(coin.output.lock):
+                mine[coin.output.asset] += coin.output.value
         balances = wallet.balances()
-        if not len(node.mempool) and balances.total - balances.pending - balances.change != mine:
-            pending = [display_hash(tx.txid) for tx in wallet.rebroadcast()]
-            if not pending:
-                raise InvariantBroken(f"the wallet of {node.name} shows {balances}, its coins are worth {mine}")
+        if len(node.mempool) or wallet.rebroadcast():
+            return
+        if balances.total - balances.pending - balances.change != mine[None]:
+            raise InvariantBroken(f"the wallet of {node.name} shows {balances}, its coins are worth {mine[None]}")
+        held = wallet.assets.balances()
+        shown: Counter[AssetId | None] = Counter({each.asset: int(each.sums.confirmed) for each in held})
+        shown.update(right_of(each.asset) for each in held if each.authority)
+        del mine[None]
+        if +shown != mine:
+            raise InvariantBroken(f"the wallet of {node.name} shows {held}, and its coins carry {mine}")
 
     def _look_for_leaks(self, node: SimNode) -> None:
         holds = held(node)
         left = {what: holds[what] for what in MUST_END}
         if any(left.values()):
             raise InvariantBroken(f"{node.name} still has {left}")
-
-    def _look_at_payments(self) -> None:
-        """Every payment that was acknowledged is in the chain, or its coins are gone."""
-        model, tip = self._sim.model, self._sim.nodes[0].tip
-        confirmed = {txid: state.height for state in model.chain(tip) for txid in state.transactions}
-        coins = model.states[tip].coins
-        for payment in self._payments:
-            core = payment.transaction.core
-            if payment.transaction.txid in confirmed:
-                self._sometimes["a payment was confirmed"] += 1
-            elif all(outpoint in coins for outpoint in core.inputs):
-                raise InvariantBroken(
-                    f"the payment {display_hash(payment.transaction.txid)} of {payment.payer} was acknowledged,"
-                    " its coins are there, and no block has it"
-                )
-            else:
-                self._sometimes["a payment was lost with its coins"] += 1
 
     # --- sometimes --------------------------------------------------------------------------------------------
 
@@ -326,6 +317,16 @@ RARE = (
     "a write was torn",
     "a payment was confirmed",
     "a payment was lost with its coins",
+    "an asset payment was confirmed",
+    "an issuance was undone",
+    "an attestation was done again",
+    "a reissue was undone",
+    "an attestation was undone",
+    "a burn was undone",
+    "a closing was undone",
+    "a transfer was undone",
+    "more was wanted than is attested",
+    "a reserve was attested below the supply",
     "a payment was offered again",
     "a reorg gave payments back",
     "two tips at once",

@@ -15,6 +15,20 @@ class Act(StrEnum):
 
     PAY = "pay"
     """`node` pays `amount` DURE to `others[0]`."""
+    ISSUE = "issue"
+    """`node` issues an asset of the kind that `amount` decides (see `AssetActs`); `others[0]` is to audit it."""
+    SEND_ASSET = "send-asset"
+    """`node` pays some of its assets number `amount` to `others[0]`; if it has none it issues one."""
+    REISSUE = "reissue"
+    """`node` issues more of an asset over which it has the authority; if there is none it issues one."""
+    ATTEST = "attest"
+    """`node` attests another reserve of an asset that it audits; if there is none, `others[0]` issues one."""
+    BURN = "burn"
+    """`node` destroys some of its assets number `amount`."""
+    CLOSE = "close"
+    """`node` burns the authority over its assets number `amount`."""
+    MINT = "mint"
+    """`node` lets a work of which there is one into a collection of its own; without one it opens one."""
     MINE = "mine"
     """`node` finds `amount` blocks at once."""
     PARTITION = "partition"
@@ -89,7 +103,14 @@ WAVES = 4
 UNREST_SECONDS = 5_400.0
 """An hour and a half: ninety blocks."""
 _WEIGHTS = {
-    Act.PAY: 30,
+    Act.PAY: 20,
+    Act.ISSUE: 6,
+    Act.SEND_ASSET: 12,
+    Act.REISSUE: 12,
+    Act.ATTEST: 12,
+    Act.BURN: 8,
+    Act.CLOSE: 3,
+    Act.MINT: 4,
     Act.MINE: 5,
     Act.PARTITION: 6,
     Act.CUT: 3,
@@ -112,6 +133,10 @@ _WEIGHTS = {
 }
 
 
+_ALWAYS = {Act.PAY, Act.ISSUE, Act.SEND_ASSET, Act.HEAL, Act.START, Act.RELEASE}
+"""Acts that every swarm has: without the first there is nothing to look at, without the others no end to the faults."""
+
+
 def draw_plan(seed: int, *, hostile: bool = False) -> Plan:
     """Return the swarm of a seed.
 
@@ -120,9 +145,9 @@ def draw_plan(seed: int, *, hostile: bool = False) -> Plan:
     """
     rng = random.Random(f"swarm {seed}")
     nodes = rng.randrange(5, 10)
-    count = rng.randrange(40, 90)
+    count = rng.randrange(50, 110)
     # A swarm that does a little of everything rarely does much of one thing: so each leaves some acts out.
-    acts = [act for act in Act if act in {Act.PAY, Act.HEAL, Act.START, Act.RELEASE} or rng.random() < 0.6]
+    acts = [act for act in Act if act in _ALWAYS or rng.random() < 0.6]
     weights = [_WEIGHTS[act] * rng.uniform(0.3, 2.0) for act in acts]
     times = sorted(rng.uniform(0, UNREST_SECONDS) for _ in range(count))
     steps = tuple(_draw_step(rng, at, rng.choices(acts, weights)[0], nodes) for at in times)
@@ -151,6 +176,13 @@ def _draw_step(rng: random.Random, at: float, act: Act, nodes: int) -> Step:
     others = tuple(rng.sample(range(nodes), rng.randrange(1, nodes)))
     amounts = {
         Act.PAY: (1, 40),
+        Act.ISSUE: (1, 10_000),
+        Act.SEND_ASSET: (1, 10_000),
+        Act.REISSUE: (1, 10_000),
+        Act.ATTEST: (1, 10_000),
+        Act.BURN: (1, 10_000),
+        Act.CLOSE: (1, 10_000),
+        Act.MINT: (1, 10_000),
         Act.MINE: (1, 9),
         Act.WEATHER: (0, 3),
         Act.DIE_IN_WRITE: (1, 6),

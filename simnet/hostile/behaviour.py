@@ -13,6 +13,7 @@ from consensus.types import Block, LockId, Transaction
 from node.chain import ChainManager
 from p2p.messages import Hello, Message
 from simnet.hostile.link import HostileLink
+from simnet.hostile.treasury import Treasury
 
 
 class Adversary(Protocol):
@@ -36,6 +37,10 @@ class Adversary(Protocol):
 
     def own_payment(self) -> Transaction | None:
         """Return a valid payment of its own that nobody has seen; None if it has no coins."""
+
+    @property
+    def treasury(self) -> Treasury:
+        """What it owns: coins and assets that it can spend at will."""
 
     def say(self, event: str, **facts: object) -> None:
         """Put something into the log of the simulation."""

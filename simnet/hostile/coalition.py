@@ -7,21 +7,25 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 
+from consensus.errors import ConsensusError, NotYet
 from consensus.merkle import merkle_root
 from consensus.params import Params
 from consensus.pow import next_bits
 from consensus.state import ChainState
 from consensus.subsidy import block_subsidy
-from consensus.types import Amount, Block, Header, LockId, Transaction
+from consensus.types import Amount, Block, BlockHash, Header, LockId, Transaction
 from miner.search import NONCES, search
 from node.block_template import coinbase_with, make_coinbase
 from node.chain import ChainManager
+from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
 from p2p.transport import Address
 from simnet.errors import NodeDown
+from simnet.hostile.assets import AssetFraud
 from simnet.hostile.behaviour import Behaviour
 from simnet.hostile.library import BEHAVIOURS
 from simnet.hostile.link import HostileLink
+from simnet.hostile.treasury import Treasury
 from simnet.mining import Miner
 from simnet.sim_node import SimNode
 from simnet.simulation import Simulation
@@ -31,6 +35,8 @@ from wallet.results import Payment
 TICK_SECONDS = 1.0
 REDIAL_ODDS = 0.2
 """Of each missing link at each tick: an attacker comes again, and again."""
+_WORKING_CAPITAL = 100_000_000
+"""Grain that the treasury is given, if it has none."""
 _PAYMENT = 100_000
 """Grain of a payment that is made to be abused."""
 
@@ -130,7 +136,8 @@ class Coalition:
         self.spy = spy
         self.params = sim.params
         self.rng = random.Random(f"{sim.seed} hostile")
-        self.lock = LockId(self.rng.randbytes(32))
+        self._treasury = Treasury(sim.params, self.rng)
+        self.lock = self._treasury.lock
         self.machines: list[Machine] = []
         self._timer: asyncio.TimerHandle | None = None
         self._miner: Miner | None = None
@@ -138,6 +145,9 @@ class Coalition:
         self._payment: Transaction | None = None
         self._payment_height = -1
         self._making: asyncio.Task[None] | None = None
+        self._seen: BlockHash | None = None
+        self._provided: BlockHash | None = None
+        self._providing: asyncio.Task[None] | None = None
 
     # --- life -------------------------------------------------------------------------------------------------
 
@@ -176,16 +186,32 @@ class Coalition:
         if self._miner is not None:
             self.sim.mining.remove(self._miner)
         await self.dismiss()
-        if self._making is not None:
-            await self._making
+        for task in (self._making, self._providing):
+            if task is not None:
+                await task
         # What is on the way still arrives; then the victims know that nobody is there.
         await asyncio.sleep(1)
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         if self.spy.is_up:
+            self._provide()
             for machine in self.machines:
                 machine.tick()
+
+    def _provide(self) -> None:
+        """At each new tip, take the next step towards one asset of each kind, if somebody is there to abuse them."""
+        if self._provided != self.spy.tip and any(isinstance(each.behaviour, AssetFraud) for each in self.machines):
+            self._provided = self.spy.tip
+            self._providing = asyncio.create_task(self._take_a_step(), name="hostile treasury")
+
+    async def _take_a_step(self) -> None:
+        with suppress(WalletError, StorageError, NodeDown, ConsensusError, NotYet, PolicyError):
+            if self.treasury.dure is None:
+                # Again at the next block, if nobody takes this one into his.
+                await self.spy.pay([(self.lock, _WORKING_CAPITAL)])
+            elif (tx := self.treasury.beginning()) is not None:
+                await self.spy.node.submit_transaction(tx)
 
     def _found(self) -> None:
         """Work is due: the next miner among the machines may use it."""
@@ -211,6 +237,14 @@ class Coalition:
         return build_block(
             self.params, parent, self.lock, transactions, now=self.now, extranonce=self.rng.getrandbits(64), **odd
         )
+
+    @property
+    def treasury(self) -> Treasury:
+        """What it owns at the spy's tip; at the one before, while the spy is down."""
+        if self.spy.is_up and self._seen != self.spy.tip:
+            self._seen = self.spy.tip
+            self._treasury.look(self.spy.height, self.spy.store.coins(), self.spy.store.assets())
+        return self._treasury
 
     def own_payment(self) -> Transaction | None:
         """Return a valid payment out of the spy's wallet, one for each block; None if there is none yet."""

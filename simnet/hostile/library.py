@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simnet.hostile import blocks, floods, headers, mining, transactions, wire
+from simnet.hostile import assets, blocks, floods, headers, mining, transactions, wire
 from simnet.hostile.behaviour import BEHAVIOURS
 
-MODULES = (blocks, floods, headers, mining, transactions, wire)
+MODULES = (assets, blocks, floods, headers, mining, transactions, wire)
 
 __all__ = ["BEHAVIOURS", "MODULES"]

@@ -56,6 +56,15 @@ def logged(event: str) -> Callable[[Scene], bool]:
     return lambda scene: scene.said(event)
 
 
+def refused_in_block(rule: str) -> Callable[[Scene], bool]:
+    """A lone transaction may be early, and is no fault; in a block it is."""
+    return lambda scene: scene.counted("transactions") > 0 and scene.closed(f"an invalid block: {rule}")
+
+
+def refused_both(rule: str) -> Callable[[Scene], bool]:
+    return lambda scene: all(scene.closed(f"an invalid {what}: {rule}") for what in ("transaction", "block"))
+
+
 # What shows that a behaviour reached the code it attacks; where it is cut off, the victim's own words for why.
 REACHES: dict[str, Callable[[Scene], bool]] = {
     # wire
@@ -102,6 +111,14 @@ REACHES: dict[str, Callable[[Scene], bool]] = {
     "children-of-invalid": lambda scene: scene.closed("an invalid block") and scene.counted("children") > 0,
     "future-blocks": lambda scene: scene.most["headers too early"] > 0,
     "unasked-blocks": lambda scene: scene.counted("ticks") > 100 and scene.counted("delivered") > 0,
+    # assets: as a transaction, where a lone one is surely wrong, and in a block
+    "inflated-asset": refused_both("asset-conservation"),
+    "doubled-work": refused_both("asset-conservation"),
+    "forged-approval": lambda scene: scene.closed("an invalid transaction") and scene.closed("an invalid block"),
+    "reissue-without-authority": refused_both("no-authority"),
+    "issue-above-reserve": refused_in_block("above-reserve"),
+    "replayed-attestation": refused_in_block("attestation-sequence"),
+    "mutated-issuance": refused_both("bad-signature"),
     # mining
     "selfish-mining": lambda scene: any(e.event == "secret_blocks_published" for e in scene.sim.events.entries),
     "time-liar": lambda scene: scene.counted("delivered") > 0,
