@@ -12,9 +12,9 @@ signatures of three full blocks of payments."""
 
 
 class SignatureCache:
-    """Remembers up to two generations of valid checks; the older one is dropped when the newer is full.
+    """Remembers up to two generations of valid checks by their names; the older is dropped when the newer is full.
 
-    The key holds all that was checked: digest, key and signature (A041). What failed is not remembered
+    A name holds all that was checked: digest, key and signature (A041). What failed is not remembered
     here. Dropping by generations costs nothing per entry and cannot be steered by what is looked up.
     """
 
@@ -26,17 +26,18 @@ class SignatureCache:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def __contains__(self, check: SignatureCheck) -> bool:
-        name = _name(check)
+    def __contains__(self, name: bytes) -> bool:
         return name in self._young or name in self._old
 
-    def add(self, check: SignatureCheck) -> None:
-        """Remember a valid check."""
+    def add(self, name: bytes) -> None:
+        """Remember the name of a valid check."""
         if len(self._young) >= self._generation:
             self._old, self._young = self._young, set()
-        self._young.add(_name(check))
+        self._young.add(name)
 
 
-def _name(check: SignatureCheck) -> bytes:
+def name_of(check: SignatureCheck) -> bytes:
+    """Return what a check is remembered by: the SHA-256 of all its parts."""
+    digest, key, signature = check
     # Digest and key have fixed sizes wherever a check comes from, so the joined bytes are unambiguous.
-    return sha256(check.digest + check.key + check.signature).digest()
+    return sha256(digest + key + signature).digest()

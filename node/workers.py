@@ -15,14 +15,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from consensus.signatures import SignatureCheck, verify_all
+from consensus.signatures import SignatureCheck, verify
 from consensus.types import Header
 from miner.search import search
-from node.signature_cache import SignatureCache
+from node.signature_cache import SignatureCache, name_of
 from node.worker_process import ANSWER_SIZE, pack_checks, pack_search, read_answer
 
 FEW_CHECKS = 16
@@ -33,6 +33,9 @@ INLINE_SLICE = 64
 """Signatures between two turns of the event loop, where no worker can be had: 2 ms."""
 FEW_TRIES = 2_000
 """Nonces that are tried in line: 2 ms."""
+EARLY_START = 500
+"""Signatures verified in line after which the processes are started, so that the first large request need not wait
+a tenth of a second for them: a node that has seen so many will see more."""
 MAX_WORKERS = 4
 """Each takes some 15 MiB."""
 MAX_ATTEMPTS = 3
@@ -65,7 +68,7 @@ class InlineWorkers:
 
     async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
         """Return the place of the first check that fails, or None if all hold."""
-        return await _verify_inline(self.cache, list(enumerate(checks)))
+        return await _verify_inline(self.cache, _unknown(self.cache, checks))
 
     async def search(self, header: Header, tries: int) -> Header | None:
         """Try `tries` nonces, beginning with that of `header`."""
@@ -75,16 +78,27 @@ class InlineWorkers:
         """Nothing to end."""
 
 
-async def _verify_inline(cache: SignatureCache, places: list[tuple[int, SignatureCheck]]) -> int | None:
+class _Open(NamedTuple):
+    """A check that is still to be made."""
+
+    place: int
+    name: bytes
+    check: SignatureCheck
+
+
+def _unknown(cache: SignatureCache, checks: Sequence[SignatureCheck]) -> list[_Open]:
+    """Return those of the checks that the cache does not have."""
+    return [_Open(place, name, check) for place, check in enumerate(checks) if (name := name_of(check)) not in cache]
+
+
+async def _verify_inline(cache: SignatureCache, places: Sequence[_Open]) -> int | None:
     for start in range(0, len(places), INLINE_SLICE):
         if start:
             await asyncio.sleep(0)
-        for place, check in places[start : start + INLINE_SLICE]:
-            if check in cache:
-                continue
-            if verify_all((check,)) is not None:
+        for place, name, check in places[start : start + INLINE_SLICE]:
+            if not verify(check):
                 return place
-            cache.add(check)
+            cache.add(name)
     return None
 
 
@@ -112,11 +126,16 @@ class ProcessWorkers:
         self._running: dict[int, _Worker] = {}
         self._free = asyncio.Semaphore(self._count)
         self._closed = False
+        self._inline = 0
+        self._preparing: asyncio.Task[None] | None = None
 
     async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
         """Return the place of the first check that fails, or None if all hold."""
-        places = [(place, check) for place, check in enumerate(checks) if check not in self.cache]
+        places = _unknown(self.cache, checks)
         if len(places) <= FEW_CHECKS:
+            self._inline += len(places)
+            if self._inline >= EARLY_START:
+                self._prepare()
             return await _verify_inline(self.cache, places)
         # As many chunks as keep every worker busy to the end, none too small to be worth sending.
         size = max(FEW_CHECKS, min(CHUNK, -(-len(places) // self._count)))
@@ -125,14 +144,24 @@ class ProcessWorkers:
             tasks = [group.create_task(self._verify_chunk(chunk)) for chunk in chunks]
         return min((bad for task in tasks if (bad := task.result()) is not None), default=None)
 
-    async def _verify_chunk(self, places: list[tuple[int, SignatureCheck]]) -> int | None:
+    async def _verify_chunk(self, places: list[_Open]) -> int | None:
         try:
-            bad = await self._ask(pack_checks([check for _, check in places]))
+            bad = await self._ask(pack_checks([each.check for each in places]))
         except (NoWorkerError, ValueError):
             return await _verify_inline(self.cache, places)
-        for _, check in places[:bad]:
-            self.cache.add(check)
-        return None if bad is None else places[bad][0]
+        for each in places[:bad]:
+            self.cache.add(each.name)
+        return None if bad is None else places[bad].place
+
+    def _prepare(self) -> None:
+        """Start all processes, once, beside whatever else runs; what fails is tried again when one is needed."""
+        if self._preparing is None and not self._closed:
+            self._preparing = asyncio.create_task(self._start_all(), name="workers")
+
+    async def _start_all(self) -> None:
+        """Ask each for nothing: its answer comes when it is ready."""
+        with suppress(NoWorkerError):
+            await asyncio.gather(*(self._ask(pack_checks(())) for _ in range(self._count)))
 
     async def search(self, header: Header, tries: int) -> Header | None:
         """Try `tries` nonces, beginning with that of `header`; the first few in line."""
@@ -189,6 +218,12 @@ class ProcessWorkers:
     async def close(self) -> None:
         """End all processes. Who still waits for an answer gets it, worked out in line."""
         self._closed = True
+        await self._end_all()
+        if self._preparing is not None:
+            await self._preparing
+            await self._end_all()  # what was just being started
+
+    async def _end_all(self) -> None:
         running, self._running, self._idle = list(self._running.values()), {}, []
         for worker in running:
             await worker.end()

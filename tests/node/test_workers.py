@@ -18,10 +18,10 @@ from consensus.params import REGTEST, local_params
 from consensus.pow import check_proof_of_work
 from consensus.signatures import SignatureCheck, public_key, sign
 from consensus.types import Header
-from node.signature_cache import SignatureCache
+from node.signature_cache import SignatureCache, name_of
 from node.storage.lmdb_store import LmdbDatabase
 from node.worker_process import pack_checks
-from node.workers import FEW_CHECKS, FEW_TRIES, InlineWorkers, ProcessWorkers
+from node.workers import EARLY_START, FEW_CHECKS, FEW_TRIES, InlineWorkers, ProcessWorkers
 from tests.support.chain import recorder
 
 KEY = public_key(bytes(31) + b"\7")
@@ -63,6 +63,29 @@ async def test_few_signatures_start_no_process() -> None:
         assert await workers.verify(checks(FEW_CHECKS)) is None
         assert await workers.verify(checks(FEW_CHECKS, 3)) == 3
         assert workers.pids == []
+
+
+async def test_a_stream_of_few_signatures_has_the_processes_started() -> None:
+    async with processes() as (workers, _):
+        made = checks(EARLY_START + 100, EARLY_START + 60)
+        for start in range(0, EARLY_START, FEW_CHECKS):
+            assert workers.pids == []
+            assert await workers.verify(made[start : min(start + FEW_CHECKS, EARLY_START)]) is None
+        while len(workers.pids) < 2:  # noqa: ASYNC110  there is no event for it
+            await asyncio.sleep(0.001)
+        ready = workers.pids
+        assert await workers.verify(made[EARLY_START:]) == 60
+        assert workers.pids == ready
+
+
+async def test_processes_that_are_just_being_started_end_with_the_rest() -> None:
+    async with processes() as (workers, events):
+        made = checks(EARLY_START)
+        for start in range(0, EARLY_START, FEW_CHECKS):
+            assert await workers.verify(made[start : start + FEW_CHECKS]) is None
+        await asyncio.sleep(0)
+    assert workers.pids == []
+    assert events == []
 
 
 async def test_many_signatures_give_the_same_answers_as_in_line() -> None:
@@ -207,15 +230,16 @@ def test_the_cache_keeps_two_generations_and_asks_for_all_three_parts() -> None:
     """A041"""
     cache = SignatureCache(generation=10)
     made = checks(50)
-    for check in made:
-        cache.add(check)
+    names = [name_of(check) for check in made]
+    for name in names:
+        cache.add(name)
     assert len(cache) == 20
-    assert all(check in cache for check in made[-20:])
-    assert not any(check in cache for check in made[:-20])
+    assert all(name in cache for name in names[-20:])
+    assert not any(name in cache for name in names[:-20])
     digest, key, signature = made[-1]
-    assert SignatureCheck(bytes(32), key, signature) not in cache
-    assert SignatureCheck(digest, public_key(bytes(31) + b"\1"), signature) not in cache
-    assert SignatureCheck(digest, key, made[-2].signature) not in cache
+    assert name_of(SignatureCheck(bytes(32), key, signature)) not in cache
+    assert name_of(SignatureCheck(digest, public_key(bytes(31) + b"\1"), signature)) not in cache
+    assert name_of(SignatureCheck(digest, key, made[-2].signature)) not in cache
 
 
 def test_fields_of_other_sizes_are_never_sent() -> None:
