@@ -58,6 +58,27 @@ class ChainView(Protocol):
         ...
 
 
+class CoinsAtHand:
+    """Satisfies `ChainView` with coins that were read in one pass, as long as nobody awaits."""
+
+    def __init__(self, chain: ChainView, outpoints: Iterable[OutPoint]) -> None:
+        self._chain = chain
+        self._read = dict.fromkeys(outpoints)
+        self._coins = chain.get_coins(self._read)
+        self.tip = chain.tip
+
+    def get_coins(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
+        """See `ChainView`."""
+        outpoints = tuple(outpoints)
+        unread = [outpoint for outpoint in outpoints if outpoint not in self._read]
+        found = {outpoint: coin for outpoint in outpoints if (coin := self._coins.get(outpoint)) is not None}
+        return {**found, **self._chain.get_coins(unread)} if unread else found
+
+    def get_assets(self, names: Iterable[AssetId]) -> Mapping[AssetId, Asset]:
+        """See `ChainView`."""
+        return self._chain.get_assets(names)
+
+
 class Candidate(NamedTuple):
     """A transaction that may be added if its signatures hold."""
 
@@ -89,6 +110,8 @@ class Proposal(NamedTuple):
     """What leaves for them, parents before children."""
     generation: int
     """Of the mempool when it was examined."""
+    rests_on: ChainState | None
+    """The tip, if it rests on nothing else: on no other transaction here, and on no reserve that others may change."""
 
     @property
     def fee(self) -> Amount:
@@ -166,7 +189,8 @@ class Examination:
             check_pays_more(fee, size, conflicts, replaced)
         self._check_chain(ancestors.values(), size, replaced)
         candidates = tuple(self._look_into(candidate) for candidate in priced)
-        return Proposal(candidates, tuple(replaced), self._generation)
+        alone = len(candidates) == 1 and not (ancestors or replaced or self.tx.core.issuances)
+        return Proposal(candidates, tuple(replaced), self._generation, self._chain.tip if alone else None)
 
     def of_returned(self) -> Proposal:
         """Examine what a reorg gives back, without regard to fee and dust: it had been mined."""
@@ -177,7 +201,7 @@ class Examination:
         candidate = self._price(self.tx)
         if len(self._graph.ancestors(self._parents().values())) >= MAX_RETURNED_CHAIN:
             raise PolicyError(Refusal.CHAIN_TOO_LONG, limit=MAX_RETURNED_CHAIN)
-        return Proposal((self._look_into(candidate),), (), self._generation)
+        return Proposal((self._look_into(candidate),), (), self._generation, None)
 
     # What can be said without coins
 

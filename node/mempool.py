@@ -12,7 +12,8 @@ from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
 from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
-from node.admission import ChainView, Examination, Proposal
+from node.admission import ChainView, CoinsAtHand, Examination, Proposal
+from node.arrivals import accept_each
 from node.chain_events import TipChanged
 from node.clock import Clock
 from node.mempool_graph import Entry, MempoolGraph, score
@@ -221,12 +222,42 @@ class Mempool:
         Raises:
             ConsensusError, NotYet, PolicyError: as in `accept_transaction`.
         """
-        proposal = self._propose(txs)
-        if max_fee_rate and proposal.fee > required_fee(max_fee_rate, proposal.virtual_size):
-            limit = required_fee(max_fee_rate, proposal.virtual_size)
-            raise PolicyError(Refusal.MAX_FEE, fee=proposal.fee, limit=limit)
+        proposal = self._propose(self._chain, txs)
+        _check_max_fee(proposal, max_fee_rate)
         await self._verify(proposal)
         return self._add(proposal, time)
+
+    async def accept_each(self, txs: Sequence[Transaction], max_fee_rates: Sequence[int]) -> list[Entry | Refused]:
+        """Take many transactions in turn: see `arrivals.accept_each`."""
+        return await accept_each(self, txs, max_fee_rates)
+
+    def examine(self, txs: Sequence[Transaction], max_fee_rates: Sequence[int]) -> list[Proposal | Refused]:
+        """Check all of each transaction but its signatures, as if it came alone; or tell why it is refused."""
+        chain = CoinsAtHand(self._chain, (outpoint for tx in txs for outpoint in tx.core.inputs))
+        found: list[Proposal | Refused] = []
+        for tx, max_fee_rate in zip(txs, max_fee_rates, strict=True):
+            try:
+                proposal = self._propose(chain, (tx,))
+                _check_max_fee(proposal, max_fee_rate)
+                found.append(proposal)
+            except (ConsensusError, NotYet, PolicyError) as error:
+                found.append(error)
+        return found
+
+    async def verify_each(self, proposals: Sequence[Proposal]) -> list[ConsensusError | None]:
+        """Verify the signatures of all; tell of each of them that breaks `BAD_SIGNATURE`, and remember it."""
+        found: list[ConsensusError | None] = []
+        while len(found) < len(proposals):
+            left = proposals[len(found) :]
+            failed = await self._workers.verify([check for proposal in left for check in proposal.checks])
+            for proposal in left:
+                count = len(proposal.checks)
+                if failed is not None and failed < count:
+                    found.append(self._bad_signature(proposal, failed))
+                    break
+                found.append(None)
+                failed = None if failed is None else failed - count
+        return found
 
     def check(self, tx: Transaction) -> Proposal:
         """Check all of a transaction but its signatures, on the tip and the mempool as they are.
@@ -234,7 +265,7 @@ class Mempool:
         Raises:
             ConsensusError, NotYet, PolicyError: as in `accept_transaction`.
         """
-        return self._propose((tx,))
+        return self._propose(self._chain, (tx,))
 
     async def preview(self, txs: Sequence[Transaction]) -> tuple[list[Proposal], Refused | None]:
         """Tell what would become of transactions that were handed in now, one after the other; change nothing.
@@ -257,13 +288,13 @@ class Mempool:
             found.append(proposal._replace(candidates=proposal.candidates[-1:]))
         return found, None
 
-    def _propose(self, txs: Sequence[Transaction]) -> Proposal:
+    def _propose(self, chain: ChainView, txs: Sequence[Transaction]) -> Proposal:
         """Examine transactions that were handed in, and remember what is refused."""
         for tx in txs:
             known = self._invalid.get(tx.wtxid)
             if known is not None:
                 raise ConsensusError(known.rule, **known.facts)
-        examination = Examination(self._params, self._chain, self._graph, txs, self.generation)
+        examination = Examination(self._params, chain, self._graph, txs, self.generation)
         try:
             return examination.of_arrivals(self.min_fee_rate)
         except ConsensusError as error:
@@ -275,15 +306,18 @@ class Mempool:
 
     async def _verify(self, proposal: Proposal) -> None:
         failed = await self._workers.verify(proposal.checks)
-        if failed is None:
-            return
-        place = failed
+        if failed is not None:
+            raise self._bad_signature(proposal, failed)
+
+    def _bad_signature(self, proposal: Proposal, place: int) -> ConsensusError:
+        """Return why transactions are invalid of whose signatures one does not hold, and remember it."""
         for candidate in proposal.candidates:
             if place < len(candidate.checks):
-                error = ConsensusError(Rule.BAD_SIGNATURE, txid=candidate.tx.txid[::-1], place=place)
-                _remember(self._invalid, candidate.tx.wtxid, ConsensusError(error.rule, **error.facts))
-                raise error
+                break
             place -= len(candidate.checks)
+        error = ConsensusError(Rule.BAD_SIGNATURE, txid=candidate.tx.txid[::-1], place=place)
+        _remember(self._invalid, candidate.tx.wtxid, ConsensusError(error.rule, **error.facts))
+        return error
 
     def add(self, proposal: Proposal) -> Entry:
         """Add a transaction whose signatures were verified.
@@ -294,8 +328,8 @@ class Mempool:
         return self._add(proposal, None).entries[0]
 
     def _add(self, proposal: Proposal, time: int | None) -> Taken:
-        if proposal.generation != self.generation:
-            proposal = self._propose([candidate.tx for candidate in proposal.candidates])
+        if proposal.generation != self.generation and not self._still_holds(proposal):
+            proposal = self._propose(self._chain, [candidate.tx for candidate in proposal.candidates])
         self._leave(proposal.replaces, DropReason.REPLACED)
         entries = self._insert(proposal, time)
         if proposal.replaces:
@@ -311,6 +345,17 @@ class Mempool:
                 _remember(self._refused, entry.tx.wtxid, Refusal.POOL_FULL)
                 raise PolicyError(Refusal.POOL_FULL, required_rate=self.min_fee_rate)
         return Taken(entries, proposal.replaces)
+
+    def _still_holds(self, proposal: Proposal) -> bool:
+        """Tell whether examining a transaction anew would say the same, without doing so."""
+        if proposal.rests_on is not self._chain.tip:
+            return False
+        tx = proposal.candidates[0].tx
+        return (
+            self._graph.get(tx.txid) is None
+            and not any(self._graph.spender(outpoint) for outpoint in tx.core.inputs)
+            and proposal.fee >= required_fee(self.min_fee_rate, proposal.virtual_size)
+        )
 
     def _insert(self, proposal: Proposal, time: int | None = None) -> tuple[Entry, ...]:
         height = self._chain.tip.height
@@ -473,3 +518,17 @@ def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     if len(memory) >= MAX_REMEMBERED:
         del memory[next(iter(memory))]
     memory[key] = value
+
+
+def _check_max_fee(proposal: Proposal, rate: int) -> None:
+    """Check that nobody pays more than he said he would.
+
+    Args:
+        rate: as in `Mempool.accept_together`.
+
+    Raises:
+        PolicyError: `MAX_FEE`.
+    """
+    limit = required_fee(rate, proposal.virtual_size)
+    if rate and proposal.fee > limit:
+        raise PolicyError(Refusal.MAX_FEE, fee=proposal.fee, limit=limit)

@@ -33,7 +33,7 @@ from node.mempool import Mempool
 from node.mempool_file import MempoolFile
 from node.mempool_graph import Entry
 from node.outlines import Outlines
-from node.packages import PackageOutcome, accept_package
+from node.packages import PackageOutcome, Refused, accept_package
 from node.partition import Partition
 from node.peer import Peer
 from node.peer_manager import PeerManager
@@ -226,6 +226,18 @@ class Node:
         (entry,) = (await self.mempool.accept_together((tx,), max_fee_rate=max_fee_rate)).entries
         self._entered(entry)
         return entry
+
+    async def submit_each(self, txs: Sequence[Transaction], max_fee_rates: Sequence[int]) -> list[Entry | Refused]:
+        """Take transactions of a user in turn, as `submit_transaction` does; return what became of each.
+
+        Args:
+            max_fee_rates: of each.
+        """
+        answers = await self.mempool.accept_each(txs, max_fee_rates)
+        for answer in answers:
+            if isinstance(answer, Entry):
+                self._entered(answer)
+        return answers
 
     async def submit_package(self, txs: Sequence[Transaction], max_fee_rate: int = 0) -> PackageOutcome:
         """Take a child with its parents, of a user, and tell peers of those that are new.

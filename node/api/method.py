@@ -19,6 +19,8 @@ from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
 
 Function = Callable[..., Coroutine[Any, Any, object]]
+Together = Callable[[Services, Sequence[Mapping[str, Any]]], Coroutine[Any, Any, Sequence[object]]]
+"""Does several calls of one method in turn, given their parameters; returns of each its result or its `RpcError`."""
 
 _REQUIRED: Any = inspect.Parameter.empty
 
@@ -74,6 +76,8 @@ class Method:
     """Whether it exists on local and regtest only."""
     early: bool
     """Whether it can be called while the node is still starting."""
+    together: Together | None = None
+    """Does what follows each other in a batch: the same answers in less time."""
 
     @property
     def usage(self) -> str:
@@ -143,6 +147,7 @@ def method(
     needs_wallet: bool = False,
     private: bool = False,
     early: bool = False,
+    together: Together | None = None,
 ) -> Callable[[Function], Method]:
     """Make a method of a coroutine function `(services, parameter, ...) -> result`; see `Method` for the marks."""
 
@@ -166,6 +171,7 @@ def method(
             needs_wallet=needs_wallet,
             private=private,
             early=early,
+            together=together,
         )
 
     return make

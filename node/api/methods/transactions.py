@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NoReturn
 
 from msgspec import Meta
 
@@ -51,23 +52,24 @@ def read_transaction(raw: Hex) -> Transaction:
         raise RpcError(ErrorCode.DESERIALIZATION_ERROR, f"TX decode failed: {error}") from None
 
 
+def refusal(error: ConsensusError | NotYet | PolicyError) -> RpcError:
+    """Return the answer that tells of a refusal by mempool or chain."""
+    if isinstance(error, NotYet):
+        return RpcError(ErrorCode.VERIFY_ERROR, str(error))
+    if isinstance(error, PolicyError) and error.reason is Refusal.ALREADY_CONFIRMED:
+        return RpcError(ErrorCode.VERIFY_ALREADY_IN_UTXO_SET, str(error))
+    if isinstance(error, PolicyError) and error.reason is Refusal.MAX_FEE:
+        return RpcError(ErrorCode.VERIFY_ERROR, f"Fee exceeds maximum configured by user (maxfeerate): {error}")
+    return RpcError(ErrorCode.VERIFY_REJECTED, str(error))
+
+
 def refuse(error: ConsensusError | NotYet | PolicyError) -> NoReturn:
-    """Turn a refusal by mempool or chain into an answer.
+    """Answer with a refusal by mempool or chain.
 
     Raises:
         RpcError: always.
     """
-    if isinstance(error, NotYet):
-        code = ErrorCode.VERIFY_ERROR
-    elif isinstance(error, PolicyError) and error.reason is Refusal.ALREADY_CONFIRMED:
-        code = ErrorCode.VERIFY_ALREADY_IN_UTXO_SET
-    elif isinstance(error, PolicyError) and error.reason is Refusal.MAX_FEE:
-        raise RpcError(
-            ErrorCode.VERIFY_ERROR, f"Fee exceeds maximum configured by user (maxfeerate): {error}"
-        ) from None
-    else:
-        code = ErrorCode.VERIFY_REJECTED
-    raise RpcError(code, str(error)) from None
+    raise refusal(error) from None
 
 
 @method(Area.RAW_TRANSACTIONS, reads=True)
@@ -130,7 +132,27 @@ async def decoderawtransaction(services: Services, hexstring: Hex) -> schema.Tra
     return views.transaction(services.params, read_transaction(hexstring))
 
 
-@method(Area.RAW_TRANSACTIONS)
+async def _send_each(services: Services, calls: Sequence[Mapping[str, Any]]) -> list[str | RpcError]:
+    """What `sendrawtransaction` does, for several in turn."""
+    read: dict[int, Transaction] = {}
+    answers: list[str | RpcError] = []
+    for place, call in enumerate(calls):
+        try:
+            read[place] = tx = read_transaction(call["hexstring"])
+            answers.append(display_hash(tx.txid))
+        except RpcError as error:
+            answers.append(error)
+    rates = [calls[place].get("maxfeerate", DEFAULT_MAX_FEE_RATE).grain for place in read]
+    outcomes = await services.node.submit_each(tuple(read.values()), rates)
+    for (place, tx), outcome in zip(read.items(), outcomes, strict=True):
+        if isinstance(outcome, PolicyError) and outcome.reason in {Refusal.ALREADY_KNOWN, Refusal.SAME_TXID}:
+            services.node.announce_again(tx)
+        elif isinstance(outcome, Exception):
+            answers[place] = refusal(outcome)
+    return answers
+
+
+@method(Area.RAW_TRANSACTIONS, together=_send_each)
 async def sendrawtransaction(services: Services, hexstring: Hex, maxfeerate: Dure = DEFAULT_MAX_FEE_RATE) -> str:
     """Put a signed transaction into the mempool and tell peers; return its txid.
 

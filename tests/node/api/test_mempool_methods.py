@@ -284,3 +284,26 @@ async def test_mining_info_says_what_the_next_block_must_be(api: Api) -> None:
     assert (info.blocks, info.next.height, info.pooledtx) == (MATURE + 8, MATURE + 9, 1)
     assert info.next.bits == info.bits == f"{REGTEST.start_bits:08x}"
     assert info.next.target == info.target
+
+
+async def test_a_batch_of_transactions_is_answered_as_the_calls_would_be_one_by_one(api: Api) -> None:
+    known = await pay(api, await reward(api, 1))
+    parent = forward(await reward(api, 2), parts=2)
+    child = forward(outputs_of(parent, 0))
+    lost = forward(outputs_of(forward(await reward(api, 3)), 0))
+    dear = forward(await reward(api, 4), fee=FEE + 1)
+    given: list[list[object]] = [
+        [hexed(known)], [hexed(parent)], ["zz"], [], [hexed(child)], [hexed(child)], [hexed(lost)],
+        [hexed(dear), 0.00000001], [hexed(dear)],
+    ]  # fmt: skip
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "sendrawtransaction", "params": p} for n, p in enumerate(given)]
+    told = {"jsonrpc": "2.0", "method": "sendrawtransaction", "params": [hexed(forward(await reward(api, 5)))]}
+    status, answers = await api.post([*calls, told, {"jsonrpc": "2.0", "id": 9, "method": "getmempoolinfo"}])
+    assert status == 200
+    assert [answer["id"] for answer in answers] == list(range(10))
+    results = [answer.get("result") or answer["error"]["code"] for answer in answers[:9]]
+    assert results == [
+        shown(known), shown(parent), ErrorCode.DESERIALIZATION_ERROR, ErrorCode.MISC_ERROR, shown(child), shown(child),
+        ErrorCode.VERIFY_ERROR, ErrorCode.VERIFY_ERROR, shown(dear),
+    ]  # fmt: skip
+    assert answers[9]["result"]["size"] == 5
