@@ -59,13 +59,15 @@ class AssetWallet(NodeWallet):
         found = [each for each in held if _is_meant(each, text) and (each.shown or hidden)]
         if len(found) == 1:
             return found[0].asset
+        see = f"See {self.tell(f'asset list {self.node.id} --all')}"
         if found:
-            which = f"{plural(len(found), 'asset')} of this wallet: " + ", ".join(each.asset[:16] for each in found)
-        else:
-            which = "no asset that this wallet shows"
+            which = ", ".join(each.asset[:16] for each in found)
+            raise Refused(
+                f"{text[:70]!r} stands for {plural(len(found), 'asset')} of this wallet, {which}: use an id. {see}"
+            )
         raise Refused(
-            f"{text[:70]!r} is neither the id of an asset nor, alone, its ticker, its name or its first digits "
-            f"({MIN_DIGITS} or more): it stands for {which}. See {self.tell(f'asset list {self.node.id} --all')}"
+            f"{text[:70]!r} is no asset that this wallet shows: neither an id, nor a ticker, a name, or {MIN_DIGITS} "
+            f"or more first digits of an id. {see}"
         )
 
     def asset(self, text: str, *, hidden: bool = False) -> Asset:
@@ -178,14 +180,15 @@ def show(context: Context, *, node: int, asset: str) -> None:
     context.emit(known, tell_asset(known))
 
 
-def tell_asset(known: Asset) -> str:
-    """Return all that is known of an asset, in lines."""
+def tell_asset(known: Asset, *more: tuple[str, str]) -> str:
+    """Return all that is known of an asset, in lines; `more` facts come last."""
     text = known.metadata
+    closed = ", closed" if known.closed and known.kind != "fixed" else ""
     facts: list[tuple[str, object]] = [("asset", known.asset)]
     if text is not None:
         facts += [("name", text.name), ("ticker", text.ticker), ("more", text.uri), ("file", text.media_type)]
     facts += [
-        ("supply", f"{in_units(known.supply, known.decimals)}, {known.kind}{', closed' if known.closed else ''}"),
+        ("supply", f"{in_units(known.supply, known.decimals)}, {known.kind}{closed}"),
         ("attested", in_units(known.attested, known.decimals) if isinstance(known.attested, int) else None),
         ("may issue more", None if known.authority is None else known.authority.address),
         ("controller", known.controller),
@@ -195,6 +198,7 @@ def tell_asset(known: Asset) -> str:
         ("issued by", known.origin.issuer),
         ("issued in", f"block {known.origin.height}, {moment(known.origin.time, '%Y-%m-%d %H:%M:%S')} UTC"),
         ("transaction", known.origin.txid),
+        *more,
     ]
     lines = [f"  {name:<14} {fact}" for name, fact in facts if fact is not None]
     if text is not None:

@@ -189,7 +189,7 @@ def show(context: Context, *, node: int, work: str) -> None:
     known = target.asset(work)
     held = target.ask(AssetHolders, "getassetholders", known.asset, 1)
     holder = held.holders[0].address if held.holders else "nobody: it was burned"
-    context.emit({"work": known, "holders": held.holders}, f"{tell_asset(known)}\n  {'held by':<14} {holder}")
+    context.emit({"work": known, "holders": held.holders}, tell_asset(known, ("held by", holder)))
 
 
 def _fingerprint(path: Path) -> str:

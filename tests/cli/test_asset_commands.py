@@ -118,7 +118,7 @@ def test_a_name_of_two_assets_that_are_shown_means_neither(nodes: FakeNodes) -> 
     }  # fmt: skip
     for text in ("Hours", "9bc2"):
         done = dure("asset", "send", "1", "0", "1", text)
-        assert (done.exit_code, "2 assets of this wallet: " in done.stderr) == (1, True)
+        assert (done.exit_code, "2 assets of this wallet, " in done.stderr) == (1, True)
         assert OTHER[:16] in done.stderr
     assert not nodes.calls_of("sendassets")
 

@@ -1,0 +1,119 @@
+"""Pages of docs/ whose commands are typed as they stand, against real networks, and whose shown lines are compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.repository import ROOT
+
+REFUSALS = re.compile(r"Node \d+ refused: |FORGED: |No work |This asset has ")
+"""How what a command shows begins if it fails."""
+SHORTENED = re.compile(r"(?<![0-9a-z])([0-9a-f]{8}|ldure1q[0-9a-z]{4})…")
+"""An id or address of the page, which is another one in each network: the first time it stands for what was printed,
+from then on for the same."""
+PATIENCE = 600  # seconds for one command: generous, since a slow machine is no failure
+
+
+class Typed(NamedTuple):
+    """A command of a page, and lines that it has to print, in their order among others."""
+
+    command: str
+    shown: tuple[str, ...]
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.shown) and REFUSALS.match(self.shown[0]) is not None
+
+
+def typed_in(text: str) -> Iterator[Typed]:
+    """The commands of a page, or of a part of one; each begins with `$`."""
+    found: list[Typed] = []
+    for line in text.splitlines():
+        if line.startswith("    $ "):
+            found.append(Typed(line.removeprefix("    $ "), ()))
+        elif line.startswith("    ") and found:
+            found[-1] = found[-1]._replace(shown=(*found[-1].shown, line.strip()))
+    yield from found
+
+
+def sections(page: Path) -> dict[str, str]:
+    """A page by its headings of the second level; what stands before the first is under the title."""
+    parts = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
+    return {part.splitlines()[0]: part for part in parts}
+
+
+class Terminal:
+    """A folder with a network of its own, in which a reader types."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ids: dict[str, str] = {}
+        programs = folder / "bin"
+        programs.mkdir()
+        dure = programs / "dure"
+        dure.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m cli.main "$@"\n')
+        dure.chmod(dure.stat().st_mode | stat.S_IXUSR)
+        self._environment = {
+            **os.environ,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "DURE_DIR": "net",
+            "DURE_PROGRAM": "dure",
+        }
+
+    def type(self, typed: Typed) -> None:
+        """Run a command, and compare what it prints and whether it fails with what the page shows."""
+        command = SHORTENED.sub(lambda match: self._ids[match[1]], typed.command)
+        done = self._run(command)
+        told = f"$ {command}\n{done.stdout}"
+        assert (done.returncode != 0) == typed.refused, told
+        printed = iter(" ".join(line.split()) for line in done.stdout.splitlines())
+        for wanted in typed.shown:
+            pattern = self._pattern(" ".join(wanted.split()))
+            match = next(filter(None, map(pattern.match, printed)), None)
+            assert match is not None, f"{told}\nwants {wanted}"
+            self._ids |= {name.removeprefix("_"): value for name, value in match.groupdict().items()}
+
+    def _pattern(self, wanted: str) -> re.Pattern[str]:
+        """What is told of a longer line may stop at its end; what is shown whole ends where the line does."""
+        pattern, place = "", 0
+        for match in SHORTENED.finditer(wanted):
+            pattern += _any(wanted[place : match.start()])
+            known, place = self._ids.get(match[1]), match.end()
+            if known is None:
+                pattern += f"(?P<_{match[1]}>[0-9a-z]+)"
+            else:
+                pattern += (
+                    re.escape(known[:8]) + f"(?:{re.escape(known[8:16])})?(?:{re.escape(known[16:])})?(?![0-9a-z])"
+                )
+        return re.compile(
+            pattern + _any(wanted[place:]) + ("" if wanted.endswith("…") and place < len(wanted) else "$")
+        )
+
+    def down(self) -> None:
+        """End the network, whatever has become of it."""
+        self._run("dure down")
+
+    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+
+def _any(text: str) -> str:
+    return ".*".join(map(re.escape, text.split("…")))
