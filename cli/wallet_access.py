@@ -96,12 +96,13 @@ class NodeWallet:
             Refused: none does, or several.
         """
         from devnet.errors import Refused
-        from rpc.schema import WalletEntry
+        from rpc.schema import AssetEntry, WalletEntry
 
         if len(start) == 64:
             return start
-        entries = self.ask(list[WalletEntry], "listtransactions", "*", RECENT)
-        found = list(dict.fromkeys(entry.txid for entry in entries if entry.txid.startswith(start.lower())))
+        txids = [entry.txid for entry in self.ask(list[WalletEntry], "listtransactions", "*", RECENT)]
+        txids += [entry.txid for entry in self.ask(list[AssetEntry], "listassettransactions", RECENT)]
+        found = list(dict.fromkeys(txid for txid in txids if txid.startswith(start.lower())))
         if len(found) != 1:
             which = "No transaction" if not found else f"More than one transaction ({len(found)})"
             raise Refused(f"{which} of this wallet begins with {start!r}. See {self.hint('history')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from cli.context import NODE, Context, common, plural
 from cli.wallet_access import HISTORY_TITLES, WHAT, NodeWallet, history_row, moment, short_address
 
 if TYPE_CHECKING:
-    from rpc.schema import MineBalances, UnspentCoin, WalletInfo, WalletTransaction
+    from rpc.schema import AssetEntry, MineBalances, UnspentCoin, WalletInfo, WalletTransaction
 
 
 @click.command()
@@ -142,14 +143,17 @@ def show(context: Context, *, node: int, txid: str) -> None:
 
     The first digits of its id are enough.
     """
-    from rpc.schema import WalletTransaction
+    from rpc.schema import AssetEntry, WalletTransaction
 
     target = NodeWallet(context, node)
     detail = target.ask(WalletTransaction, "gettransaction", target.txid(txid))
-    context.emit(detail, _tell_transaction(detail))
+    assets = target.ask(list[AssetEntry], "listassettransactions", 1, 0, None, detail.txid)
+    context.emit({"transaction": detail, "assets": assets}, _tell_transaction(detail, assets))
 
 
-def _tell_transaction(detail: WalletTransaction) -> str:
+def _tell_transaction(detail: WalletTransaction, assets: Sequence[AssetEntry]) -> str:
+    from cli.assets import in_units, named
+
     lines = [f"Transaction {detail.txid}"]
     if isinstance(detail.blockhash, str):
         lines.append(f"  in block {detail.blockheight}, {plural(detail.confirmations, 'block')} deep")
@@ -158,12 +162,16 @@ def _tell_transaction(detail: WalletTransaction) -> str:
     else:
         lines.append(f"  {detail.state}, in no block")
     lines.append(f"  first seen {moment(detail.time, '%Y-%m-%d %H:%M:%S')} UTC")
-    lines.append(f"  {'brought' if detail.amount.grain >= 0 else 'took'} {str(detail.amount).lstrip('-')} DURE")
+    if detail.amount.grain or not assets:
+        lines.append(f"  {'brought' if detail.amount.grain >= 0 else 'took'} {str(detail.amount).lstrip('-')} DURE")
     if isinstance(detail.fee, type(detail.amount)):
         lines.append(f"  fee {str(detail.fee).lstrip('-')} DURE")
     for entry in detail.details:
-        named = f" ({entry.label})" if entry.label else ""
-        lines.append(f"  {WHAT[entry.category]:<8} {entry.amount!s:>18}  {entry.address}{named}")
+        labelled = f" ({entry.label})" if entry.label else ""
+        lines.append(f"  {WHAT[entry.category]:<8} {entry.amount!s:>18}  {entry.address}{labelled}")
+    for line in assets:
+        amount, name = in_units(line.amount, line.decimals), named(line.metadata, line.asset)
+        lines.append(f"  {line.category:<8} {amount:>18}  {name}" + "".join(f", to {each}" for each in line.addresses))
     lines += [
         f"  {name}: {text}" for name, text in (("for", detail.comment), ("to", detail.to)) if isinstance(text, str)
     ]

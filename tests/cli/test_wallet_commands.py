@@ -60,6 +60,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNodes
         "getnewaddress": lambda node, params: f"new address of {node} {params}",
         "sendmany": {"txid": TXID, "fee": 0.00000243, "fee_reason": ""},
         "listlockunspent": [],
+        "listassettransactions": [],
     }
     with fake_network(tmp_path / "net", 2, **answers) as running:
         yield running
@@ -119,6 +120,28 @@ def test_a_transaction_is_named_by_the_first_digits_of_its_id(nodes: FakeNodes) 
     assert dure("abandon", "0", "ABCD").exit_code == 0
     assert dure("abandon", "0", "00" * 32).exit_code == 0
     assert nodes.calls_of("abandontransaction") == [(0, [OTHER]), (0, ["00" * 32])]
+
+
+def test_a_transaction_of_nothing_but_an_asset_is_found_and_told(nodes: FakeNodes) -> None:
+    txid, asset = "cd" * 32, "9bb2" + "00" * 30
+    line = {
+        "category": "sent", "asset": asset, "metadata": None, "decimals": 2, "amount": -125, "addresses": [ADDRESS],
+        "txid": txid, "state": "pending", "confirmations": 0, "time": 1_767_225_600,
+    }  # fmt: skip
+    nodes.answers["listassettransactions"] = [line]
+    nodes.answers["gettransaction"] = {
+        "amount": 0, "fee": -0.00000455, "confirmations": 0, "txid": txid, "wtxid": txid, "walletconflicts": [],
+        "time": 1_767_225_600, "timereceived": 1_767_225_600, "state": "pending", "details": [], "hex": "",
+        "lastprocessedblock": {"hash": "00" * 32, "height": 9},
+    }  # fmt: skip
+    said = dure("show", "0", "cdcd").stdout
+    assert nodes.calls_of("gettransaction") == [(0, [txid])]
+    assert nodes.calls_of("listassettransactions")[-1] == (0, [1, 0, None, txid])
+    assert f"-1.25  {asset[:16]}, to {ADDRESS}" in said
+    assert "0.00000455 DURE" in said
+    assert "brought" not in said
+    told = json.loads(dure("show", "0", "cdcd", "--json").stdout)
+    assert (told["transaction"]["txid"], told["assets"][0]["amount"]) == (txid, -125)
 
 
 def test_coins_are_set_aside_by_name(nodes: FakeNodes) -> None:

@@ -90,6 +90,13 @@ class AssetDesk:
         lines = (line for line in self._all() if (line.asset == asset if asset is not None else line.shown))
         return list(islice(lines, max(0, skip), max(0, skip) + max(0, count)))
 
+    def lines_of(self, txid: TxId) -> list[AssetEntry]:
+        """Return what one transaction of the wallet's did to its assets, also to those hidden."""
+        record = self._ledger.store.transaction(txid)
+        if record is None or not carries_assets(record.transaction):
+            return []
+        return list(self._lines(txid, record, record.transaction))
+
     def _all(self) -> Iterator[AssetEntry]:
         for txid, record in self._ledger.store.newest_transactions():
             tx = record.transaction

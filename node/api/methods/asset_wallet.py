@@ -28,6 +28,7 @@ from consensus.types import (
     NewAsset,
     Reissue,
     SupplyKind,
+    TxId,
 )
 from node.api import views
 from node.api.method import Area, method
@@ -35,7 +36,7 @@ from node.api.methods.assets import KINDS, asset_text, find_asset
 from node.api.methods.payments import MAX_RECIPIENTS, Comment, RequestId, hand_over, read_terms
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, last_block, refuse_wallet, service_of
-from node.api.parameters import AddressText, Count, FeeRate, LockHex
+from node.api.parameters import AddressText, Count, FeeRate, HashHex, LockHex
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
@@ -99,7 +100,11 @@ def _definition(wallet: Wallet, records: Mapping[AssetId, Asset], asset: AssetId
 
 @method(Area.ASSETS, needs_wallet=True)
 async def listassettransactions(
-    services: Services, count: Count = 10, skip: Count = 0, asset: LockHex | None = None
+    services: Services,
+    count: Count = 10,
+    skip: Count = 0,
+    asset: LockHex | None = None,
+    txid: HashHex | None = None,
 ) -> list[schema.AssetEntry]:
     """Return the newest lines of the history of assets, the oldest of them first.
 
@@ -107,9 +112,13 @@ async def listassettransactions(
         count: how many lines.
         skip: how many newer lines to leave out.
         asset: only this one, even if it is hidden; without it all that are shown.
+        txid: all that this transaction did, also to what is hidden, and nothing else.
     """
     wallet = await current_wallet(services)
-    lines = wallet.assets.history(count, skip, None if asset is None else AssetId(bytes(asset)))
+    if txid is None:
+        lines = wallet.assets.history(count, skip, None if asset is None else AssetId(bytes(asset)))
+    else:
+        lines = wallet.assets.lines_of(TxId(bytes(txid)))
     records = services.chain.get_assets(dict.fromkeys(line.asset for line in lines))
     return [_entry(services, wallet, records, line) for line in reversed(lines)]
 

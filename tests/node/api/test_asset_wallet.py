@@ -73,6 +73,12 @@ async def test_an_asset_lives_from_its_issue_to_its_closing(api: Api) -> None:
         ("closed", 0),
     ]
     assert (lines[2].addresses, lines[2].comment, lines[2].asset) == ([HIM], "for bread", asset)
+    await api.client.call("showasset", asset, False)
+    ask = ("listassettransactions", 10, 0, None)
+    assert await api.client.call(*ask, lines[2].txid, result=list[schema.AssetEntry]) == [lines[2]]
+    assert await api.client.call(*ask, result=list[schema.AssetEntry]) == []
+    for txid in ("00" * 32, (await api.client.call("listtransactions", "*", 1))[0]["txid"]):
+        assert await api.client.call(*ask, txid, result=list[schema.AssetEntry]) == []
     assert (await refused(api, "reissueasset", asset, 1)).code is ErrorCode.INSUFFICIENT_FUNDS
 
 
