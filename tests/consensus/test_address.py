@@ -92,6 +92,54 @@ def test_swaps_case_insertions_and_other_versions_are_refused() -> None:
         decode_address(MAIN, ends_in_p[:-1] + "qp")
 
 
+MISTAKES = {
+    "x" * 91: "the address is too long",
+    "dure1\x7f" + ADDRESS[6:]: "the address has a character that no address has",
+    " " + ADDRESS: "the address has a character that no address has",
+    ADDRESS[:-2] + "qQ": "the address mixes small and capital letters",
+    "dure": "the address is too short, or has no prefix",
+    "1" + ADDRESS[5:]: "the address is too short, or has no prefix",
+    "dure1qqqqq": "the address is too short, or has no prefix",
+    ADDRESS.replace("q", "i").replace("z", "b"): "the address has a character that no address has: 'i'",
+    "a12uel5l": "the address has an old checksum (bech32, not bech32m)",
+    ADDRESS[:-1] + ("q" if ADDRESS[-1] != "q" else "p"): "the address is mistyped: its checksum does not match",
+    encode_address(REGTEST, lock(1)): (
+        "the address is not of this network: it starts with 'rdure', here they start with 'dure'"
+    ),
+    bech32m_encode("dure", [0] * 54): "the address has the wrong length",
+    bech32m_encode("dure", [0] * 52): "the address has the wrong length",
+    bech32m_encode("dure", [0] * 52 + [1]): "the address has the wrong length",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_each_mistake_in_an_address_is_told_as_itself(text: str) -> None:
+    """A147"""
+    with pytest.raises(AddressError) as refused:
+        decode_address(MAIN, text)
+    assert str(refused.value) == MISTAKES[text]
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_every_bit_of_the_version_counts(bit: int) -> None:
+    """A147: the first byte of the data is the version, and 0 the only one."""
+    number = (1 << bit) << 257 | int.from_bytes(lock(1), "big") << 1
+    symbols = [number >> 5 * (52 - place) & 31 for place in range(53)]
+    with pytest.raises(AddressError, match=r"^the address is of a version that this program does not know$"):
+        decode_address(MAIN, bech32m_encode("dure", symbols))
+
+
+def test_bech32m_has_every_visible_character_and_90_of_them() -> None:
+    """BIP 350: from ! to ~, at most 90 in all, of which at least one before the separator and six after it."""
+    for prefix in ("!", "~", "!~1", "a" * 83):
+        assert bech32m_decode(bech32m_encode(prefix, [])) == (prefix, [])
+    assert len(bech32m_encode("a" * 82, [7])) == 90
+    assert bech32m_decode(bech32m_encode("a" * 82, [7])) == ("a" * 82, [7])
+    for text in (bech32m_encode("a" * 83, [7]), "\x20" + bech32m_encode("!", [])[1:], bech32m_encode("\x7f", [])):
+        with pytest.raises(AddressError):
+            bech32m_decode(text)
+
+
 @pytest.mark.parametrize("text", ["", " ", "dure1", "1", "x" * 200, "dure1é", ADDRESS + " ", "\t" + ADDRESS, "١"])
 def test_a_text_that_is_no_address_is_a_sentence(text: str) -> None:
     with pytest.raises(AddressError) as error:
@@ -120,5 +168,10 @@ def test_amounts_are_read_exactly(text: str, grain: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.", ".5", "1e3", "1,5", " 1", "0.000000001", "nan", "٣", "1" * 12])
 def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="amount"):
+    with pytest.raises(ValueError, match=f"^not an amount in DURE, such as 12.5: {re.escape(repr(text))}$"):
         parse_amount(text)
+
+
+def test_only_the_start_of_a_long_text_is_told_again() -> None:
+    with pytest.raises(ValueError, match=r"12\.5: 'x{40}'$"):
+        parse_amount("x" * 41)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consensus.asset_text import Metadata, decode_metadata, encode_metadata, format_units, parse_units, shown
 from consensus.types import MAX_INTEGER, MAX_METADATA
@@ -28,8 +31,23 @@ def test_amounts_are_written_as_people_do() -> None:
 )
 def test_what_is_no_amount_is_refused(text: str) -> None:
     """A186: also more decimals than the asset has, and digits that are no ASCII."""
-    with pytest.raises(ValueError, match=r".+"):
+    why = "this asset has 2 decimals" if text == "1.234" else "not an amount, such as 12 or 12.5"
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{why}: {text[:40]!r}')}$"):
         parse_units(text, 2)
+
+
+def test_only_the_start_of_a_long_text_is_told_again() -> None:
+    for text in ("x" * 41, "1." + "5" * 18 + " " * 21):
+        with pytest.raises(ValueError, match=f"^not an amount, such as 12 or 12.5: {re.escape(repr(text[:40]))}$"):
+            parse_units(text, 2)
+    assert parse_units("0." + "0" * 17 + "1", 18) == 1
+
+
+@pytest.mark.parametrize("decimals", [-1, 19])
+def test_an_asset_has_0_to_18_decimals(decimals: int) -> None:
+    with pytest.raises(ValueError, match=r"^an asset has 0 to 18 decimals$"):
+        format_units(1, decimals)
+    assert (format_units(1, 0), format_units(1, 18)) == ("1", "0." + "0" * 17 + "1")
 
 
 def test_an_amount_ends_at_the_largest_integer() -> None:
@@ -57,8 +75,12 @@ def test_bytes_of_another_form_are_no_metadata_and_no_error(raw: bytes) -> None:
 
 def test_metadata_has_room_for_so_much_and_no_more() -> None:
     """A074"""
-    with pytest.raises(ValueError, match="there is room for 1024"):
-        encode_metadata(Metadata("n" * 64, "t" * 12, "u" * MAX_METADATA))
+    fits = Metadata("n" * 64, "t" * 12, "u", "\u00e9" * 69)
+    room = MAX_METADATA - len(encode_metadata(fits)) - 1  # of a URI, whose head has three bytes then
+    full = replace(fits, uri="\u00e9" * (room - 512) + "u" * (2 * 512 - room))
+    assert (len(encode_metadata(full)), len(full.uri or "")) == (MAX_METADATA, 512)
+    with pytest.raises(ValueError, match=r"^name, ticker, URI and media type take 1025 bytes; there is room for 1024$"):
+        encode_metadata(replace(full, name="n" * 63 + "\u00e9"))
     with pytest.raises(ValueError, match="the name has 65 characters; it may have 64"):
         encode_metadata(Metadata("n" * 65))
     with pytest.raises(ValueError, match="the media type has 129 characters; it may have 128"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from consensus.codec import (
     MAX_BLOCK_SIZE,
+    decode_asset,
     decode_block,
     decode_coin,
     decode_header,
@@ -298,6 +300,74 @@ def test_a_header_has_80_bytes(size: int) -> None:
     assert error.value.rule is Rule.MALFORMED
     with pytest.raises(ConsensusError):
         decode_block(encode((bytes(size), (coinbase(1),))))
+
+
+LONG_ONE = b"\xcd\x00\x01"
+"""1 as uint 16, which msgspec reads."""
+DEEP = b"\x93\x05\x01\x91" * 12 + encode(Opaque(lock(1)))
+SAID: dict[str, tuple[Callable[[bytes], object], bytes, str]] = {
+    "a transaction": (decode_transaction, b"", "what=transaction, why=Input data was truncated"),
+    "a transaction in another form": (
+        decode_transaction,
+        TX.encoded[:2] + LONG_ONE + TX.encoded[3:],
+        "what=transaction, why=not in the shortest form",
+    ),
+    "a transaction too deep": (
+        decode_transaction,
+        TX.encoded.replace(encode(key(1)), DEEP),
+        "what=transaction, why=arrays nested deeper than 24",
+    ),
+    "a block": (decode_block, b"", "what=block, why=Input data was truncated"),
+    "a block in another form": (
+        decode_block,
+        b"\xdc\x00\x02" + BLOCK.encoded[1:],
+        "what=block, why=not in the shortest form",
+    ),
+    "a block too deep": (
+        decode_block,
+        BLOCK.encoded.replace(encode(key(1)), DEEP),
+        "what=block, why=arrays nested deeper than 24",
+    ),
+    "a header": (decode_header, bytes(79), "what=header, size=79"),
+    "a policy": (decode_policy, b"", "what=policy, why=Input data was truncated"),
+    "a policy in another form": (
+        decode_policy,
+        b"\xdc\x00\x02\x02\x01",
+        "what=policy, why=not in the shortest form",
+    ),
+    "a policy too deep": (decode_policy, DEEP, "what=policy, why=arrays nested deeper than 24"),
+    "an asset": (decode_asset, b"", "what=asset, why=Input data was truncated"),
+    "a coin": (decode_coin, b"", "what=coin, why=Input data was truncated"),
+    "an undo record": (decode_undo, b"", "what=undo, why=Input data was truncated"),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_is_malformed_is_named(what: str) -> None:
+    decode, raw, said = SAID[what]
+    with pytest.raises(ConsensusError) as error:
+        decode(raw)
+    assert error.value.rule is Rule.MALFORMED
+    assert str(error.value) == f"malformed: {said}"
+
+
+@pytest.mark.parametrize(("outside", "levels"), [(0, 10), (2, 9)])
+def test_depth_is_counted_from_the_outermost_array(outside: int, levels: int) -> None:
+    """A031: a transaction in a block lies two arrays deep, so a policy there may be one threshold less deep."""
+    for more in (0, 1):
+        policy = b"\x93\x05\x01\x91" * (levels + more) + encode(Opaque(lock(1)))
+        raw = (BLOCK if outside else TX).encoded.replace(encode(key(1)), policy)
+        decode: Callable[[bytes], Block | Transaction] = decode_block if outside else decode_transaction
+        if more:
+            with pytest.raises(ConsensusError):
+                decode(raw)
+        else:
+            assert decode(raw).encoded == raw
+
+
+def test_a_long_text_is_told_by_its_start() -> None:
+    with pytest.raises(ValueError, match=r"^not 64 hex digits: 'x{80}'$"):
+        parse_hash("x" * 81)
 
 
 def test_hashes_are_shown_reversed() -> None:

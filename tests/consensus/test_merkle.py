@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from consensus.hashing import hash256
 from consensus.merkle import MerkleProof, merkle_proof, merkle_root, proves
-from consensus.types import Core, Transaction
-from tests.support.rules import core, outpoint, pay
+from consensus.types import Amount, Core, Output, Transaction
+from tests.support.rules import core, lock, outpoint, pay
 
 TXS = [Transaction(core([outpoint(n)], [pay(1, n)]), ()) for n in range(1, 34)]
 
@@ -59,3 +59,28 @@ def test_an_inner_node_is_no_transaction() -> None:
     assert not proves(MerkleProof(node, 0, 1, ()), node.wtxid)
     other = next(tx for tx in short if len(tx.encoded) == 63)
     assert proves(MerkleProof(other, 0, 1, ()), other.wtxid)
+
+
+def test_what_is_no_transaction_proves_nothing() -> None:
+    """A022: a value that the encoding has no room for, in a proof that is put together in memory."""
+    bad = Transaction(core([outpoint(1)], [Output(Amount(0), lock(1), None)]), ())
+    assert not proves(MerkleProof(bad, 0, 1, ()), bad.wtxid)
+    good = Transaction(core([outpoint(1)], [pay(1, 1)]), ())
+    assert proves(MerkleProof(good, 0, 1, ()), good.wtxid)
+    assert not proves(MerkleProof(good, 0, 1, ()), good.txid)
+
+
+@pytest.mark.parametrize("count", range(1, 18))
+def test_a_proof_holds_exactly_the_nodes_beside_the_way_up(count: int) -> None:
+    """As docs/protocol.md says it: a level where index^1 is not below count gives no hash."""
+    leaves: list[bytes] = [tx.wtxid for tx in TXS[:count]]
+    for index in range(count):
+        proof, place, size, expected, level = merkle_proof(TXS[:count], index), index, count, [], leaves
+        while size > 1:
+            if place ^ 1 < size:
+                expected.append(level[place ^ 1])
+            level = [merkle_root(level[n : n + 2]) for n in range(0, size, 2)]
+            place, size = place // 2, (size + 1) // 2
+        assert (proof.transaction, proof.index, proof.count) == (TXS[index], index, count)
+        assert list(proof.hashes) == expected
+        assert proves(proof, level[0])

@@ -54,6 +54,7 @@ from consensus.types import (
     Witness,
 )
 from consensus.validation import MAX_BLOCK_SIGNATURES, check_block, check_header
+from tests.consensus.told import TOLD
 from tests.support.assets import Book, apply, asset_core, carry, define, hold, holding, new_id
 from tests.support.rules import (
     SECRETS,
@@ -97,7 +98,7 @@ class Case(NamedTuple):
     assets: Book = {}  # noqa: RUF012 - never written to
 
 
-def verdict(case: Case) -> Rule | None:
+def refusal(case: Case) -> ConsensusError | None:
     """All checks of a block, in the order in which a node makes them."""
     try:
         block = decode_block(case.raw)
@@ -105,8 +106,8 @@ def verdict(case: Case) -> Rule | None:
         check_block(REGTEST, block)
         checks = apply(REGTEST, PARENT, block, case.coins, case.assets).checks
     except ConsensusError as error:
-        return error.rule
-    return None if verify_all(checks) is None else Rule.BAD_SIGNATURE
+        return error
+    return None if verify_all(checks) is None else ConsensusError(Rule.BAD_SIGNATURE)
 
 
 def block(*transactions: Transaction, coins: Coins = COINS) -> Case:
@@ -420,8 +421,11 @@ PAIRS: dict[Rule, Callable[[], tuple[Case, Case]]] = {
 @pytest.mark.parametrize("rule", PAIRS, ids=str)
 def test_one_difference_breaks_one_rule(rule: Rule) -> None:
     good, bad = PAIRS[rule]()
-    assert verdict(good) is None
-    assert verdict(bad) is rule
+    assert refusal(good) is None
+    refused = refusal(bad)
+    assert refused is not None
+    assert refused.rule is rule
+    assert str(refused) == TOLD[rule]
 
 
 def test_every_rule_has_such_a_pair() -> None:

@@ -6,13 +6,15 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+import coincurve
 import ecdsa
 import pytest
+from coincurve._libsecp256k1 import ffi
 from ecdsa.util import sigencode_string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.signatures import SignatureCheck, public_key, sign, verify, verify_all
+from consensus.signatures import SignatureCheck, SigningError, check_library, public_key, sign, verify, verify_all
 from tests.support.rules import key, secret
 
 ORDER = int(ecdsa.SECP256k1.order)
@@ -106,3 +108,39 @@ def test_the_first_failure_is_named() -> None:
 def test_a_private_key_out_of_range_is_refused(private: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 -- the message is the library's own
         sign(private, DIGEST)
+
+
+def test_the_library_signs_as_published_or_the_wallet_does_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A149: another library, or a broken one, is found out before it sees a key."""
+    check_library()
+
+    class Random(coincurve.PrivateKey):
+        """Signs well, but with nonces of its own."""
+
+        def sign_recoverable(self, message: bytes, hasher: object = None, custom_nonce: object = None) -> bytes:
+            return super().sign_recoverable(message, hasher=None, custom_nonce=(ffi.NULL, _entropy()))
+
+    monkeypatch.setattr("consensus.signatures.coincurve.PrivateKey", Random)
+    with pytest.raises(SigningError, match=r"^the library libsecp256k1 of this machine does not sign as it must$"):
+        check_library()
+
+
+def _entropy() -> object:
+    return ffi.new("unsigned char[32]", b"\x07" * 32)
+
+
+def test_a_faulty_signature_is_not_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A148: one bit that falls over while it is made would let everybody compute the key."""
+    for place in (0, 31, 32, 63):
+
+        class Faulty(coincurve.PrivateKey):
+            def sign_recoverable(
+                self, message: bytes, hasher: object = None, custom_nonce: object = None, place: int = place
+            ) -> bytes:
+                good = super().sign_recoverable(message, hasher=None)
+                return good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+
+        monkeypatch.setattr("consensus.signatures.coincurve.PrivateKey", Faulty)
+        with pytest.raises(SigningError, match=r"^a signature did not verify$"):
+            sign(bytes(31) + b"\x05", sha256(b"x").digest())
+        monkeypatch.undo()

@@ -384,6 +384,54 @@ def test_a_policy_that_cannot_be_satisfied_is_not_revealed() -> None:
     )
 
 
+def test_the_way_with_fewest_signatures_is_revealed() -> None:
+    """Of ways with as many, the first; preimages and time locks cost no signature."""
+    two, one, none = Threshold(2, (key(1), key(2))), Threshold(1, (key(3), key(4))), AfterHeight(1)
+
+    def way(*children: Policy) -> Policy | None:
+        return reveal(Threshold(1, children), lambda leaf: True)
+
+    def only(place: int, *children: Policy) -> Policy:
+        return Threshold(1, tuple(each if n == place else Opaque(policy_id(each)) for n, each in enumerate(children)))
+
+    shown = Threshold(1, (key(3), Opaque(policy_id(key(4)))))
+    assert way(two, one) == Threshold(1, (Opaque(policy_id(two)), shown))
+    assert way(one, two) == Threshold(1, (shown, Opaque(policy_id(two))))
+    assert way(two, key(5), none) == only(2, two, key(5), none)
+    assert way(key(6), key(5)) == only(0, key(6), key(5))
+    both = Threshold(2, (none, Preimage(bytes(32))))
+    assert way(key(5), both) == only(1, key(5), both)
+    assert reveal(Threshold(2, (two, key(5), none)), lambda leaf: True) == Threshold(
+        2, (Opaque(policy_id(two)), key(5), none)
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "signatures"),
+    [
+        (key(1), 1),
+        (Preimage(bytes(32)), 0),
+        (AfterHeight(7), 0),
+        (Threshold(3, (key(1), Preimage(bytes(32)), key(2), Opaque(lock(3)))), 2),
+    ],
+)
+def test_a_witness_costs_what_it_takes(policy: Policy, signatures: int) -> None:
+    given = tuple(
+        bytes(64 if isinstance(node, Key) else 32) for node in walk(policy) if isinstance(node, (Key, Preimage))
+    )
+    assert witness_cost(policy) == (signatures, len(encode(Witness(policy, given))))
+
+
+def test_a_witness_is_made_of_signatures_and_preimages_in_pre_order() -> None:
+    hashes = {sha256(bytes([n]) * 32).digest(): bytes([n]) * 32 for n in (1, 2)}
+    first, second = map(Preimage, hashes)
+    policy = Threshold(4, (first, key(1), Threshold(1, (second,)), AfterHeight(3)))
+    witness = satisfy(policy, lambda public: public + bytes(31), hashes)
+    assert witness == Witness(policy, (b"\x01" * 32, key(1).key + bytes(31), b"\x02" * 32))
+    with pytest.raises(KeyError):
+        satisfy(policy, lambda public: bytes(64), {})
+
+
 def test_names_of_outpoints_do_not_matter_to_a_policy() -> None:
     assert policy_id(key(1)) == lock(1) != policy_id(key(2))
     assert OutPoint(OUT.txid, 0) == OUT

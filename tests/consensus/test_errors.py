@@ -1,0 +1,29 @@
+"""What refusals say: the rule first, then the facts, bytes in hex."""
+
+from __future__ import annotations
+
+import pytest
+
+from consensus.errors import ConsensusError, NotYet, Rule
+
+
+def test_a_refusal_says_its_rule_and_its_facts() -> None:
+    error = ConsensusError(Rule.OLDER, born=4, asset=b"\xab\xcd", why="young")
+    assert (error.rule, error.facts) == (Rule.OLDER, {"born": 4, "asset": b"\xab\xcd", "why": "young"})
+    assert str(error) == "older: born=4, asset=abcd, why=young"
+    assert str(ConsensusError(Rule.NO_INPUTS)) == "no-inputs"
+    assert error.args == (Rule.OLDER, {"born": 4, "asset": b"\xab\xcd", "why": "young"})
+
+
+def test_what_is_early_says_why_and_blames_no_rule() -> None:
+    early = NotYet("time-too-far-ahead", ahead=121, block=b"\x01")
+    assert (early.reason, early.facts) == ("time-too-far-ahead", {"ahead": 121, "block": b"\x01"})
+    assert str(early) == "time-too-far-ahead: ahead=121, block=01"
+    assert str(NotYet("orphan")) == "orphan"
+    assert early.args == ("time-too-far-ahead", {"ahead": 121, "block": b"\x01"})
+    assert not isinstance(early, ConsensusError)
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_a_rule_reads_as_its_name(rule: Rule) -> None:
+    assert str(rule) == rule.value == rule.name.lower().replace("_", "-")
