@@ -35,7 +35,7 @@ def test_every_page_is_a_story_that_is_told_on_the_first() -> None:
 
 @pytest.mark.parametrize("page", sorted(STORIES))
 def test_a_story_goes_as_its_page_tells_it(terminal: Terminal, page: str) -> None:
-    """A067-A072: each shows who is refused what, and by which words."""
+    """A068, A070: each shows who is refused what, and by which words."""
     story = list(typed_in((PAGES / page).read_text()))
     assert any(typed.refused for typed in story)
     for typed in story:

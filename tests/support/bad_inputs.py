@@ -5,11 +5,12 @@ Each spends real coins of one real chain, whose next block is the first after a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from consensus.assets import authority_id
 from consensus.codec import MAX_BLOCK_SIZE, encode, lock_digest, spend_message
 from consensus.errors import BODY_RULES, Rule
 from consensus.hashing import hash256, tagged_hash
@@ -19,20 +20,26 @@ from consensus.signatures import sign
 from consensus.subsidy import block_subsidy
 from consensus.types import (
     MAX_MEMO,
+    MAX_METADATA,
     NULL_TXID,
     Amount,
+    AssetId,
+    Attestation,
     BlockHash,
     Header,
+    NewAsset,
     Opaque,
     OutPoint,
     Output,
+    Reissue,
     Threshold,
     Transaction,
     Witness,
 )
+from tests.support.assets import asset_core, define, hold
 from tests.support.chain import reward_of
 from tests.support.rules import coinbase, core, key, lock, outpoint, pay, secret, witnesses_for
-from tests.support.stage import FEE, HEIGHT, HIDDEN, ORDER, PARAMS, PREIMAGE, VALUE, Stage
+from tests.support.stage import FEE, HEIGHT, HIDDEN, ORDER, PARAMS, PREIMAGE, RESERVE, VALUE, Stage
 
 UNSIGNED = {"threshold 0", "opaque"}
 """Bad transactions that show no signature: by policy nobody relays these, so that no mempool looks any further."""
@@ -71,8 +78,8 @@ def bad_transactions(stage: Stage) -> list[BadTransaction]:
     """Every way for a transaction to be wrong, with the rule that it breaks."""
     return [
         BadTransaction(entries, what, rule, raw)
-        for group in (_amounts(stage), _shapes(stage), _encodings(stage), _signatures(stage), _policies(stage))
-        for entries, what, rule, raw in group
+        for group in (_amounts, _shapes, _encodings, _signatures, _policies, _assets)
+        for entries, what, rule, raw in group(stage)
     ]
 
 
@@ -280,6 +287,77 @@ def _policies(stage: Stage) -> Rows:
     ]
 
 
+def _assets(stage: Stage) -> Rows:
+    """Each is signed, approved and paid for as if it were good."""
+    ids, carriers = stage.assets, stage.carriers
+    hours, work, won, share = ids["hours"], ids["a work"], ids["won"], ids["a share"]
+
+    def row(
+        entries: tuple[int, ...],
+        what: str,
+        rule: Rule,
+        names: Sequence[str],
+        outputs: Sequence[Output],
+        issuances: Sequence[NewAsset | Reissue | Attestation] = (),
+        burns: Mapping[AssetId, int] | None = None,
+    ) -> tuple[tuple[int, ...], str, Rule, bytes]:
+        unsigned = asset_core(
+            [stage.coins["spare"], *(carriers[name] for name in names)],
+            [pay(2, VALUE - FEE), *outputs],
+            issuances,
+            burns,
+        )
+        return entries, what, rule, stage.carry(unsigned).encoded
+
+    uneven, more = Rule.ASSET_CONSERVATION, [Reissue(hours, Amount(1))]
+    right = "the right to hours"
+    moved = stage.carry(
+        asset_core([stage.coins["spare"], carriers["a share"]], [pay(2, VALUE - FEE), hold(2, share, 10)])
+    )
+    other = replace(moved.witnesses[1], policy=key(4))
+    elsewhere = stage.carry(
+        asset_core([stage.coins["spare"], carriers["a share"]], [pay(2, VALUE), hold(2, share, 10)])
+    )
+    nobody = AssetId(bytes(32))
+    unapproved = _witnessed(moved, *moved.witnesses[:1])
+    big = define(metadata=bytes(MAX_METADATA + 1))
+    return [
+        row((67,), "a unit more than was spent", uneven, ["hours"], [hold(2, hours, 101)]),
+        row((67,), "units whose sum wraps 2^63", uneven, ["hours"], [hold(2, hours, 2**63 - 1), hold(2, hours, 101)]),
+        row((67,), "units of another asset", uneven, ["hours", "a share"], [hold(2, hours, 99), hold(2, share, 11)]),
+        row((68,), "more without the authority", Rule.NO_AUTHORITY, ["hours"], [hold(2, hours, 101)], more),
+        row((68,), "the authority of another asset", Rule.NO_AUTHORITY, ["the right to won"], [hold(2, hours)], more),
+        row((68,), "more of a fixed asset", Rule.NO_AUTHORITY, ["a work"], [], [Reissue(work, Amount(1))]),
+        row((68,), "the authority twice", uneven, [right], [hold(1, authority_id(hours))] * 2),
+        row(
+            (68,), "a unit above the reserve", Rule.ABOVE_RESERVE, ["the right to won"],
+            [hold(1, authority_id(won)), hold(2, won, RESERVE + 1)], [Reissue(won, Amount(RESERVE + 1))],
+        ),
+        row(
+            (68,), "an attestation again", Rule.ATTESTATION_SEQUENCE, [], [], [Attestation(won, 1, Amount(10**9))]
+        ),
+        row((68,), "a reserve of what has none", Rule.NOT_RESERVED, [], [], [Attestation(hours, 1, Amount(1))]),
+        row((68,), "more of what nobody defined", Rule.UNKNOWN_ASSET, [right], [], [Reissue(nobody, Amount(1))]),
+        row((69,), "more of one asset twice", Rule.ISSUED_TWICE, [right], [hold(2, hours, 2)], more * 2),
+        row((71,), "units that vanish", uneven, ["hours"], [hold(2, hours, 99)]),
+        row((71,), "a burn of more than was spent", uneven, ["hours"], [], burns={hours: 101}),
+        row((72,), "units for the fee", uneven, ["hours"], []),
+        row((73,), "a work in two places", uneven, ["a work"], [hold(2, work), hold(3, work)]),
+        row((73,), "a work twice", uneven, ["a work"], [hold(2, work, 2)]),
+        row(
+            (73,), "a work in a stranger's collection", Rule.COLLECTION_AUTHORITY, ["the right to won"],
+            [], [NewAsset(define(collection=hours))],
+        ),
+        row((74,), "metadata of 1,025 bytes", Rule.MALFORMED, [], [], [NewAsset(big)]),
+        ((68,), "a share that nobody approved", Rule.WITNESS_COUNT, unapproved),
+        ((68,), "a share that another approved", Rule.POLICY_MISMATCH, _witnessed(moved, moved.witnesses[0], other)),
+        (
+            (39, 68), "an approval of another transfer", Rule.BAD_SIGNATURE,
+            _witnessed(moved, moved.witnesses[0], elsewhere.witnesses[1]),
+        ),
+    ]  # fmt: skip
+
+
 def bad_blocks(stage: Stage) -> list[BadBlock]:
     """Every way for a block to be wrong by itself; then one block for each bad transaction."""
     holding = [
@@ -302,6 +380,8 @@ def _coinbases(stage: Stage) -> list[BadBlock]:
     two = Transaction(core([OutPoint(NULL_TXID, HEIGHT), stage.coins["one key"]], [pay(1, 1)], bytes(20)), ())
     long_height = good.encoded.replace(encode(HEIGHT), b"\xcd" + HEIGHT.to_bytes(2, "big"), 1)
     before = block_subsidy(PARAMS, HEIGHT - 1) - block_subsidy(PARAMS, HEIGHT)
+    paying = coinbase(HEIGHT, [hold(1, stage.assets["hours"])])
+    issuing = Transaction(replace(good.core, issuances=(NewAsset(define()),)), ())
     return [
         _block(stage, (7,), "subsidy and a grain", Rule.COINBASE_VALUE, stage.reward(1).encoded),
         _block(stage, (7,), "fees and a grain", Rule.COINBASE_VALUE, stage.reward(FEE + 1).encoded, payment),
@@ -315,6 +395,8 @@ def _coinbases(stage: Stage) -> list[BadBlock]:
         _block(stage, (15,), "a height in three bytes", Rule.MALFORMED, long_height),
         _block(stage, (16,), "a memo of 97 bytes", Rule.MALFORMED, memo),
         _block(stage, (20,), "a coinbase of 64 bytes", Rule.TX_SIZE_64, short.encoded),
+        _block(stage, (72,), "a coinbase that pays an asset", Rule.COINBASE_SHAPE, paying.encoded),
+        _block(stage, (72,), "a coinbase that issues an asset", Rule.COINBASE_SHAPE, issuing.encoded),
     ]
 
 

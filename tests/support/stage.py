@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
+from consensus.assets import authority_id
 from consensus.codec import decode_block, lock_digest, spend_message
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import hash256
@@ -19,27 +20,32 @@ from consensus.types import (
     AfterHeight,
     AfterTime,
     Amount,
+    AssetId,
+    Attestation,
     Block,
     Coin,
     Core,
+    Definition,
     Header,
     Key,
     LockId,
+    NewAsset,
     Older,
     Opaque,
     OutPoint,
     Output,
     Policy,
     Preimage,
+    SupplyKind,
     Threshold,
     Transaction,
     Witness,
     WTxId,
 )
 from consensus.validation import check_block, check_header
-from tests.support.assets import apply
+from tests.support.assets import Book, apply, asset_core, carry, define, hold, new_id
 from tests.support.chain import ChainBuilder, reward_of
-from tests.support.rules import coinbase, core, find_nonce, key, pay, secret
+from tests.support.rules import coinbase, core, find_nonce, key, lock, pay, secret
 
 PARAMS: Params = replace(REGTEST, coinbase_maturity=5)
 HEIGHT = 150
@@ -81,6 +87,15 @@ POLICIES: dict[str, Policy] = {
     "opaque": Opaque(policy_id(key(1))),
 }
 
+RESERVE = 50
+ASSETS: dict[str, Definition] = {
+    "hours": define(SupplyKind.REISSUABLE, 100),
+    "a work": define(content=bytes(32)),
+    "won": define(SupplyKind.RESERVED, auditor=lock(9)),
+    "a share": define(first=10, controller=lock(3)),
+}
+"""What is issued on the stage; the reserve of the won is attested, and nothing of it issued yet."""
+
 
 class Stage:
     """A chain of 149 blocks with a coin for each policy, and what it takes to make bad children of its tip."""
@@ -95,9 +110,41 @@ class Stage:
         funding = self.chain.spend(first[-1], rewards, [*made, pay(1, change)])
         self.coins = {name: OutPoint(funding.txid, place) for place, name in enumerate(policies)}
         block = self.chain.mine(first[-1], [funding])
-        self.trunk = [*first, block, *self.chain.mine_chain(block, HEIGHT - 1 - 21)]
+        self.assets: dict[str, AssetId] = {}
+        self.carriers: dict[str, OutPoint] = {}
+        """The coin that carries an asset, or the authority over it."""
+        blocks = [block, *self._issue(block, reward_of(first[4]))]
+        self.trunk = [*first, *blocks, *self.chain.mine_chain(blocks[-1], HEIGHT - 1 - 20 - len(blocks))]
         self.tip = self.chain.state(self.trunk[-1])
         self.late = Threshold(2, (key(1), AfterTime(self.tip.median_time + 1)))
+
+    def _issue(self, parent: Block, source: OutPoint) -> list[Block]:
+        """Blocks in which each of `ASSETS` is issued, all to key 1, and a reserve is attested for the won."""
+        definitions = list(ASSETS.values())
+        ids = {name: new_id([source], each, place) for place, (name, each) in enumerate(ASSETS.items())}
+        carried = {name: hold(1, ids[name], each.first_amount) for name, each in ASSETS.items() if each.first_amount}
+        rights = {name: hold(1, authority_id(ids[name])) for name, each in ASSETS.items() if each.supply_kind}
+        outputs = [pay(1, block_subsidy(PARAMS, 1) - FEE), *carried.values(), *rights.values()]
+        issue = self._carried(parent, asset_core([source], outputs, map(NewAsset, definitions)))
+        block = self.chain.mine(parent, [issue])
+        names = [*carried, *(f"the right to {name}" for name in rights)]
+        self.carriers = {name: OutPoint(issue.txid, place) for place, name in enumerate(names, 1)}
+        self.assets = ids
+        rest = [pay(1, block_subsidy(PARAMS, 1) - 2 * FEE)]
+        attest = asset_core([OutPoint(issue.txid, 0)], rest, [Attestation(ids["won"], 1, Amount(RESERVE))])
+        return [block, self.chain.mine(block, [self._carried(block, attest)])]
+
+    def _carried(self, parent: Block, unsigned: Core) -> Transaction:
+        coins = self.chain.coins(parent)
+        return carry({name: coins[name] for name in unsigned.inputs}, unsigned, self.book(parent), params=PARAMS)
+
+    def book(self, block: Block | None = None) -> Book:
+        """The records of assets at the tip, or after another block."""
+        return self.chain.assets(self.trunk[-1] if block is None else block)
+
+    def carry(self, unsigned: Core) -> Transaction:
+        """Sign for all coins at the tip, and approve where the rules ask for it."""
+        return self._carried(self.trunk[-1], unsigned)
 
     def spent(self, *names: str) -> list[Output]:
         coins = self.chain.coins(self.trunk[-1])
@@ -170,7 +217,7 @@ def verdict(stage: Stage, raw: bytes) -> Rule | None:
         block = decode_block(raw)
         check_header(PARAMS, block.header, stage.tip)
         check_block(PARAMS, block)
-        checks = apply(PARAMS, stage.tip, block, coins_of(stage), {}).checks
+        checks = apply(PARAMS, stage.tip, block, coins_of(stage), stage.book()).checks
     except ConsensusError as error:
         return error.rule
     return None if verify_all(checks) is None else Rule.BAD_SIGNATURE
