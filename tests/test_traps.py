@@ -57,6 +57,8 @@ OUR_NUMBERS = {
     "_told": "peers by the number that we gave them",
     "_drafts": "peers by the number that we gave them",
     "waits": "numbers of blocks, up to a bound of ours",
+    "read": "places in a batch of calls, which is bounded",
+    "refused": "places in a batch of calls, which is bounded",
     "_waiting": "heights of tips that we had, and buckets of ours",
     "rows": "a file of our own: numbers of blocks, up to a bound",
     "_overdue": "buckets of ours",
