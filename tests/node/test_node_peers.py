@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from node.storage.errors import DamagedError
 from node.storage.files import DirectoryFiles, MemoryFiles
 from p2p.address_manager import KnownAddress
 from p2p.messages import Addr, GetAddr, Inv, Item, ItemKind, Message, PeerAddress, TxMessage
+from p2p.peer_link import PeerLink
 from p2p.transport import Address, Link, LinkHandler
 from simnet.loop import run_virtual
 from simnet.network import HostNetwork, SimNetwork
@@ -247,11 +249,14 @@ def test_no_two_outbound_peers_stand_in_one_network() -> None:
     async def story() -> None:
         world = World()
         here = [Address(f"9.{group}.0.{number}", 7340) for group in range(4) for number in range(1, 11)]
+
+        def polite(nonce: int) -> PeerLink:
+            peer = FakePeer(world, dialled=False, nonce=2_000 + nonce)
+            peer.serve_headers(())
+            return peer.link
+
         for nonce, address in enumerate(here):
-            await world.network.listen(
-                address,
-                lambda nonce=nonce: FakePeer(world, dialled=False, nonce=2_000 + nonce).link,  # type: ignore[misc]
-            )
+            await world.network.listen(address, partial(polite, nonce))
         async with world.node(seeds=tuple(here), max_outbound=8) as node:
             await asyncio.sleep(300)
             groups = [peer.remote.host.split(".")[1] for peer in node.node.peers]
