@@ -48,11 +48,18 @@ class CoinTable:
         self._maturity = params.coinbase_maturity
         self._store = store
         self._pending = pending
-        self._unspent: dict[OutPoint, CoinRecord] = dict(store.unspent_coins())
+        self._unspent: dict[OutPoint, CoinRecord] = {}
+        self._ever_apart: dict[LockId, dict[OutPoint, None]] = {}
+        """All coins that ever lay at a lock apart, spent or not: few, beside a hundred thousand of our own."""
+        for outpoint, coin in store.coins():
+            if coin.spender is None:
+                self._unspent[outpoint] = coin
+            if coin.lock in apart:
+                self._ever_apart.setdefault(coin.lock, {})[outpoint] = None
         self._outpoints_apart = dict.fromkeys(
             outpoint for outpoint, coin in self._unspent.items() if coin.lock in apart
         )
-        """Those of the unspent coins that lie at locks apart: few, beside a hundred thousand of our own."""
+        """Those of the unspent coins that lie at locks apart."""
         self._set_aside: dict[OutPoint, bool] = dict.fromkeys(store.aside(), True)
         """Coins that their owner set aside, and whether for longer than this process."""
         self._settled = 0
@@ -84,6 +91,7 @@ class CoinTable:
         self._unspent[outpoint] = coin
         if coin.lock in self._apart:
             self._outpoints_apart[outpoint] = None
+            self._ever_apart.setdefault(coin.lock, {})[outpoint] = None
         self._count_in(outpoint, coin)
         self._store.put_coin(outpoint, coin)
 
@@ -238,6 +246,10 @@ class CoinTable:
         for outpoint in self._outpoints_apart:
             if self._is_there(outpoint, self._unspent[outpoint]):
                 yield outpoint, self._unspent[outpoint]
+
+    def ever_at(self, lock: LockId) -> list[OutPoint]:
+        """Return all coins that ever lay at a lock apart, spent or not, in no order that means anything."""
+        return list(self._ever_apart.get(lock, ()))
 
     def behind(self, tx: Transaction) -> list[SpendableCoin] | None:
         """Return the coins that a transaction of the wallet spends, in its order; None unless all are ours."""

@@ -39,6 +39,10 @@ class PaymentError(WalletError):
     """The payment cannot be made as it was asked for."""
 
 
+class RequestUsedError(PaymentError):
+    """The name of the request was used for another payment."""
+
+
 class InsufficientFundsError(PaymentError):
     """The coins that can be spent now do not cover the amount and its fee."""
 

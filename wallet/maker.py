@@ -14,12 +14,12 @@ from consensus.state import SpendContext
 from consensus.types import MAX_MEMO, Amount, Coin, Output, Transaction, TxId
 from consensus.validation import check_spends, check_transaction, transaction_fee
 from wallet.addresses import AddressBook, KnownAddress
-from wallet.errors import FeeError, PaymentError
+from wallet.errors import FeeError, PaymentError, RequestUsedError
 from wallet.fee_bump import Original
 from wallet.ledger import Ledger
 from wallet.ports import Log
 from wallet.results import Note, RelayTerms, Sent
-from wallet.signer import Signer
+from wallet.signer import Opening, Signer
 from wallet.store import RequestRecord
 from wallet.tx_builder import Built
 
@@ -96,6 +96,10 @@ class Maker:
                 f"below {terms.min_fee_rate} grain per 1,000 bytes no node relays it: raise the fee rate, or force it"
             )
 
+    def knows_request(self, request_id: str) -> bool:
+        """Tell whether a payment was made under this name."""
+        return self._ledger.store.request(_hash_name(request_id)) is not None
+
     def find_request(self, request_id: str | None, wish: bytes) -> Sent | None:
         """Return the payment that was made under this name before, or None."""
         if request_id is None:
@@ -106,7 +110,7 @@ class Maker:
         if request is None:
             return None
         if request.fingerprint != sha256(wish).digest():
-            raise PaymentError("this request name was used for another payment")
+            raise RequestUsedError("this request name was used for another payment")
         txid = request.txid
         while (newer := self._ledger.replacement_of(txid)) is not None:
             txid = newer
@@ -139,6 +143,7 @@ class Maker:
         note: Note = NOTHING,
         replaces: Original | None = None,
         assets: Assets = NO_ASSETS,
+        opening: Opening | None = None,
     ) -> Sent:
         """Sign, judge and record; nothing has changed if this raises.
 
@@ -146,13 +151,14 @@ class Maker:
             change: the address, peeked at, that takes what comes back.
             request: its name, and all that was asked for.
             assets: the records of all that the transaction names or spends.
+            opening: how its coins at a policy are opened.
 
         Raises:
             PaymentError: a rule is broken, which is named.
             WalletLockedError: unlock first.
         """
         spent = [coin.output for coin in built.coins]
-        tx = self._sign_and_judge(built, spent, assets)
+        tx = self._sign_and_judge(built, spent, assets, opening)
         if change is not None:
             self._addresses.take(change)
         if replaces is not None:
@@ -169,7 +175,9 @@ class Maker:
         )
         return Sent(tx, built.fee, built.change, left)
 
-    def _sign_and_judge(self, built: Built, spent: Sequence[Output], assets: Assets) -> Transaction:
+    def _sign_and_judge(
+        self, built: Built, spent: Sequence[Output], assets: Assets, opening: Opening | None
+    ) -> Transaction:
         """Sign, and hold the transaction against the same rules that every node will hold it against."""
         coins = {
             coin.outpoint: Coin(output, self.next_height if coin.height is None else coin.height, coin.coinbase)
@@ -177,11 +185,12 @@ class Maker:
         }
         try:
             approvals = asset_effects(Transaction(built.core, ()), coins, assets).approvals
-            tx = self._signer.sign(built.core, spent, approvals)
+            tx = self._signer.sign(built.core, spent, approvals, opening)
             check_transaction(self._params, tx)
             fee = transaction_fee(self._params, self.next_height, tx, coins)
-            # Our locks hold no time: the median time of the parent does not matter.
-            checks = check_spends(self._params, SpendContext(self.next_height, 0), tx, coins, approvals)
+            # Our own locks hold no time: the median time of the parent does not matter.
+            context = SpendContext(self.next_height, 0) if opening is None else opening.context
+            checks = check_spends(self._params, context, tx, coins, approvals)
         except ConsensusError as error:
             raise PaymentError(f"the payment would not be valid: {error}") from None
         if verify_all(checks) is not None or fee != built.fee:

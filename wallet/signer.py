@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from consensus.assets import Approval
 from consensus.codec import approval_digest, lock_digest, spend_message
 from consensus.params import Params
 from consensus.signatures import public_key, sign
-from consensus.types import Core, Key, LockId, Output, Transaction, Witness
+from consensus.spend_policy import policy_id, satisfy
+from consensus.state import SpendContext
+from consensus.types import Core, Key, LockId, Output, Policy, Transaction, Witness
 from wallet.addresses import AddressBook, key_lock
 from wallet.errors import WalletError
 from wallet.keystore import Keystore
+
+
+class Opening(NamedTuple):
+    """How the coins of one policy are opened, beside those of our own locks; its keys are this wallet's."""
+
+    shown: Policy
+    """As a spender reveals it."""
+    preimages: Mapping[bytes, bytes]
+    """By their SHA-256."""
+    context: SpendContext
+    """Of the next block: what its heights and times are held against."""
 
 
 class Signer:
@@ -30,7 +44,13 @@ class Signer:
         """
         self._keystore.secret()
 
-    def sign(self, core: Core, spent: Sequence[Output], approvals: Sequence[Approval] = ()) -> Transaction:
+    def sign(
+        self,
+        core: Core,
+        spent: Sequence[Output],
+        approvals: Sequence[Approval] = (),
+        opening: Opening | None = None,
+    ) -> Transaction:
         """Return the transaction of a core, signed.
 
         The signatures commit to `spent`: if the caller was lied to about an amount or a lock, they
@@ -40,6 +60,7 @@ class Signer:
         Args:
             spent: the outputs that `core.inputs` name, in that order.
             approvals: what `asset_effects` says that it takes.
+            opening: how coins at a policy are opened.
 
         Raises:
             WalletLockedError: unlock first; nothing was signed.
@@ -48,7 +69,13 @@ class Signer:
         message = spend_message(self._genesis, core, spent)
         # A dict for its order: witnesses stand in the order in which their locks first appear.
         locks = dict.fromkeys(output.lock for output in spent)
-        opened = [self._witness(lock, lock_digest(message, lock)) for lock in locks]
+        apart = None if opening is None else policy_id(opening.shown)
+        opened = [
+            self._open(opening, lock_digest(message, lock))
+            if opening is not None and lock == apart
+            else self._witness(lock, lock_digest(message, lock))
+            for lock in locks
+        ]
         approved = [self._witness(each.policy, approval_digest(message, each.asset, each.policy)) for each in approvals]
         return Transaction(core, (*opened, *approved))
 
@@ -66,6 +93,9 @@ class Signer:
         if key_lock(public_key(private_key)) != lock:
             raise WalletError("the keystore's key does not open the lock that the wallet's database gives it")
         return private_key
+
+    def _open(self, opening: Opening, digest: bytes) -> Witness:
+        return satisfy(opening.shown, lambda key: sign(self.private_key(key_lock(key)), digest), opening.preimages)
 
     def _witness(self, policy: LockId, digest: bytes) -> Witness:
         private_key = self.private_key(policy)

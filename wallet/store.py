@@ -373,10 +373,6 @@ class WalletStore:
         """Write a coin."""
         self._put("coins", outpoint_key(outpoint), _encode(record))
 
-    def unspent_coins(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
-        """Yield the coins that no transaction of the chain has spent."""
-        return ((outpoint, record) for outpoint, record in self.coins() if record.spender is None)
-
     def coins(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
         """Yield every output that was ever ours."""
         for key, raw in self._scan("coins"):

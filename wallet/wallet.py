@@ -46,6 +46,7 @@ from wallet.signer import Signer
 from wallet.spend_policies.book import PolicyBook
 from wallet.spend_policies.desk import PolicyDesk
 from wallet.store import RequestRecord, WalletStore
+from wallet.swaps.desk import SwapDesk
 
 
 class Wallet:
@@ -83,6 +84,17 @@ class Wallet:
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
         self.cosigner = Cosigner(params, self._ledger, self._addresses, policies, self._signer)
+        self.swaps = SwapDesk(
+            params,
+            self._ledger,
+            self._addresses,
+            self._signer,
+            maker,
+            self._payments,
+            self.assets,
+            self.policies,
+            outside,
+        )
 
     # Made and opened
 

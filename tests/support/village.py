@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from consensus.params import Params
 from consensus.state import ChainState, SpendContext
 from consensus.types import (
     Amount,
@@ -28,6 +29,7 @@ from node.workers import InlineWorkers
 from tests.support.chain import ManualClock, recorder
 from tests.support.wallets import DURE, PARAMS, TERMS, Chain, Silent, lock_of, new_wallet, outside
 from wallet.cosigning import finalise
+from wallet.ports import Outside
 from wallet.psdt import Psdt, SpentCoin, new_psdt, read_psdt, write_psdt
 from wallet.psdt_joining import combine, with_policy
 from wallet.results import Payment
@@ -40,16 +42,20 @@ from wallet.wallet import Wallet
 class Village:
     """A chain whose tip is `tip`, a mempool on it, and a wallet with `wealth` DURE for each person."""
 
-    def __init__(self, *people: str, wealth: int = 20) -> None:
-        self.chain = Chain()
+    def __init__(
+        self, *people: str, wealth: int = 20, params: Params = PARAMS, clock: ManualClock | None = None
+    ) -> None:
+        self.params = params
+        self.chain = Chain(params)
         self.block: Block = self.chain.base
-        self.mempool = Mempool(PARAMS, self, ManualClock(), InlineWorkers(), recorder()[0])
+        self.mempool = Mempool(params, self, clock or ManualClock(), InlineWorkers(), recorder()[0])
         self.logs: dict[str, Silent] = {}
+        self.worlds: dict[str, Outside] = {}
         self.wallets: dict[str, Wallet] = {}
         for number, person in enumerate(people, 1):
-            world = outside(number)
+            world = self.worlds[person] = outside(number)._replace(clock=clock or ManualClock())
             self.logs[person] = world.log  # type: ignore[assignment]
-            self.wallets[person] = new_wallet(world, mnemonic=None)
+            self.wallets[person] = new_wallet(world, mnemonic=None, params=params)
         gifts = [
             self.chain.gift(self.block, [(lock_of(self.wallets[person].new_address()), wealth * DURE)], which)
             for which, person in enumerate(people)
@@ -142,9 +148,9 @@ class Village:
 
     def sign(self, person: str, psdt: Psdt, **how: Any) -> Psdt:
         """Let a person sign a file that he was sent: what he gets and gives are bytes."""
-        received = read_psdt(PARAMS, write_psdt(psdt))
+        received = read_psdt(self.params, write_psdt(psdt))
         known = {outpoint: coin.output for outpoint, coin in self.get_coins(received.core.inputs).items()}
-        return read_psdt(PARAMS, write_psdt(self[person].cosigner.sign(received, known, {}, **how).psdt))
+        return read_psdt(self.params, write_psdt(self[person].cosigner.sign(received, known, {}, **how).psdt))
 
     def with_coin_of(self, psdt: Psdt, person: str) -> Psdt:
         """The same file, but it also spends the first coin of a person, to where the first output goes."""
@@ -153,13 +159,13 @@ class Village:
         first, *others = psdt.core.outputs
         outputs = (Output(Amount(first.value + coin.value), first.lock, None), *others)
         core = replace(psdt.core, inputs=(*psdt.core.inputs, coin.outpoint), outputs=outputs)
-        made = new_psdt(PARAMS, core, (*psdt.coins, more))
+        made = new_psdt(self.params, core, (*psdt.coins, more))
         for part in psdt.parts:
             made = made if part.policy is None else with_policy(made, part.policy)
         return made
 
     def finish(self, *psdts: Psdt) -> Transaction:
-        return finalise(PARAMS, combine(psdts), self.context, {})
+        return finalise(self.params, combine(psdts), self.context, {})
 
     def at(self, lock: LockId) -> int:
         """Grain in the chain at a lock."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from consensus.address import decode_address
-from consensus.params import sim_params
+from consensus.params import Params, sim_params
 from consensus.subsidy import block_subsidy
 from consensus.types import Amount, Block, BlockHash, LockId, OutPoint, Output, Transaction
 from node.storage.files import MemoryFiles
@@ -44,13 +44,15 @@ def outside(seed: int = 1) -> Outside:
     return Outside(MemoryFiles(), MemoryDatabase(TABLES), random.Random(seed), ManualClock(), Silent())
 
 
-def new_wallet(world: Outside | None = None, mnemonic: str | None = WORDS, **more: Any) -> Wallet:
-    return Wallet.create(PARAMS, world or outside(), mnemonic=mnemonic, allow_plain=True, **more)
+def new_wallet(
+    world: Outside | None = None, mnemonic: str | None = WORDS, params: Params = PARAMS, **more: Any
+) -> Wallet:
+    return Wallet.create(params, world or outside(), mnemonic=mnemonic, allow_plain=True, **more)
 
 
-def reopened(world: Outside) -> Wallet:
+def reopened(world: Outside, params: Params = PARAMS) -> Wallet:
     """The wallet as the next process finds it."""
-    return Wallet.open(PARAMS, world, allow_plain=True)
+    return Wallet.open(params, world, allow_plain=True)
 
 
 class Killed(BaseException):
@@ -86,10 +88,17 @@ class Chain:
         self.params = params
         self.base: Block = self.builder.mine_chain(None, rewards)[-1]
 
-    def mine(self, parent: Block, transactions: Sequence[Transaction] = (), *, to: LockId | None = None) -> Block:
+    def mine(
+        self,
+        parent: Block,
+        transactions: Sequence[Transaction] = (),
+        *,
+        to: LockId | None = None,
+        time: int | None = None,
+    ) -> Block:
         """A block on `parent`; its reward goes to a lock, or to the rest of the world."""
         if to is None:
-            return self.builder.mine(parent, transactions)
+            return self.builder.mine(parent, transactions, time=time)
         state = self.builder.state(parent)
         height = state.height + 1
         reward = Output(
@@ -111,7 +120,7 @@ class Chain:
 
     def follow(self, wallet: Wallet, tip: Block) -> None:
         """Bring a wallet to a tip, as a node does: revert to the fork, then apply."""
-        wanted = {PARAMS.genesis_hash: 0} | {b.hash: h for h, b in enumerate(self.builder.chain(tip), 1)}
+        wanted = {self.params.genesis_hash: 0} | {b.hash: h for h, b in enumerate(self.builder.chain(tip), 1)}
         reverted: list[Block] = []
         at: BlockHash = wallet.cursor.hash
         while at not in wanted:

@@ -1,0 +1,102 @@
+"""The transaction that takes what lies at a swap's lock: by the secret, or back after the refund time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from consensus.amounts import format_amount
+from consensus.assets import assets_of_coins, assets_of_transaction
+from consensus.codec import encode
+from consensus.spend_policy import witness_cost
+from consensus.types import Amount, Asset, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
+from wallet.addresses import AddressBook, Branch
+from wallet.coin_selection import CHANGE_SIZE, Need, fee_for, select_coins
+from wallet.coin_table import SpendableCoin
+from wallet.errors import PaymentError
+from wallet.ledger import Ledger
+from wallet.maker import Maker
+from wallet.payments import check_fee
+from wallet.ports import Entropy
+from wallet.results import Note, RelayTerms, Sent
+from wallet.signer import Opening
+from wallet.store import CoinRecord
+from wallet.tx_builder import WITNESS_FRAME, Built
+
+
+class Taken(NamedTuple):
+    """A coin at a lock, and how it is opened."""
+
+    outpoint: OutPoint
+    record: CoinRecord
+    opening: Opening
+
+
+class Taker:
+    """Makes such transactions. What is taken goes to a fresh address of the wallet."""
+
+    def __init__(self, ledger: Ledger, addresses: AddressBook, maker: Maker, entropy: Entropy) -> None:
+        self._ledger = ledger
+        self._addresses = addresses
+        self._maker = maker
+        self._entropy = entropy
+
+    def take(
+        self,
+        taken: Taken,
+        records: Mapping[AssetId, Asset],
+        terms: RelayTerms,
+        *,
+        request: tuple[str, bytes],
+        note: Note,
+    ) -> Sent:
+        """Take a coin. DURE bears its own fee; for an asset the wallet's own DURE does.
+
+        Raises:
+            InsufficientFundsError: there is no DURE for the fee of taking an asset.
+            PaymentError: it is worth less than its fee, or a rule is broken.
+            FeeError, WalletLockedError: as for any payment.
+        """
+        self._maker.check_ready(terms, b"", force=False)
+        home = self._addresses.peek(Branch.CHANGE)
+        record = taken.record
+        coin = SpendableCoin(taken.outpoint, record.value, record.lock, record.height, record.coinbase, 0, record.asset)
+        if record.asset is None:
+            built = self._of_dure(coin, taken.opening, terms, home.lock)
+        else:
+            built = self._of_asset(coin, taken.opening, terms, home.lock)
+        return self._maker.finish(
+            built, home, request=request, note=note, assets=_known(built, records), opening=taken.opening
+        )
+
+    def _of_dure(self, coin: SpendableCoin, opening: Opening, terms: RelayTerms, home: LockId) -> Built:
+        cost = witness_cost(opening.shown)
+        size = len(encode(_core([coin], [Output(coin.value, home, None)]))) + WITNESS_FRAME + cost.size
+        fee = Amount(fee_for(terms, size, cost.signatures))
+        left = Amount(coin.value - fee)
+        if left < terms.dust_limit:
+            raise PaymentError(f"the fee of {format_amount(fee)} DURE would eat up what is there: lower the fee rate")
+        check_fee(fee, coin.value)
+        return Built(_core([coin], [Output(left, home, None)]), (coin,), fee, left)
+
+    def _of_asset(self, coin: SpendableCoin, opening: Opening, terms: RelayTerms, home: LockId) -> Built:
+        cost = witness_cost(opening.shown)
+        moved = Output(coin.value, home, coin.asset)
+        size = len(encode(_core([coin], [moved]))) + WITNESS_FRAME + cost.size + CHANGE_SIZE
+        spendable = self._ledger.coins.spendable(self._maker.next_height)
+        selection = select_coins(spendable, Need(0, size, cost.signatures), terms, self._entropy)
+        # What an asset is worth in DURE nobody knows here: a fee is held against the wallet's own coins.
+        check_fee(selection.fee, sum(each.value for each in selection.coins))
+        outputs = [moved] + ([Output(selection.change, home, None)] if selection.change else [])
+        coins = (coin, *selection.coins)
+        return Built(_core(coins, outputs), coins, selection.fee, selection.change)
+
+
+def _core(coins: Sequence[SpendableCoin], outputs: Sequence[Output]) -> Core:
+    return Core(1, tuple([coin.outpoint for coin in coins]), tuple(outputs), (), (), b"")
+
+
+def _known(built: Built, records: Mapping[AssetId, Asset]) -> dict[AssetId, Asset | None]:
+    spent = [Coin(coin.output, 0, coin.coinbase) for coin in built.coins]
+    names = [*assets_of_transaction(Transaction(built.core, ())), *assets_of_coins(spent)]
+    return {name: records.get(name) for name in names}
