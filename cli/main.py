@@ -19,6 +19,7 @@ from cli import (
     reorg,
     rpc,
     snapshots,
+    swap,
     wallet,
     watch,
 )
@@ -50,6 +51,7 @@ for group in (
     nft,
     policies,
     psdt,
+    swap,
     faults,
     lines,
     reorg,

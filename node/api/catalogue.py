@@ -17,6 +17,7 @@ from node.api.methods import (
     policies,
     psbt,
     steering,
+    swaps,
     transactions,
     wallet,
     wallet_addresses,
@@ -44,6 +45,7 @@ ALL: tuple[Method, ...] = (
     *wallet_backup.METHODS,
     *policies.METHODS,
     *psbt.METHODS,
+    *swaps.METHODS,
     *control.METHODS,
 )
 """Every method there is; `node.api.method.by_name` leaves out those that a network does not have."""

@@ -36,6 +36,7 @@ class Area(StrEnum):
     NETWORK = "Network"
     POLICIES = "Policies"
     RAW_TRANSACTIONS = "Rawtransactions"
+    SWAPS = "Swaps"
     UTIL = "Util"
     WALLET = "Wallet"
 

@@ -77,6 +77,7 @@ from rpc.schema.psbts import (
     PsbtStake,
     PsbtStakes,
 )
+from rpc.schema.swaps import Swap, SwapHere, SwapKey, SwapLeg, SwapStep
 from rpc.schema.wallet import (
     AddressInfo,
     AddressPurpose,
@@ -172,6 +173,11 @@ __all__ = [
     "SentAsset",
     "SentPayment",
     "SubmittedPackage",
+    "Swap",
+    "SwapHere",
+    "SwapKey",
+    "SwapLeg",
+    "SwapStep",
     "TemplateTransaction",
     "TransactionDetail",
     "TransactionInput",

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from consensus.params import REGTEST, Params
 from tests.support.api import Api, running_api
 
 
@@ -20,6 +21,12 @@ class Pair(NamedTuple):
             raw = await self.ann.client.call("getblock", block, 0)
             assert await self.bob.client.call("submitblock", raw) is None
 
+    async def pass_on(self, txid: str) -> None:
+        """A block with a transaction that one of both has in its mempool."""
+        if txid in await self.bob.client.call("getrawmempool"):
+            await self.ann.client.call("sendrawtransaction", await self.bob.client.call("getrawtransaction", txid))
+        await self.mine()
+
     async def pay(self, address: str, amount: object) -> str:
         txid: str = await self.ann.client.call("sendtoaddress", address, amount)
         await self.mine()
@@ -27,9 +34,9 @@ class Pair(NamedTuple):
 
 
 @asynccontextmanager
-async def running_pair() -> AsyncIterator[Pair]:
+async def running_pair(params: Params = REGTEST, seed: int = 1) -> AsyncIterator[Pair]:
     """Both, at height 102: Ann has two rewards that she can spend."""
-    async with running_api() as ann, running_api(seed=2) as bob:
+    async with running_api(params, seed=seed) as ann, running_api(params, seed=seed + 1) as bob:
         both = Pair(ann, bob)
         await both.mine(102)
         yield both

@@ -264,14 +264,13 @@ class SwapDesk:
         done = self._maker.find_request(*request)
         if done is not None:
             return done
-        state = self.state(terms)
+        self._check_there(terms, self.state(terms), leg)
         if context.median_time < leg.refund_at:
             raise SwapError(
                 SwapRule.EARLY,
                 f"it can be taken back from {clock_text(leg.refund_at)} on; by the chain's clock it is "
                 f"{clock_text(context.median_time)}, {duration_text(leg.refund_at - context.median_time)} before",
             )
-        self._check_there(terms, state, leg)
         return self._take(terms, leg, records, relay, context, request=request, secret=None)
 
     def _take(
