@@ -40,6 +40,9 @@ def test_only_the_start_of_a_long_text_is_told_again() -> None:
     for text in ("x" * 41, "1." + "5" * 18 + " " * 21):
         with pytest.raises(ValueError, match=f"^not an amount, such as 12 or 12.5: {re.escape(repr(text[:40]))}$"):
             parse_units(text, 2)
+    long = "0" * 18 + "9." + "5" * 18 + " "
+    with pytest.raises(ValueError, match=r"^not an amount, such as 12 or 12\.5: '0{18}9\.5{18} '$"):
+        parse_units(long, 2)
     assert parse_units("0." + "0" * 17 + "1", 18) == 1
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from consensus.apply import AppliedBlock
-from consensus.assets import Role, asset_effects, authority_id
+from consensus.assets import Role, asset_effects, asset_id, authority_id, defined_by
 from consensus.codec import asset_entry, decode_transaction, encode
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import tagged_hash
@@ -534,6 +535,32 @@ def test_transactions_of_a_block_build_on_each_others_assets() -> None:
     ):
         with pytest.raises(ConsensusError):
             connect(parent, wrong, coins, {})
+
+
+def test_a_definition_hides_no_repetition_behind_it() -> None:
+    """A071: every entry is looked at, in whatever order kinds stand."""
+    book = book_of(kind=SupplyKind.REISSUABLE)
+    coins = {**DURE, AT: holding(1, authority_id(GOLD))}
+    definition = define(first=5)
+    made = [pay(2, 90), hold(1, authority_id(GOLD)), hold(2, new_id(coins, definition), 5), hold(2, GOLD, 2)]
+    one: list[NewAsset | Reissue | Attestation] = [NewAsset(definition), Reissue(GOLD, Amount(2))]
+    twice: list[NewAsset | Reissue | Attestation] = [NewAsset(definition), *[Reissue(GOLD, Amount(1))] * 2]
+    assert verdict(asset_core(coins, made, one), coins, book) is None
+    assert verdict(asset_core(coins, made, twice), coins, book) is Rule.ISSUED_TWICE
+    behind = asset_core(coins, made, [*one, NewAsset(define(first=0))])
+    assert verdict(behind, coins, book) is Rule.DEFINITION_AMOUNT
+
+
+def test_a_transaction_tells_which_assets_it_defines() -> None:
+    """Their ids are made of its first input, their places among all entries, and their definitions."""
+    definitions = define(first=1), define(first=2), define(first=1)
+    unsigned = asset_core(DURE, [pay(2, 90)], [NewAsset(definitions[0]), Reissue(GOLD, Amount(1))])
+    unsigned = replace(unsigned, issuances=(*unsigned.issuances, *map(NewAsset, definitions[1:])))
+    first = unsigned.inputs[0]
+    assert defined_by(Transaction(unsigned, ())) == {
+        asset_id(first, place, each): each for place, each in zip((0, 2, 3), definitions, strict=True)
+    }
+    assert len({asset_id(first, place, definitions[0]) for place in (0, 2, 3)}) == 3
 
 
 def test_an_asset_has_one_entry_in_the_state_hash() -> None:

@@ -254,6 +254,33 @@ def test_apply_then_revert_is_the_identity(seed: int) -> None:
     assert coins == {}
 
 
+def test_taking_a_block_back_is_its_delta_turned_round() -> None:
+    """A075: coin by coin as they were made, not only by name; nothing of what came and went within the block."""
+    chain, _ = play(3, 108)
+    inner = 0
+    for block, result, parent in chain:
+        back = revert_block(block, parent.height + 1, result.undo)
+        assert back == StateDelta(spent=result.delta.created, created=result.delta.spent, assets={})
+        inner += len(result.delta.spent) > 0
+    assert inner > 3
+    coins = {outpoint(9): coin(2, 100)}
+    first = spend(coins, [pay(2, 60), pay(3, 40)])
+    second = spend({OutPoint(first.txid, 0): Coin(first.core.outputs[0], 1, False)}, [pay(4, 60)])
+    block = mine(REGTEST, START, [first, second])
+    delta, undo = applied(START, block, coins)[:2]
+    reward = block.transactions[0]
+    assert revert_block(block, 1, undo) == StateDelta(
+        spent={
+            OutPoint(reward.txid, 0): Coin(reward.core.outputs[0], 1, True),
+            OutPoint(first.txid, 1): Coin(pay(3, 40), 1, False),
+            OutPoint(second.txid, 0): Coin(pay(4, 60), 1, False),
+        },
+        created=coins,
+        assets={},
+    )
+    assert delta == StateDelta(revert_block(block, 1, undo).created, revert_block(block, 1, undo).spent, {})
+
+
 def test_the_state_hash_does_not_depend_on_the_interpreter() -> None:
     """A042, A195: PYTHONHASHSEED, locale and time zone make no difference."""
     program = "from tests.consensus.test_blocks import play, state_hash; print(state_hash(play(11, 104)[1]).hex())"

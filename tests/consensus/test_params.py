@@ -27,9 +27,9 @@ PLACES = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def anew() -> ModuleType:
-    """The module, loaded once more: what it makes at that time is made under our eyes."""
+    """The module, loaded once more for each test: what it makes at that time is made under our eyes."""
     spec = importlib.util.find_spec(params.__name__)
     assert spec is not None
     assert spec.loader is not None

@@ -75,6 +75,15 @@ def test_asert_at_absurd_distances_stays_exact_and_bounded() -> None:
     assert asert_target(LIMIT, -(2**63), 0, 60, 172_800) == 1
 
 
+def test_asert_is_exact_up_to_512_doublings_past_its_factor() -> None:
+    """Above that every target is past every limit, and is said to be 2^512 whatever it was measured from."""
+    for anchor in (1, LIMIT):
+        assert asert_target(anchor, 16 + 512, 0, 60, 1) == anchor << 16 + 512
+        for doublings in (16 + 513, 10_000, 2**70):
+            assert asert_target(anchor, doublings, 0, 60, 1) == 1 << 512
+    assert asert_target(1 << 40, -40, 0, 60, 1) == asert_target(1 << 40, -41, 0, 60, 1) == 1
+
+
 def test_the_anchor_moves_when_the_target_reaches_the_limit() -> None:
     """A network that slept for a night does not owe blocks: the next target is measured from the limit."""
     limit = target_from_bits(LOCAL.limit_bits)

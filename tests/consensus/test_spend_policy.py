@@ -9,6 +9,7 @@ from types import FrameType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consensus.codec import decode_policy, encode
 from consensus.errors import ConsensusError, Rule
@@ -32,6 +33,7 @@ from consensus.types import (
     AfterHeight,
     AfterTime,
     Amount,
+    AssetId,
     Coin,
     Key,
     LockId,
@@ -326,12 +328,17 @@ def test_pays_looks_at_the_output_beside_the_input() -> None:
     assert spending(policy, [pay(3, 99)]) is Rule.PAYS
     assert spending(policy, [pay(4, 100)]) is Rule.PAYS
     assert spending(policy, [pay(2, 1), pay(3, 100)]) is Rule.PAYS
+    assert spending(policy, [replace(pay(3, 100), asset=AssetId(b"g" * 32))]) is Rule.PAYS
     made = Output(Amount(10), policy_id(policy), None)
     coins = {outpoint(1): Coin(made, 1, False), outpoint(2): Coin(made, 1, False)}
     short = spend(coins, [pay(3, 20)], {policy_id(policy): policy})
     with pytest.raises(ConsensusError) as error:
         check_spends(REGTEST, SpendContext(100, 0), short, coins)
-    assert error.value.rule is Rule.PAYS
+    assert str(error.value) == "pays: place=1, why=no output beside the input"
+    low = spend(coins, [pay(3, 10), pay(3, 9)], {policy_id(policy): policy})
+    with pytest.raises(ConsensusError) as error:
+        check_spends(REGTEST, SpendContext(100, 0), low, coins)
+    assert str(error.value) == "pays: place=1, why=another lock or asset, or less"
     whole = spend(coins, [pay(3, 10), pay(3, 10)], {policy_id(policy): policy})
     assert verify_all(check_spends(REGTEST, SpendContext(100, 0), whole, coins)) is None
 
