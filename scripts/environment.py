@@ -97,8 +97,8 @@ def stamp(*sources: Path) -> None:
 
 
 def prepare(purpose: str) -> None:
-    """Bring .venv up to date for `purpose`: "run", or "dev" for the gates as well."""
-    locks = [ROOT / "requirements.lock", *([ROOT / "requirements-dev.lock"] if purpose == "dev" else [])]
+    """Bring .venv up to date for `purpose`: "run", or "dev" or "fuzz" for what these need as well."""
+    locks = [ROOT / "requirements.lock", *([ROOT / f"requirements-{purpose}.lock"] if purpose != "run" else [])]
     project = ROOT / "pyproject.toml"
     if not is_usable():
         version = ".".join(map(str, sys.version_info[:3]))

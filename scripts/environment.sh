@@ -1,6 +1,6 @@
 # Read by the scripts beside this file (POSIX sh, so that an old or missing Python gets a sentence, not a traceback).
 #
-# `prepare run` or `prepare dev` leaves a Python environment in .venv that holds exactly what the lock files say.
+# `prepare run`, `dev` or `fuzz` leaves a Python environment in .venv that holds what the lock files of it say.
 # Once it does, finding that out is three file comparisons: no Python is started.
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -19,7 +19,7 @@ prepared() {
     read -r made_in <"$VENV/stamps/root" && [ "$made_in" = "$ROOT" ] || return 1
     cmp -s "$ROOT/requirements.lock" "$VENV/stamps/requirements.lock" || return 1
     cmp -s "$ROOT/pyproject.toml" "$VENV/stamps/pyproject.toml" || return 1
-    [ "$1" = run ] || cmp -s "$ROOT/requirements-dev.lock" "$VENV/stamps/requirements-dev.lock"
+    [ "$1" = run ] || cmp -s "$ROOT/requirements-$1.lock" "$VENV/stamps/requirements-$1.lock"
 }
 
 # The lock covers 3.11 to 3.13. A newer Python is tried only where there is none of these.

@@ -2,6 +2,9 @@
 
 scripts/fuzz differential --minutes 10 --resume DIR    go on where the last campaign in DIR ended
 scripts/fuzz differential --repeat FILE                give both implementations what they disagreed about
+scripts/fuzz codec|framing|policy --minutes 10 --resume DIR    lead bytes by coverage into what reads them first
+scripts/fuzz codec|framing|policy --repeat FILE                give the target one input
+scripts/fuzz codec|framing|policy --resume DIR --keep          keep the smallest inputs that reach all, in tests/corpora
 """
 
 from __future__ import annotations
@@ -15,9 +18,15 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from scripts import fuzz_guided
+from tests.fuzzing.targets import TARGETS
 from tests.reference.campaign import repeat, tell
 from tests.reference.differential import Disagreement, read_script
+
+if TYPE_CHECKING:
+    Kinds = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no other name for it
 
 
 class Progress:
@@ -98,24 +107,34 @@ def repeated(path: Path) -> int:
     return 0
 
 
-def main() -> int:
-    """Read the command line and run; return the exit status: 1 for a disagreement."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    kinds = parser.add_subparsers(dest="kind", required=True)
+def add_differential(kinds: Kinds) -> None:
+    """Add the arguments of `differential`."""
     two = kinds.add_parser("differential", help="consensus against the reference of tests/reference")
-    two.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
-    two.add_argument("--resume", type=Path, metavar="DIR", help="where campaigns add up (default: a new folder)")
+    common(two)
     two.add_argument("--seed", type=int, help="of the first story (default: where DIR ended, or any)")
-    two.add_argument("--repeat", type=Path, metavar="FILE", help="a disagreement that was written down")
-    chosen = parser.parse_args()
+    two.set_defaults(run=run_differential)
+
+
+def add_guided(kinds: Kinds) -> None:
+    """Add the arguments of the targets that coverage leads to."""
+    for target in TARGETS:
+        guided = kinds.add_parser(target, help=f"bytes led by coverage into the target {target!r} of tests/fuzzing")
+        common(guided)
+        guided.add_argument("--keep", action="store_true", help="write what DIR found into tests/corpora, and end")
+        guided.set_defaults(run=run_guided)
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    """Add what every kind of campaign takes."""
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="where campaigns add up (default: a new folder)")
+    parser.add_argument("--repeat", type=Path, metavar="FILE", help="something found, as it was written down")
+
+
+def run_differential(chosen: argparse.Namespace) -> int:
+    """Run or repeat what was asked for."""
     if chosen.repeat is not None:
-        if not chosen.repeat.is_file():
-            parser.error(f"there is no file {chosen.repeat}")
         return repeated(chosen.repeat)
-    if chosen.minutes <= 0:
-        parser.error("--minutes is above 0")
     folder = chosen.resume or Path(tempfile.mkdtemp(prefix="dure-fuzz-"))
     progress = Progress(folder, chosen.seed)
     try:
@@ -123,6 +142,37 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"\n{progress.summary()}\ninterrupted: --resume {folder} goes on from here")
         return 130
+
+
+def run_guided(chosen: argparse.Namespace) -> int:
+    """Fuzz, repeat or keep what was asked for."""
+    if chosen.repeat is not None:
+        return fuzz_guided.repeat(chosen.kind, chosen.repeat)
+    folder = fuzz_guided.folder_for(chosen.kind, chosen.resume)
+    if chosen.keep:
+        return fuzz_guided.keep(chosen.kind, folder)
+    try:
+        return fuzz_guided.campaign(chosen.kind, chosen.minutes, folder)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: --resume {folder} goes on from here")
+        return 130
+
+
+def main() -> int:
+    """Read the command line and run; return the exit status: 1 for something found."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for add in (add_differential, add_guided):  # another kind of campaign is one line here, and its own module
+        add(kinds)
+    chosen = parser.parse_args()
+    if chosen.repeat is not None and not chosen.repeat.is_file():
+        parser.error(f"there is no file {chosen.repeat}")
+    if chosen.minutes <= 0:
+        parser.error("--minutes is above 0")
+    status: int = chosen.run(chosen)
+    return status
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.repository import PACKAGES, PROJECT, ROOT, pins, tracked
 
+GROUPS = PROJECT["dependency-groups"]
 NO_PACKAGES = {"docs", "explorer", "scripts", "tests"}
 
 
@@ -64,13 +65,13 @@ def test_an_image_holds_every_package_and_the_libraries_by_hash() -> None:
 
 def test_everything_that_pyproject_asks_for_is_pinned_once_and_hashed() -> None:
     """A206: what is installed is the very file that was looked at, or nothing is."""
-    run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
-    assert not run.keys() & dev.keys()
+    run, dev, fuzz = (pins(f"requirements{name}.lock") for name in ("", "-dev", "-fuzz"))
+    assert not run.keys() & (dev.keys() | fuzz.keys())
     asked = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
-    for wanted, pinned in ((asked, run), (PROJECT["dependency-groups"]["dev"], dev)):
+    for wanted, pinned in ((asked, run), (GROUPS["dev"], dev), (GROUPS["fuzz"], fuzz)):
         names = [re.match(r"[a-z0-9-]+", line) for line in wanted]
         assert [match.group() for match in names if match and match.group() not in pinned] == []
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock"):
         entries = re.split(r"\n(?=[a-z])", (ROOT / name).read_text())[1:]
         assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.repository import ROOT
 
 PREPARE = '. "$1/scripts/environment.sh"; ROOT=$1; VENV=$1/.venv; prepare "$2"; echo prepared'
-STAMPED = ("requirements.lock", "requirements-dev.lock", "pyproject.toml")
+STAMPED = ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock", "pyproject.toml")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def make_prepared(clone: Path) -> None:
 
 def test_a_prepared_clone_starts_no_python_at_all(clone: Path) -> None:
     make_prepared(clone)
-    for purpose in ("run", "dev"):
+    for purpose in ("run", "dev", "fuzz"):
         done = prepare(clone, purpose)
         assert (done.returncode, done.stdout, done.stderr) == (0, "prepared\n", "")
 
