@@ -122,6 +122,8 @@ class PeerConnection:
         """Seconds the newest answered ping took; None before the first."""
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.messages_received = 0
+        self.messages_sent = 0
         self.last_received = 0.0
         """When bytes last came, in the caller's `now`."""
         self.last_sent = 0.0
@@ -267,6 +269,7 @@ class PeerConnection:
             raise ProtocolError(Violation.UNSOLICITED, number=number, size=size)
 
     def _handle_frame(self, number: int, body: bytes) -> None:
+        self.messages_received += 1
         if number not in BY_NUMBER:
             self._spend(None)
             self._events.append(MessageIgnored(number, len(body)))
@@ -326,6 +329,7 @@ class PeerConnection:
         if len(body) > message.max_body:
             raise LocalProtocolError(f"{type(message).__name__} of {len(body)} bytes, bound {message.max_body}")
         self._out.append(encode_frame(message.number, body))
+        self.messages_sent += 1
 
     # --- allowances -------------------------------------------------------------------------------------------
 

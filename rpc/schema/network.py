@@ -22,6 +22,9 @@ class PeerInfo(Result, frozen=True, kw_only=True):
     lastrecv: int
     bytessent: int
     bytesrecv: int
+    messagessent: int
+    """Those of the connection itself, such as pings, included."""
+    messagesrecv: int
     conntime: int
     pingtime: float | UnsetType = UNSET
     """Seconds."""

@@ -60,6 +60,8 @@ def _peer(services: Services, peer: Peer, origin: float) -> schema.PeerInfo:
         lastrecv=_moment(connection.last_received, origin),
         bytessent=connection.bytes_sent,
         bytesrecv=connection.bytes_received,
+        messagessent=connection.messages_sent,
+        messagesrecv=connection.messages_received,
         conntime=_moment(peer.since, origin),
         pingtime=UNSET if connection.latency is None else round(connection.latency, 6),
         version=0 if hello is None else hello.version,
