@@ -80,23 +80,27 @@ class DurePurse(Purse):
     def __init__(self) -> None:
         super().__init__()
         self._policy = Key(self.public)
-        self._lock = policy_id(self._policy)
-        self.address = encode_address(REGTEST, self._lock)
+        self.lock = policy_id(self._policy)
+        self.address = encode_address(REGTEST, self.lock)
 
     def spend(self, coin: Coin, values: list[int]) -> Made:
         """See `Purse`."""
-        return self._sign(coin, tuple(Output(Amount(value), self._lock, None) for value in values))
-
-    def fan(self, coin: Coin, lock: LockId, value: int) -> Made:
-        """Return a transaction that makes many equal coins for somebody else."""
-        return self._sign(coin, (Output(Amount(value), lock, None),) * FAN)
-
-    def _sign(self, coin: Coin, outputs: tuple[Output, ...]) -> Made:
-        core = Core(1, (OutPoint(TxId(coin.txid), coin.place),), outputs, (), (), b"")
-        message = spend_message(REGTEST.genesis_hash, core, [Output(Amount(coin.value), self._lock, None)])
-        signature = self._private.sign_recoverable(lock_digest(message, self._lock), hasher=None)[:64]
-        tx = Transaction(core, (Witness(self._policy, (signature,)),))
+        tx = self._sign(coin, tuple(Output(Amount(value), self.lock, None) for value in values))
         return Made(tx.txid, tx.encoded)
+
+    def payment(self, coin: Coin) -> Transaction:
+        """Return a transaction with one input and two equal outputs."""
+        return self._sign(coin, (Output(Amount((coin.value - FEE) // 2), self.lock, None),) * 2)
+
+    def fan(self, coin: Coin, lock: LockId, value: int, count: int = FAN) -> Transaction:
+        """Return a transaction that makes many equal coins for somebody else."""
+        return self._sign(coin, (Output(Amount(value), lock, None),) * count)
+
+    def _sign(self, coin: Coin, outputs: tuple[Output, ...]) -> Transaction:
+        core = Core(1, (OutPoint(TxId(coin.txid), coin.place),), outputs, (), (), b"")
+        message = spend_message(REGTEST.genesis_hash, core, [Output(Amount(coin.value), self.lock, None)])
+        signature = self._private.sign_recoverable(lock_digest(message, self.lock), hasher=None)[:64]
+        return Transaction(core, (Witness(self._policy, (signature,)),))
 
 
 def _twice(raw: bytes) -> bytes:

@@ -91,7 +91,7 @@ def test_a_line_says_what_was_missed() -> None:
 def test_figures_are_read_back(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     file.write_bytes(msgspec.json.encode(Report("here", 0.5, [taken(1.0)])))
-    assert read(file) == {("speed", "dure"): taken(1.0)}
+    assert read(file) == {("speed", "dure", None): taken(1.0)}
 
 
 def test_every_measure_says_what_its_figures_are() -> None:

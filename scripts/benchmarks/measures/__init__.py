@@ -15,6 +15,7 @@ from scripts.benchmarks.measures import (
     pool,
     process,
     simulated,
+    throughput,
     wallet,
     watching,
 )
@@ -33,4 +34,5 @@ MEASURES: dict[str, Measure] = {
     **deposits.MEASURES,
     **watching.MEASURES,
     **simulated.MEASURES,
+    **throughput.MEASURES,
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
 from scripts.benchmarks.lag import Prober, Seen, WatchedDured, percentile, probing
@@ -37,18 +37,33 @@ class _Owner(WatchedDured):
     wallet = "--wallet"
 
 
+class HoldUps(NamedTuple):
+    """What holds up loop and caller in one kind of while, in ms."""
+
+    name: str
+    lag_p99: float
+    lag_max: float
+    call_p99: float
+
+
 def take_lag(_kind: type[Program]) -> Iterator[Sample]:
     """Hold-ups of the loop and of a caller, p99 and maximum, in ms, by what happens meanwhile."""
-    spans, prober, seen = _live()
+    for held in hold_ups(TRANSACTIONS):
+        yield Sample(f"{held.name}, lag p99", held.lag_p99)
+        yield Sample(f"{held.name}, lag max", held.lag_max)
+        yield Sample(f"{held.name}, call p99", held.call_p99)
+
+
+def hold_ups(transactions: int) -> Iterator[HoldUps]:
+    """Yield the hold-ups of each kind of while, with so many transactions in a block."""
+    spans, prober, seen = _live(transactions)
     for name in WHILES:
         lags = [late for span in spans[name] for late in seen.lags(*span)]
         calls = [took for span in spans[name] for took in prober.latencies(*span)]
-        yield Sample(f"{name}, lag p99", percentile(lags, 99) * 1_000)
-        yield Sample(f"{name}, lag max", max(lags) * 1_000)
-        yield Sample(f"{name}, call p99", percentile(calls, 99) * 1_000)
+        yield HoldUps(name, *(1_000 * ms for ms in (percentile(lags, 99), max(lags), percentile(calls, 99))))
 
 
-def _live() -> tuple[dict[str, list[tuple[float, float]]], Prober, Seen]:
+def _live(transactions: int) -> tuple[dict[str, list[tuple[float, float]]], Prober, Seen]:
     spans: dict[str, list[tuple[float, float]]] = {name: [] for name in WHILES}
     purse = DurePurse()
 
@@ -61,7 +76,7 @@ def _live() -> tuple[dict[str, list[tuple[float, float]]], Prober, Seen]:
         spans[name].append((began, time.monotonic()))
 
     with Dured() as other, _Owner() as node:
-        coins = purse.fund(other, 5 * TRANSACTIONS)
+        coins = purse.fund(other, 5 * transactions)
 
         def part() -> None:
             if node.peers():
@@ -70,7 +85,7 @@ def _live() -> tuple[dict[str, list[tuple[float, float]]], Prober, Seen]:
 
         def full_block() -> str:
             part()
-            other.hand_in([purse.pay(coins.pop()) for _ in range(TRANSACTIONS)])
+            other.hand_in([purse.pay(coins.pop()) for _ in range(transactions)])
             return other.mine(1)[0]
 
         node.connect(other)
@@ -78,7 +93,7 @@ def _live() -> tuple[dict[str, list[tuple[float, float]]], Prober, Seen]:
         with probing(node) as prober:
             block = full_block()
             during("unknown", lambda: node.connect(other), lambda: node.tip() == block)
-            payments = [purse.pay(coins.pop()) for _ in range(TRANSACTIONS)]
+            payments = [purse.pay(coins.pop()) for _ in range(transactions)]
             part()
             for each in (node, other):  # Apart: so many at once are too many to be announced.
                 each.hand_in(payments)

@@ -142,5 +142,6 @@ MEASURES = {
         },
         runs=1,
         compared=False,
+        minutes=10,
     ),
 }

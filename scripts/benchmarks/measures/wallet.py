@@ -27,25 +27,34 @@ class WithWallet(Dured):
 
 def take_wallet(_kind: type[Program]) -> Iterator[Sample]:
     """Milliseconds of a payment and of a balance, asked by JSON-RPC."""
+    for balance, send in ask(COINS):
+        yield Sample("wallet_balance", balance)
+        yield Sample("wallet_send", send)
+
+
+def ask(coins: int) -> Iterator[tuple[float, float]]:
+    """Ask a wallet with so many coins for its balance, and for a payment; yield how many milliseconds both took."""
     purse = DurePurse()
     with WithWallet() as node:
         locks: list[LockId] = [
             decode_address(REGTEST, node.rpc.call("getnewaddress", "", "bech32")) for _ in range(ADDRESSES)
         ]
-        value = (50 * GRAIN_PER_DURE - FAN_FEE) // FAN
-        for number, reward in enumerate(rewards(node, purse, COINS // FAN)):
-            made = purse.fan(Coin(reward, 0, 50 * GRAIN_PER_DURE), locks[number % ADDRESSES], value)
-            node.rpc.call("sendrawtransaction", made.raw.hex())
+        fans = -(-coins // FAN)
+        each = -(-coins // fans)
+        value = (50 * GRAIN_PER_DURE - FAN_FEE) // each
+        for number, reward in enumerate(rewards(node, purse, fans)):
+            made = purse.fan(Coin(reward, 0, 50 * GRAIN_PER_DURE), locks[number % ADDRESSES], value, each)
+            node.rpc.call("sendrawtransaction", made.encoded.hex())
         drain(node)
-        until("a wallet that has seen them", lambda: node.rpc.call("getwalletinfo")["txcount"] >= COINS // FAN)
+        until("a wallet that has seen them", lambda: node.rpc.call("getwalletinfo")["txcount"] >= fans)
         address = node.rpc.call("getnewaddress")
         for _ in range(CALLS):
             began = time.monotonic()
             node.rpc.call("getbalances")
-            yield Sample("wallet_balance", (time.monotonic() - began) * 1_000)
+            balance = (time.monotonic() - began) * 1_000
             began = time.monotonic()
             node.rpc.call("sendtoaddress", address, 0.01)
-            yield Sample("wallet_send", (time.monotonic() - began) * 1_000)
+            yield balance, (time.monotonic() - began) * 1_000
 
 
 MEASURES = {
