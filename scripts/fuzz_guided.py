@@ -106,8 +106,8 @@ def keep(target: str, folder: Path) -> int:
     return 0
 
 
-def edges(target: Callable[[bytes], None], raw: bytes) -> set[object]:
-    """Return the steps from line to line that a target takes in our own code."""
+def edges(target: Callable[[bytes], str], raw: bytes) -> set[object]:
+    """Return the steps from line to line that a target takes in our own code, and what it says in the end."""
     found: set[object] = set()
     last: dict[FrameType, int] = {}
     ours: dict[CodeType, bool] = {}
@@ -125,10 +125,10 @@ def edges(target: Callable[[bytes], None], raw: bytes) -> set[object]:
 
     sys.settrace(trace)  # type: ignore[arg-type]
     try:
-        target(raw)
+        said = target(raw)
     finally:
         sys.settrace(None)
-    return found
+    return found | {said}
 
 
 def folder_for(target: str, chosen: Path | None) -> Path:

@@ -12,7 +12,12 @@ with atheris.instrument_imports(include=["consensus", "p2p", "tests.fuzzing"]):
 
 def main() -> None:
     """Never return: call the target until libFuzzer ends the process."""
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
+    target = TARGETS[sys.argv[1]]
+
+    def one(data: bytes) -> None:
+        target(data)
+
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], one)
     atheris.Fuzz()
 
 

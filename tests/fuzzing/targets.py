@@ -1,7 +1,8 @@
 """What any bytes must come to, in the three places where strangers' bytes are read first.
 
-Each target takes bytes, and raises `Broken` if something does not hold. `scripts/fuzz codec|framing|policy` calls it
-with what coverage leads it to; `test_corpora` with the inputs that are kept in tests/corpora.
+Each target takes bytes, says in a word or two what they came to, and raises `Broken` if something does not hold.
+`scripts/fuzz codec|framing|policy` calls it with what coverage leads it to; `test_corpora` with the inputs that are
+kept in tests/corpora.
 """
 
 from __future__ import annotations
@@ -105,13 +106,14 @@ def again(read: Callable[[bytes], bytes], encoded: bytes) -> bytes | None:
         return None
 
 
-def codec(data: bytes) -> None:
+def codec(data: bytes) -> str:
     """The first byte chooses what the others are read as.
 
     Whatever is taken encodes to the very bytes that were read, and the second implementation takes it too; whatever is
     not is refused by a rule, and by the second implementation.
     """
-    read, second = READERS[data[0] % len(READERS)] if data else READERS[0]
+    kind = data[0] % len(READERS) if data else 0
+    read, second = READERS[kind]
     raw = data[1:]
     ours = None
     try:
@@ -127,8 +129,9 @@ def codec(data: bytes) -> None:
             broken("what was read has another encoding")
         if second is None and again(read, encoded) != encoded:
             broken("what was read does not survive its encoding")
+    said = f"{kind} {ours or 'accept'}"
     if second is None:
-        return
+        return said
     try:
         second(raw)
     except Refused as refusal:
@@ -137,6 +140,7 @@ def codec(data: bytes) -> None:
         theirs = None
     if (ours is None) != (theirs is None):
         broken(f"consensus says {ours or 'accept'}, reference {theirs or 'accept'}")
+    return said
 
 
 # Framing
@@ -183,7 +187,7 @@ def _frames(stream: bytes, piece: int) -> tuple[list[Frame], str]:
     return frames, end
 
 
-def framing(data: bytes) -> None:
+def framing(data: bytes) -> str:
     """The first byte is the size of the pieces in which the others arrive; 0 is all at once.
 
     However a stream is cut, it gives the same frames and ends the same way, but for a lack of room; the frames encode
@@ -199,30 +203,31 @@ def framing(data: bytes) -> None:
     told = b"".join(encode_frame(*frame) for frame in whole)
     if not stream.startswith(told) or _frames(told, max(1, len(told)))[0] != whole:
         broken("the frames encode to something else")
-    for frame in whole:
-        if frame.number in BY_NUMBER:
-            _message(frame)
+    return " ".join([end, *[_message(frame) for frame in whole][:1]])
 
 
-def _message(frame: Frame) -> None:
+def _message(frame: Frame) -> str:
+    if frame.number not in BY_NUMBER:
+        return "unknown"
     try:
         message = decode_body(frame.number, frame.body)
     except ProtocolError as error:
         if error.violation is not Violation.MALFORMED:
             broken(f"a body is refused as {error.violation}")
-        return
+        return f"{frame.number} malformed"
     again = message.encode_body()
     # A later Hello may carry fields that are dropped here.
     if again != frame.body and not isinstance(message, Hello):
         broken("a message has two encodings")
     if decode_body(frame.number, again) != message:
         broken("a message does not survive its encoding")
+    return str(frame.number)
 
 
 # Policies
 
 
-def policy(data: bytes) -> None:
+def policy(data: bytes) -> str:
     """A text, in UTF-8 where it is that. What is read can be written, encoded and named, and stays the same."""
     text = data.decode("utf-8", "surrogateescape")
     try:
@@ -230,7 +235,7 @@ def policy(data: bytes) -> None:
     except PolicyTextError as error:
         if len(str(error)) > MAX_TEXT:
             broken("a mistake takes more room than a policy")
-        return
+        return str(error).partition(" at character")[0][:40]
     if isinstance(read, Opaque):
         broken("nobody can spend what is opaque as a whole")
     if len(check_policy(read)) > MAX_POLICY_NODES or len(list(walk(read))) > MAX_POLICY_NODES:
@@ -242,6 +247,7 @@ def policy(data: bytes) -> None:
         broken("a policy does not survive its encoding")
     if policy_id(read) != policies.policy_id(msgspec.msgpack.decode(encode(read))):
         broken("a policy has two ids")
+    return type(read).__name__
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"codec": codec, "framing": framing, "policy": policy}
+TARGETS: dict[str, Callable[[bytes], str]] = {"codec": codec, "framing": framing, "policy": policy}
