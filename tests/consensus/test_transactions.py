@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,15 @@ from consensus.state import SpendContext
 from consensus.types import (
     MAX_MEMO,
     NULL_TXID,
+    Amount,
     Coin,
     Core,
+    LockId,
+    Opaque,
     OutPoint,
     Output,
     Preimage,
+    Threshold,
     Transaction,
     Witness,
 )
@@ -144,6 +150,33 @@ def test_a_transaction_of_64_bytes_is_refused() -> None:
 def test_the_version_is_1(version: int) -> None:
     """A025: every other version is refused; a negative one does not decode."""
     assert alone(Transaction(core([OUT], [pay(1, 1)], version=version), ())) is Rule.TX_VERSION
+
+
+def test_what_is_hashed_grows_with_the_transaction_also_where_every_lock_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A019: the message, which holds every input and every spent output, is hashed once and not for each lock."""
+    hashed = 0
+
+    def counting(data: bytes) -> Any:
+        nonlocal hashed
+        hashed += len(data)
+        return sha256(data)
+
+    monkeypatch.setattr("consensus.hashing.sha256", counting)
+
+    def work(locks: int) -> int:
+        nonlocal hashed
+        policies = [Threshold(1, (key(1), Opaque(LockId(n.to_bytes(32, "big"))))) for n in range(locks)]
+        coins = {
+            outpoint(n): Coin(Output(Amount(10), policy_id(each), None), 1, False) for n, each in enumerate(policies)
+        }
+        tx = Transaction(core(list(coins), [pay(2, 1)]), tuple(Witness(each, (bytes(64),)) for each in policies))
+        hashed = 0
+        assert len(check_spends(REGTEST, HERE, tx, coins)) == locks
+        return hashed
+
+    assert work(400) <= 2.05 * work(200)
 
 
 def test_the_signed_message_is_linear_in_the_transaction() -> None:

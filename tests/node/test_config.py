@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consensus.params import LOCAL, REGTEST
+from consensus.params import LOCAL, MAIN, REGTEST
 from node.config import MAX_FILE, ConfigError, NodeConfig, read_config, sample_file, settings
 from node.daemon import params_of, peer_settings
 from node.flags import parse_flags
@@ -173,7 +173,9 @@ def test_the_daemon_says_the_version_that_is_installed() -> None:
 
 
 def test_a_tag_makes_another_network() -> None:
+    """A062: nothing else that an operator chooses is part of the parameters."""
     assert params_of(NodeConfig()) is LOCAL
+    assert params_of(NodeConfig(network="main", tag="ab" * 16)) is MAIN
     assert params_of(NodeConfig(network="regtest")) is REGTEST
     tagged = params_of(NodeConfig(tag="ab" * 16))
     assert tagged.genesis_hash != LOCAL.genesis_hash
