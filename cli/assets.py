@@ -55,7 +55,8 @@ class AssetWallet(NodeWallet):
 
         if len(text) == 64 and set(text.lower()) <= set(hexdigits):
             return text.lower()
-        held = self.ask(AssetBalances, "getassetbalances", True).assets
+        # What is hidden may be very much, if strangers wish: it is asked for only where it matters.
+        held = self.ask(AssetBalances, "getassetbalances", hidden).assets
         found = [each for each in held if _is_meant(each, text) and (each.shown or hidden)]
         if len(found) == 1:
             return found[0].asset

@@ -263,6 +263,8 @@ class ChainManager:
     async def standing_still(self) -> AsyncIterator[None]:
         """Hold the chain between two steps: inside, the store and the tip stay as they are. Blocks wait.
 
+        Others may be inside at the same time: nobody here writes.
+
         Raises:
             ChainClosedError: the manager is closed.
         """
@@ -379,11 +381,13 @@ class ChainManager:
         return bool(self._queue or self._pauses or self._orders or self._headers.overdue)
 
     async def _stand_still(self) -> None:
-        while self._pauses:
-            pause = self._pauses.popleft()
-            if not pause.begun.done():
-                pause.begun.set_result(None)
-                await pause.ended.wait()
+        """Let all who wait read, side by side. Who comes meanwhile waits for a step: blocks come in between."""
+        pauses = [pause for pause in self._pauses if not pause.begun.done()]
+        self._pauses.clear()
+        for pause in pauses:
+            pause.begun.set_result(None)
+        for pause in pauses:
+            await pause.ended.wait()
 
     def _next_batch(self) -> list[_Request]:
         batch: list[_Request] = []

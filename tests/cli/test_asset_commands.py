@@ -102,6 +102,7 @@ def test_what_strangers_paid_is_meant_by_its_whole_id_alone(nodes: FakeNodes) ->
     }  # fmt: skip
     for text in ("Hours", "9bb2"):
         assert dure("asset", "send", "1", "0", "1", text).exit_code == 0
+        assert asked(nodes, "getassetbalances") == [False]
         assert asked(nodes, "sendassets")[0][0]["asset"] == ASSET
     assert dure("asset", "send", "1", "0", "1", copy[:8]).exit_code == 1
     assert dure("nft", "verify", "1", __file__, "--collection", copy[:8]).exit_code == 1

@@ -203,6 +203,33 @@ async def test_blocks_wait_while_the_chain_stands_still() -> None:
         assert (await task).status is BlockStatus.CONNECTED
 
 
+async def test_readers_who_never_stop_hold_up_no_block() -> None:
+    """A176: those who wait read side by side; who comes meanwhile waits for a block that was there before him."""
+    chain = ChainBuilder()
+    block = chain.mine(None)
+    together = most = rounds = 0
+    async with running(new_database()) as node:
+
+        async def read() -> None:
+            nonlocal together, most, rounds
+            while node.tip.height == 0 and rounds < 1_000:
+                async with node.standing_still():
+                    rounds += 1
+                    together += 1
+                    most = max(most, together)
+                    for _ in range(5):
+                        await asyncio.sleep(0)
+                    together -= 1
+
+        readers = [asyncio.create_task(read()) for _ in range(3)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (await node.accept_block(block)).status is BlockStatus.CONNECTED
+        await asyncio.gather(*readers)
+    assert rounds < 100
+    assert most == 3
+
+
 async def test_a_long_sync_shares_one_log_line() -> None:
     chain, (log, entries) = ChainBuilder(), recorder()
     blocks = chain.mine_chain(None, 40)

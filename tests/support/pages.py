@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.support.repository import ROOT
 
-REFUSALS = re.compile(r"Node \d+ refused: |FORGED: |No work |This asset has ")
+REFUSALS = re.compile(r"Node \d+ (refused: |has no key )|FORGED: |No work |This asset has |It is not complete: ")
 """How what a command shows begins if it fails."""
 SHORTENED = re.compile(r"(?<![0-9a-z])([0-9a-f]{8}|ldure1q[0-9a-z]{4})…")
 """An id or address of the page, which is another one in each network: the first time it stands for what was printed,
