@@ -9,6 +9,7 @@ from consensus.assets import Assets, asset_effects, assets_of_transaction
 from consensus.errors import ConsensusError, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
+from consensus.slices import SLICE, Slices, whole
 from consensus.state import BlockUndo, ChainState, SpendContext, StateDelta
 from consensus.subsidy import block_subsidy
 from consensus.types import Amount, Asset, AssetId, Block, Coin, OutPoint, Transaction
@@ -45,6 +46,13 @@ def apply_block(
     Raises:
         ConsensusError: with the rule that makes the block invalid.
     """
+    return whole(apply_block_in_slices(params, parent, block, coins, assets))
+
+
+def apply_block_in_slices(
+    params: Params, parent: ChainState, block: Block, coins: Mapping[OutPoint, Coin], assets: Assets
+) -> Slices[AppliedBlock]:
+    """Do `apply_block`, in slices. Nobody may change `coins` and `assets` meanwhile."""
     height = parent.height + 1
     coinbase, *others = block.transactions
     if coinbase.core.inputs[0].index != height:
@@ -57,7 +65,7 @@ def apply_block(
     checks: list[SignatureCheck] = []
     fees = 0
     _create(created, coinbase, height, coinbase=True)
-    for tx in others:
+    for place, tx in enumerate(others, 1):
         inputs = _find(tx, coins, spent, created)
         fees += transaction_fee(params, height, tx, inputs)
         effects = asset_effects(tx, inputs, known)
@@ -68,6 +76,8 @@ def apply_block(
         # A coin made and spent within the block leaves no trace.
         spent |= {outpoint: coin for outpoint, coin in inputs.items() if created.pop(outpoint, None) is None}
         _create(created, tx, height, coinbase=False)
+        if place % SLICE == 0:
+            yield
     _check_coinbase_value(params, height, coinbase, fees)
     undo = BlockUndo(tuple(spent.items()), tuple((asset, assets.get(asset)) for asset in changed))
     return AppliedBlock(StateDelta(spent, created, changed), undo, checks, Amount(fees))

@@ -11,6 +11,7 @@ from consensus.merkle import merkle_root
 from consensus.params import Params
 from consensus.pow import Anchor, check_proof_of_work, next_bits, work_of_bits
 from consensus.signatures import SignatureCheck
+from consensus.slices import SLICE, Slices, whole
 from consensus.spend_policy import Leaf, check_witness, policy_id
 from consensus.state import MEDIAN_SPAN, ChainState, SpendContext
 from consensus.types import (
@@ -32,6 +33,7 @@ from consensus.types import (
     Pays,
     Transaction,
     Witness,
+    WTxId,
 )
 
 MAX_BLOCK_SIGNATURES = 20_000
@@ -112,14 +114,25 @@ def check_body(block: Block) -> None:
     Raises:
         ConsensusError: one of `BODY_RULES`, which condemns the sender and never the header.
     """
+    whole(check_body_in_slices(block))
+
+
+def check_body_in_slices(block: Block) -> Slices[None]:
+    """Do `check_body`, in slices."""
     if len(block.encoded) > MAX_BLOCK_SIZE:
         raise ConsensusError(Rule.BLOCK_SIZE, size=len(block.encoded), limit=MAX_BLOCK_SIZE)
     if not block.transactions:
         raise ConsensusError(Rule.NO_TRANSACTIONS)
-    for tx in block.transactions:
-        if len(tx.encoded) == NODE_SIZE:
-            raise ConsensusError(Rule.TX_SIZE_64, txid=tx.txid[::-1])
-    if merkle_root([tx.wtxid for tx in block.transactions]) != block.header.merkle_root:
+    wtxids: list[WTxId] = []
+    for start in range(0, len(block.transactions), SLICE):
+        if start:
+            yield
+        part = block.transactions[start : start + SLICE]
+        for tx in part:
+            if len(tx.encoded) == NODE_SIZE:
+                raise ConsensusError(Rule.TX_SIZE_64, txid=tx.txid[::-1])
+        wtxids += [tx.wtxid for tx in part]
+    if merkle_root(wtxids) != block.header.merkle_root:
         raise ConsensusError(Rule.MERKLE_ROOT, block=block.hash[::-1])
 
 
@@ -131,7 +144,12 @@ def check_block(params: Params, block: Block) -> None:
     Raises:
         ConsensusError: first those of `check_body`, then any rule that makes the block invalid.
     """
-    check_body(block)
+    whole(check_block_in_slices(params, block))
+
+
+def check_block_in_slices(params: Params, block: Block) -> Slices[None]:
+    """Do `check_block`, in slices."""
+    yield from check_body_in_slices(block)
     coinbase, *others = block.transactions
     if not coinbase.is_coinbase or any(tx.is_coinbase for tx in others):
         raise ConsensusError(Rule.COINBASE_FIRST)
@@ -140,8 +158,11 @@ def check_block(params: Params, block: Block) -> None:
     signatures = sum(count_signatures(tx) for tx in others)
     if signatures > MAX_BLOCK_SIGNATURES:
         raise ConsensusError(Rule.BLOCK_SIGNATURES, signatures=signatures, limit=MAX_BLOCK_SIGNATURES)
-    for tx in others:
-        check_transaction(params, tx)
+    for start in range(0, len(others), SLICE):
+        if start:
+            yield
+        for tx in others[start : start + SLICE]:
+            check_transaction(params, tx)
     inputs = [outpoint for tx in others for outpoint in tx.core.inputs]
     if len(set(inputs)) != len(inputs):
         raise ConsensusError(Rule.BLOCK_DOUBLE_SPEND)

@@ -15,9 +15,10 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.errors import BODY_RULES, ConsensusError
 from consensus.params import Params
+from consensus.slices import SLICE
 from consensus.state import ChainState
 from consensus.types import Block, BlockHash
-from consensus.validation import check_block
+from consensus.validation import check_block, check_block_in_slices
 from node.block_index import BlockEntry
 from node.chain_events import BlockResult, BlockStatus, HeaderStatus, TipChanged, TipListener
 from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES
@@ -28,6 +29,7 @@ from node.header_chain import HeaderChain
 from node.reorg import Advance, BadBlockError, Mover
 from node.storage.chain_store import ChainStore, Step
 from node.storage.schema import SET_ASIDE
+from node.turns import in_turns
 from node.workers import Workers
 
 _NOT_TAKEN = {
@@ -84,14 +86,45 @@ class ChainWriter:
             StorageError: the disk failed; this object is of no more use.
         """
         step = Step()
-        answers = [self._take_one(offer, step) for offer in offers]
+        answers: list[BlockResult | BlockEntry] = []
+        transactions = 0
+        for offer in offers:
+            answers.append(await self._take_one(offer, step))
+            transactions += len(offer.block.transactions)
+            if transactions >= SLICE:
+                transactions = 0
+                await asyncio.sleep(0)
         await self.settle(step)
         results = [answer if isinstance(answer, BlockResult) else self._result(answer) for answer in answers]
         self._tell_forks(results)
         return results
 
-    def _take_one(self, offer: Offer, step: Step) -> BlockResult | BlockEntry:
+    async def _take_one(self, offer: Offer, step: Step) -> BlockResult | BlockEntry:
         """Take a block as far as it goes without coins; return its entry if it is to be stored."""
+        block = offer.block
+        entry = self._place(offer)
+        if isinstance(entry, BlockResult):
+            return entry
+        refused: ConsensusError | None = None
+        try:
+            await in_turns(check_block_in_slices(self._params, block))
+        except ConsensusError as error:
+            refused = error
+        if len(block.transactions) > SLICE:
+            # Others ran meanwhile, and headers came and went: its place is looked for anew.
+            entry = self._place(offer)
+            if isinstance(entry, BlockResult):
+                return entry
+        if refused is None:
+            self._store_body(entry, block, step)
+            return entry
+        if refused.rule in BODY_RULES:
+            return BlockResult(BlockStatus.MUTATED, entry, refused)
+        self._refuse(entry, refused, step)
+        return BlockResult(BlockStatus.INVALID, entry, refused)
+
+    def _place(self, offer: Offer) -> BlockEntry | BlockResult:
+        """Return where a block belongs that we lack; else why it is not taken."""
         block = offer.block
         try:
             entry = self._enter(offer)
@@ -103,14 +136,6 @@ class ChainWriter:
             return BlockResult(BlockStatus.KNOWN, entry, None)
         if not offer.wanted and entry.work < self._headers.least_work():
             return BlockResult(BlockStatus.LOW_WORK, entry, None)
-        try:
-            check_block(self._params, block)
-        except ConsensusError as error:
-            if error.rule in BODY_RULES:
-                return BlockResult(BlockStatus.MUTATED, entry, error)
-            self._refuse(entry, error, step)
-            return BlockResult(BlockStatus.INVALID, entry, error)
-        self._store_body(entry, block, step)
         return entry
 
     def _enter(self, offer: Offer) -> BlockEntry | BlockResult:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import chain, islice
 from typing import NamedTuple, Self
 
-from consensus.apply import AppliedBlock, apply_block, assets_of_block, revert_block
+from consensus.apply import AppliedBlock, apply_block_in_slices, assets_of_block, revert_block
 from consensus.assets import assets_of_coins
 from consensus.errors import ConsensusError, Rule
 from consensus.params import Params
@@ -21,6 +21,7 @@ from node.state_view import StateView
 from node.storage.asset_index import AssetIndexStep
 from node.storage.chain_store import ChainStore, Step
 from node.storage.store import Change
+from node.turns import in_turns
 from node.workers import Workers
 
 YIELD_AFTER = 200
@@ -163,7 +164,7 @@ class Mover:
         view, index, bounds = StateView(self._store), AssetIndexStep(), _Bounds()
         disconnected: list[Block] = []
         while tip is not fork and tip.parent is not None and not bounds.full(view):
-            block = self._block(tip, fresh)
+            block = await self._block(tip, fresh)
             delta = revert_block(block, tip.height, self._store.read_undo(tip.height, tip.hash))
             view.apply(delta)
             index.revert(block, delta)
@@ -180,8 +181,8 @@ class Mover:
         async with _Signatures(self._workers) as signatures:
             while tip is fork and state.height < target.height and not bounds.full(view):
                 entry = target.ancestor(state.height + 1)
-                block = self._block(entry, fresh)
-                applied, state = self._apply(entry, block, state, view)
+                block = await self._block(entry, fresh)
+                applied, state = await self._apply(entry, block, state, view)
                 index.apply(entry.height, block, applied.delta)
                 connected.append(block)
                 undo.append(applied.undo)
@@ -195,17 +196,20 @@ class Mover:
             await signatures.settle()
         return Advance(disconnected, connected, new, min(fork.height, new.height), changes)
 
-    def _block(self, entry: BlockEntry, fresh: Mapping[BlockHash, Block]) -> Block:
-        return fresh.get(entry.hash) or self._store.read_block(entry.height, entry.hash)
+    async def _block(self, entry: BlockEntry, fresh: Mapping[BlockHash, Block]) -> Block:
+        held = fresh.get(entry.hash)
+        if held is not None:
+            return held
+        return await in_turns(self._store.read_block_in_slices(entry.height, entry.hash))
 
-    def _apply(
+    async def _apply(
         self, entry: BlockEntry, block: Block, parent: ChainState, view: StateView
     ) -> tuple[AppliedBlock, ChainState]:
         named = (outpoint for tx in block.transactions[1:] for outpoint in tx.core.inputs)
         try:
-            coins = view.fetch(named)
+            coins = await in_turns(view.fetch_in_slices(named))
             assets = view.fetch_assets(chain(assets_of_block(block), assets_of_coins(coins.values())))
-            applied = apply_block(self._params, parent, block, coins, assets)
+            applied = await in_turns(apply_block_in_slices(self._params, parent, block, coins, assets))
         except ConsensusError as error:
             raise BadBlockError(entry, error) from error
         view.apply(applied.delta)

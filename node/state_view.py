@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from consensus.slices import Slices, whole
 from consensus.state import StateDelta
 from consensus.types import Asset, AssetId, Coin, OutPoint
+
+FETCHED_AT_ONCE = 1_000
+"""Coins that are read in a slice: a few milliseconds."""
 
 
 class StateSource(Protocol):
@@ -40,11 +44,19 @@ class StateView:
 
     def fetch(self, outpoints: Iterable[OutPoint]) -> Mapping[OutPoint, Coin]:
         """Return those of the outpoints that are unspent here."""
+        return whole(self.fetch_in_slices(outpoints))
+
+    def fetch_in_slices(self, outpoints: Iterable[OutPoint]) -> Slices[Mapping[OutPoint, Coin]]:
+        """Do `fetch`, in slices. Nobody may change this view, or its source, meanwhile."""
         outpoints = list(outpoints)
         known = self._coins
-        found = self._source.read_coins([outpoint for outpoint in outpoints if outpoint not in known])
-        for outpoint in outpoints:
-            if outpoint not in known:
+        unread = [outpoint for outpoint in outpoints if outpoint not in known]
+        for start in range(0, len(unread), FETCHED_AT_ONCE):
+            if start:
+                yield
+            part = unread[start : start + FETCHED_AT_ONCE]
+            found = self._source.read_coins(part)
+            for outpoint in part:
                 known[outpoint] = found.get(outpoint)
         return {outpoint: coin for outpoint in outpoints if (coin := known[outpoint]) is not None}
 

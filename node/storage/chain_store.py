@@ -8,9 +8,10 @@ from typing import TypeVar
 from consensus.codec import decode_asset, decode_block, decode_coin, decode_undo, encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
+from consensus.slices import Slices, whole
 from consensus.state import BlockUndo
 from consensus.types import Asset, AssetId, Block, BlockHash, Coin, Header, OutPoint
-from consensus.validation import check_body
+from consensus.validation import check_body_in_slices
 from node.storage.asset_index import AssetIndex
 from node.storage.errors import DamagedError, OtherNetworkError
 from node.storage.schema import (
@@ -185,7 +186,7 @@ class ChainStore:
             except DamagedError:
                 continue  # what is left is rebuilt
             arrival, raw = read_body_record(record)
-            block = _whole_block(block_hash, raw)
+            block = whole(_whole_block(block_hash, raw))
             if block is not None:
                 yield height, arrival, block
 
@@ -200,8 +201,12 @@ class ChainStore:
         Raises:
             DamagedError: it is missing, or not the block of this id.
         """
+        return whole(self.read_block_in_slices(height, block_hash))
+
+    def read_block_in_slices(self, height: int, block_hash: BlockHash) -> Slices[Block]:
+        """Do `read_block`, in slices: what is read is read in the first, whatever is written meanwhile."""
         raw = self.read_raw_block(height, block_hash)
-        block = None if raw is None else _whole_block(block_hash, raw)
+        block = None if raw is None else (yield from _whole_block(block_hash, raw))
         if block is None:
             raise DamagedError(
                 f"block {block_hash[::-1].hex()} of height {height} is missing or damaged: start with --reindex,"
@@ -277,11 +282,11 @@ class ChainStore:
         self._database.close()
 
 
-def _whole_block(block_hash: BlockHash, raw: bytes) -> Block | None:
+def _whole_block(block_hash: BlockHash, raw: bytes) -> Slices[Block | None]:
     """Return the block in `raw`, or None unless every byte is the one that `block_hash` commits to."""
     try:
         block = decode_block(raw)
-        check_body(block)
+        yield from check_body_in_slices(block)
     except ConsensusError:
         return None
     return block if block.hash == block_hash else None

@@ -44,7 +44,11 @@ async def run_whole(executor: Executor, work: Callable[[], _T]) -> _T:
     future = executor.submit(work)
     if future.done():
         return future.result()
-    waiting = asyncio.wrap_future(future)
+    return await to_the_end(asyncio.wrap_future(future))
+
+
+async def to_the_end(waiting: asyncio.Future[_T]) -> _T:
+    """Return what something returns that always ends before this does: as `run_whole`, for what runs already."""
     cancelled: asyncio.CancelledError | None = None
     while not waiting.done():
         try:

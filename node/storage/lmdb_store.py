@@ -6,12 +6,13 @@ map is made larger, and none is used after a fork (A130). The one exception is t
 a commit is on its way: LMDB shows what is written a moment before the loop hears of it.
 
 All writes run on one executor. The changes are made while the loop waits, for they are made in memory, and a thread
-that competes with a busy loop for Python's lock takes a hundred times as long over them; what waits for the disk,
-the commit, runs beside the loop.
+that competes with a busy loop for Python's lock takes a hundred times as long over them; so many are made in slices,
+between which the loop goes round. What waits for the disk, the commit, runs beside the loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,13 +31,15 @@ from node.storage.errors import (
     again,
     from_os_error,
 )
-from node.storage.executor import INLINE, run_whole
+from node.storage.executor import INLINE, run_whole, to_the_end
 from node.storage.files import sync
 from node.storage.folder import FolderLock
 from node.storage.store import Change, Database
 
 INITIAL_MAP_SIZE = 16 * 1024 * 1024
 """Bytes of address space at first; the map doubles when it is full. The file is only as large as its content."""
+CHANGES_AT_ONCE = 2_000
+"""Changes that are made while the loop waits: a few milliseconds."""
 SCAN_PIECE = 512
 """Records that a scan reads in one transaction."""
 _FORMAT = "_format"
@@ -231,8 +234,10 @@ class LmdbDatabase:
             while True:
                 try:
                     with self._one_view():
-                        self._executor.submit(self._change, changes, ()).result()
-                        await run_whole(self._executor, self._commit)
+                        if len(changes) <= CHANGES_AT_ONCE:
+                            await self._change_and_commit(changes)
+                        else:
+                            await to_the_end(asyncio.create_task(self._change_and_commit(changes)))
                         return
                 except lmdb.MapFullError:
                     self._grow()
@@ -267,9 +272,18 @@ class LmdbDatabase:
         # Nothing was written. No transaction is open, as this must be.
         self._environment.set_mapsize(2 * self._environment.info()["map_size"])
 
+    async def _change_and_commit(self, changes: list[tuple[str, bytes, bytes | None]]) -> None:
+        """Make changes, in slices between which everybody else reads the view, and make them durable."""
+        for start in range(0, len(changes), CHANGES_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            self._executor.submit(self._change, changes[start : start + CHANGES_AT_ONCE], ()).result()
+        await run_whole(self._executor, self._commit)
+
     def _change(self, changes: list[tuple[str, bytes, bytes | None]], clear: Sequence[str]) -> None:
+        """Begin a write with these changes, or add them to the one that was begun; if one fails it is aborted."""
         tables = self._tables
-        txn = self._environment.begin(write=True)
+        txn = self._changes = self._changes or self._environment.begin(write=True)
         try:
             for table in clear:
                 txn.drop(tables[table], delete=False)
@@ -279,9 +293,9 @@ class LmdbDatabase:
                 else:
                     txn.put(key, value, db=tables[table])
         except BaseException:
+            self._changes = None
             txn.abort()
             raise
-        self._changes = txn
 
     def _commit(self) -> None:
         txn, self._changes = self._changes, None
