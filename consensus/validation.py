@@ -155,7 +155,11 @@ def check_block_in_slices(params: Params, block: Block) -> Slices[None]:
         raise ConsensusError(Rule.COINBASE_FIRST)
     _check_size(coinbase)
     _check_coinbase(params, coinbase)
-    signatures = sum(count_signatures(tx) for tx in others)
+    signatures = 0
+    for start in range(0, len(others), SLICE):
+        if start:
+            yield
+        signatures += sum(count_signatures(tx) for tx in others[start : start + SLICE])
     if signatures > MAX_BLOCK_SIGNATURES:
         raise ConsensusError(Rule.BLOCK_SIGNATURES, signatures=signatures, limit=MAX_BLOCK_SIGNATURES)
     for start in range(0, len(others), SLICE):
