@@ -13,6 +13,7 @@ from hashlib import sha256
 from consensus.codec import asset_entry, coin_entry, encode
 from consensus.params import Params
 from consensus.types import AssetId, Block, BlockHash, Coin, OutPoint, Output, TxId
+from node.block_index import BlockEntry
 from node.mempool import Mempool
 from node.storage.chain_store import ChainStore
 from simnet.asset_model import ModelAsset, check_sums, follow, right_of
@@ -95,6 +96,20 @@ class ChainModel:
         self.states[block.hash] = state
         return state
 
+    def learn(self, store: ChainStore, entry: BlockEntry | None) -> None:
+        """Add a block, and all before it that are not known yet: those that were connected with nobody told.
+
+        Raises:
+            InvariantBroken: as `add`.
+            StorageError: one cannot be read.
+        """
+        unknown: list[Block] = []
+        while entry is not None and entry.hash not in self.states:
+            unknown.append(store.read_block(entry.height, entry.hash))
+            entry = entry.parent
+        for block in reversed(unknown):
+            self.add(block)
+
     def _take(self, coins: dict[OutPoint, Coin], outpoint: OutPoint, height: int) -> Output:
         """Spend a coin in a block of `height`."""
         coin = coins.pop(outpoint, None)
@@ -126,6 +141,22 @@ class ChainModel:
         records = dict(store.assets())
         if records != {name: asset.record for name, asset in state.assets.items()}:
             raise InvariantBroken(f"{who} at height {state.height} has other records of assets: {records}")
+
+    def check_step(self, who: str, store: ChainStore, old: BlockHash, new: BlockHash) -> None:
+        """As `check`, but only of the coins that differ between two tips, and of all assets: for long chains.
+
+        Raises:
+            InvariantBroken: what a node stores after `new` differs.
+        """
+        before, after = self.states[old], self.states[new]
+        changed = before.coins.keys() ^ after.coins.keys()
+        if store.read_coins(changed) != {name: after.coins[name] for name in changed if name in after.coins}:
+            raise InvariantBroken(
+                f"{who} at height {after.height} has other coins among the {len(changed)} that changed"
+            )
+        records = store.read_assets([*before.assets, *after.assets])
+        if records != {name: asset.record for name, asset in after.assets.items()}:
+            raise InvariantBroken(f"{who} at height {after.height} has other records of assets: {records}")
 
     def check_index(self, who: str, store: ChainStore, tip: BlockHash) -> None:
         """Hold what a node's index of assets says of coins against the coins that are there after `tip`.

@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from consensus.params import Params
-from consensus.types import Block
 from node.chain_events import TipChanged
 from node.peer_settings import PeerSettings
 from p2p.transport import Address
@@ -134,15 +133,9 @@ class Simulation:
     def _watch(self, node: SimNode) -> None:
         """Hold what a node stores against the model at every new tip."""
         store, chain = node.store, node.chain
-        # Blocks that were written as the machine died, with nobody told.
-        unknown: list[Block] = []
         tip = chain.tip
-        entry = chain.index.get(tip.hash)
-        while entry is not None and entry.hash not in self.model.states:
-            unknown.append(store.read_block(entry.height, entry.hash))
-            entry = entry.parent
-        for block in reversed(unknown):
-            self.model.add(block)
+        # Blocks may have been written as the machine died.
+        self.model.learn(store, chain.index.get(tip.hash))
         self.model.check(node.name, store, tip.hash)
         chain.tip_listeners.append(lambda change: self._tip_changed(node, change))
 

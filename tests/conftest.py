@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from tests.support.disk_log import build_shim
 from tests.support.require import require
+from tests.support.watch import raise_broken
 
 # No test fails by the speed of a machine: hypothesis would otherwise give each example 200 ms.
 hypothesis.settings.register_profile("dure", deadline=None)
@@ -61,6 +63,13 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         _real_connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(autouse=True)
+def _every_chain_keeps_its_invariants() -> Iterator[None]:
+    """Fail a test whose chains ever had a coin or a unit of an asset too many, at any height (`support.watch`)."""
+    yield
+    raise_broken()
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,21 @@ from msgspec.structs import replace
 from consensus.errors import ConsensusError, Rule
 from consensus.params import REGTEST, sim_params
 from consensus.types import Block, BlockHash
-from node.chain import ChainClosedError, ChainManager
+from node.chain import ChainClosedError
 from node.chain_events import BlockStatus, TipChanged, UnknownCursorError
 from node.storage.chain_store import ChainStore
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import COINS, INVALID, TABLES
-from node.workers import InlineWorkers
-from tests.support.chain import ChainBuilder, ManualClock, feed, lines, recorder, reward_of, running, stored_coins
+from tests.support.chain import (
+    ChainBuilder,
+    chain_manager,
+    feed,
+    lines,
+    recorder,
+    reward_of,
+    running,
+    stored_coins,
+)
 from tests.support.rules import build, coinbase, pay
 
 PARAMS = replace(REGTEST, coinbase_maturity=2)
@@ -184,7 +192,7 @@ async def test_after_closing_every_caller_hears_so() -> None:
         with pytest.raises(ChainClosedError):
             async with node.standing_still():
                 pass
-    manager = ChainManager(REGTEST, ChainStore(database, REGTEST), InlineWorkers(), ManualClock(), recorder()[0])
+    manager = chain_manager(database)
     with pytest.raises(ChainClosedError):
         await manager.accept_block(blocks[0])
     await manager.close()

@@ -9,17 +9,16 @@ from consensus.errors import Rule
 from consensus.params import REGTEST
 from consensus.types import Block, OutPoint
 from node import reorg
-from node.chain import ChainClosedError, ChainManager
+from node.chain import ChainClosedError
 from node.chain_events import BlockStatus, TipChanged
 from node.chain_stats import coin_statistics
 from node.storage.chain_store import ChainStore
 from node.storage.errors import DamagedError
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import BODIES, TABLES, UNDO, block_key
-from node.workers import InlineWorkers
 from tests.support.chain import (
     ChainBuilder,
-    ManualClock,
+    chain_manager,
     feed,
     lines,
     recorder,
@@ -299,7 +298,7 @@ async def test_lost_undo_data_stops_the_node_with_advice() -> None:
     async with running(database, PARAMS) as node:
         await feed(node, [blocks["a1"], blocks["a2"]])
     database.write([(UNDO, block_key(2, blocks["a2"].hash), None)])
-    node = ChainManager(PARAMS, ChainStore(database, PARAMS), InlineWorkers(), ManualClock(), recorder()[0])
+    node = chain_manager(database, PARAMS)
     await node.start()
     await node.accept_block(blocks["b2"])
     for _ in range(2):

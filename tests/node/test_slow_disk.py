@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from consensus.params import REGTEST
 from consensus.types import Amount
-from node.chain import ChainClosedError, ChainManager
+from node.chain import ChainClosedError
 from node.chain_events import BlockStatus
 from node.storage.chain_store import ChainStore
 from node.storage.errors import DiskFullError, StorageError
@@ -26,9 +26,16 @@ from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import HEADERS, TABLES
 from node.storage.staged import StagedDatabase
 from node.wallet_service import WalletService
-from node.workers import InlineWorkers
 from simnet.loop import run_virtual
-from tests.support.chain import ChainBuilder, ManualClock, feed, recorder, reward_of, running, stored_coins
+from tests.support.chain import (
+    ChainBuilder,
+    chain_manager,
+    feed,
+    recorder,
+    reward_of,
+    running,
+    stored_coins,
+)
 from tests.support.disks import LateExecutor, SlowDatabase
 from tests.support.nodes import RunningNode, World
 from tests.support.rules import lock, pay
@@ -170,7 +177,7 @@ async def test_a_write_that_fails_stops_the_chain_and_is_not_tried_again(error: 
     """A126, A127"""
     chain, disk = ChainBuilder(PARAMS), SlowDatabase(TABLES)
     blocks = chain.mine_chain(None, 3)
-    node = ChainManager(PARAMS, ChainStore(disk, PARAMS), InlineWorkers(), ManualClock(), recorder()[0])
+    node = chain_manager(disk, PARAMS)
     await node.start()
     await feed(node, blocks[:2])
     disk.fails, commits = error, disk.commits
@@ -199,8 +206,7 @@ async def test_a_start_that_is_cancelled_in_a_write_ends_after_it() -> None:
     blocks = chain.mine_chain(None, 5)
     async with running(disk, PARAMS) as node:
         await feed(node, blocks)
-    store = ChainStore(disk, PARAMS, reindex=True)
-    node = ChainManager(PARAMS, store, InlineWorkers(), ManualClock(), recorder()[0])
+    node = chain_manager(disk, PARAMS, reindex=True)
     with disk.slow():
         starting = asyncio.create_task(node.start())
         await disk.begun.wait()

@@ -35,6 +35,7 @@ from rpc.client import Credentials, RpcClient
 from simnet.assembly import assemble
 from simnet.network import SimNetwork
 from tests.support.chain import recorder
+from tests.support.watch import watch
 from wallet.ports import Outside
 from wallet.store import TABLES as WALLET_TABLES
 from wallet.wallet import Wallet
@@ -140,6 +141,7 @@ async def running_api(
         rng=rng,
         log=log,
     )
+    watch(parts.chain, parts.store, params)
     node = parts.node
     stops: list[bool] = []
     failures: list[Exception] = []

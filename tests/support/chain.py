@@ -33,6 +33,7 @@ from node.storage.store import Database
 from node.workers import InlineWorkers, Workers
 from tests.support.assets import Book, apply
 from tests.support.rules import build, coinbase, lock, pay, spend
+from tests.support.watch import raise_broken, watch
 
 PARAMS = REGTEST
 Coins = Mapping[OutPoint, Coin]
@@ -213,6 +214,22 @@ def recorder() -> tuple[Any, list[Mapping[str, Any]]]:
     return structlog.wrap_logger(None, processors=[capture]), capture.entries  # type: ignore[return-value]
 
 
+def chain_manager(
+    database: Database,
+    params: Params = PARAMS,
+    *,
+    clock: Clock | None = None,
+    workers: Workers | None = None,
+    log: Any = None,
+    reindex: bool = False,
+) -> ChainManager:
+    """A chain manager on `database`, not started yet, whose every height is held against the model."""
+    store = ChainStore(database, params, reindex=reindex)
+    manager = ChainManager(params, store, workers or InlineWorkers(), clock or ManualClock(), log or recorder()[0])
+    watch(manager, store, params)
+    return manager
+
+
 @asynccontextmanager
 async def running(
     database: Database,
@@ -224,13 +241,14 @@ async def running(
     reindex: bool = False,
 ) -> AsyncIterator[ChainManager]:
     """A chain manager on `database`, started, and closed at the end. The database stays open."""
-    store = ChainStore(database, params, reindex=reindex)
-    manager = ChainManager(params, store, workers or InlineWorkers(), clock or ManualClock(), log or recorder()[0])
+    manager = chain_manager(database, params, clock=clock, workers=workers, log=log, reindex=reindex)
     await manager.start()
     try:
         yield manager
     finally:
         await manager.close()
+    # Where no fixture does it, as in a child process, nobody else would.
+    raise_broken()
 
 
 async def feed(manager: ChainManager, blocks: Iterable[Block]) -> list[BlockResult]:

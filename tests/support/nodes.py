@@ -29,6 +29,7 @@ from simnet.loop import LoopClock
 from simnet.network import SimNetwork
 from simnet.scripted_peer import ScriptedPeer
 from tests.support.chain import ChainBuilder, recorder
+from tests.support.watch import watch
 
 
 @dataclass
@@ -100,6 +101,7 @@ class World:
             rng=random.Random(f"{self.seed} {self._count}"),
             log=log,
         )
+        watch(parts.chain, parts.store, self.params)
         node, chain, mempool = parts.node, parts.chain, parts.mempool
         await chain.start()
         await node.start()
