@@ -281,7 +281,7 @@ def campaign(folder: Path, minutes: float, jobs: int, *, changed: bool, write: b
     if changed:
         begun = {function_of(name) for name in known}
         names = [name for name, code in known.items() if code is None and function_of(name) in other]
-        names += [pattern_of(name) for name in other if name not in begun and has_mutants(name)]
+        names += [pattern_of(name) for name in mutable(ROOT, [name for name in other if name not in begun])]
     finished = work.run(names, until, jobs) if names or not changed else True
     verdicts = work.verdicts()
     if changed:
@@ -304,20 +304,16 @@ def campaign(folder: Path, minutes: float, jobs: int, *, changed: bool, write: b
     return report(judge(record, functions, survivors))
 
 
-def has_mutants(name: str) -> bool:
-    """Tell whether mutmut changes a function at all: it leaves alone what has a decorator, as a property has."""
-    return name in mutable(ROOT)
-
-
-def mutable(folder: Path) -> set[str]:
-    """Return the functions of `folder/consensus` that mutmut makes mutants of."""
+def mutable(folder: Path, names: Sequence[str]) -> list[str]:
+    """Return those of `names` that mutmut makes mutants of: it leaves alone what has a decorator, as a property has."""
     from mutmut.mutation.file_mutation import mutate_file_contents
 
     found: set[str] = set()
-    for path in sorted((folder / "consensus").glob("*.py")):
+    for module in sorted({name.split(".")[1] for name in names}):
+        path = folder / "consensus" / f"{module}.py"
         made = mutate_file_contents(str(path), path.read_text()).mutant_names
-        found |= {function_of(f"consensus.{path.stem}.{name}") for name in made}
-    return found
+        found |= {function_of(f"consensus.{module}.{name}") for name in made}
+    return [name for name in names if name in found]
 
 
 def report(wrong: Sequence[str]) -> int:

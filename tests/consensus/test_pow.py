@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from consensus.codec import decode_header
 from consensus.errors import ConsensusError, Rule
-from consensus.params import LOCAL, MAIN, NETWORKS, REGTEST, local_params, sim_params
+from consensus.params import LOCAL, MAIN, NETWORKS, REGTEST, Params, local_params, sim_params
 from consensus.pow import (
     Anchor,
     asert_target,
@@ -232,6 +232,32 @@ def test_a_header_names_its_parent() -> None:
     good = mine(REGTEST, state)
     after = check_header(REGTEST, good.header, state)
     assert rule_of(good.header, after) is Rule.BAD_PREVIOUS
+    with pytest.raises(ConsensusError) as refused:
+        check_header(REGTEST, good.header, after)
+    assert str(refused.value) == f"bad-previous: previous={REGTEST.genesis_hash[::-1].hex()}"
+
+
+@pytest.mark.parametrize("params", [REGTEST, sim_params(60, 0x207FFFFF, 0x207FFFFF)], ids=["regtest", "sim"])
+def test_a_header_adds_itself_to_the_state(params: Params) -> None:
+    """Its height, id, time and work; block 1 is the first anchor where targets move."""
+    parent = genesis_state(params)
+    for height in (1, 2, 3):
+        header = mine(params, parent).header
+        state = check_header(params, header, parent)
+        assert (state.height, state.hash, state.work) == (height, header.hash, 2 * (height + 1))
+        assert state.times == (*parent.times, header.time)
+        if not params.retarget:
+            assert state.anchor is None
+        elif height == 1:
+            assert state.anchor == Anchor(1, header.time, params.start_bits)
+        parent = state
+
+
+@pytest.mark.parametrize("bits", [0, 0x207FFFFF | 0x800000, 0x2300FFFF])
+def test_bits_without_a_target_are_told_in_hex(bits: int) -> None:
+    with pytest.raises(ConsensusError) as refused:
+        check_proof_of_work(Header(1, REGTEST.genesis_hash, bytes(32), 0, bits, 0))
+    assert str(refused.value) == f"bad-bits: bits={bits:08x}"
 
 
 def test_a_second_genesis_is_no_block() -> None:
