@@ -115,7 +115,12 @@ def _is_meant(held: AssetBalance, text: str) -> bool:
 def named(metadata: AssetText | None, asset_id: str) -> str:
     """Return what to call an asset: what its issuer says, and the id beside it, which alone tells it from others."""
     said = [] if metadata is None else [text for text in (metadata.ticker, metadata.name) if text]
-    return f'"{said[0]}" ({asset_id[:16]})' if said else asset_id[:16]
+    return f"{quoted(said[0])} ({asset_id[:16]})" if said else asset_id[:16]
+
+
+def quoted(text: str) -> str:
+    """Return an issuer's text in quotes that it cannot end itself, and name another id behind them (A070)."""
+    return '"' + text.replace('"', "\\u{22}") + '"'
 
 
 def in_units(amount: int, decimals: int | None) -> str:
@@ -167,7 +172,7 @@ def _row(held: AssetBalance) -> list[str]:
     notes = (["may issue more"] if held.authority else []) + ([] if held.shown else ["unasked"])
     pending = in_units(held.untrusted_pending, held.decimals) if held.untrusted_pending else ""
     # In quotes: it is the issuer's own text, and must not begin like a style of the table's.
-    name = f'"{said[:30]}"' if said else ""
+    name = quoted(said[:30]) if said else ""
     return [name, in_units(held.trusted, held.decimals), pending, ", ".join(notes), held.asset[:16]]
 
 

@@ -165,9 +165,16 @@ def _works_of(target: AssetWallet, content: str, collection: str | None) -> list
 
 def _tell(work: Asset) -> str:
     when = f"block {work.origin.height}, {moment(work.origin.time, '%Y-%m-%d %H:%M:%S')} UTC"
-    part = "" if work.collection is None else f"\n    collection {work.collection}"
-    once = "" if (work.kind, work.supply, work.decimals) == ("fixed", 1, 0) else "\n    not unique: its supply is not 1"
-    return f"  {named(work.metadata, work.asset)}\n    issued in {when}, by {work.origin.issuer}{part}{once}"
+    lines = [f"  {named(work.metadata, work.asset)}", f"    issued in {when}, by {work.origin.issuer}"]
+    if work.collection is not None:
+        lines.append(f"    collection {work.collection}")
+    if work.controller is not None:
+        lines.append(f"    moves only if {work.controller} approves")
+    if (work.kind, work.decimals) != ("fixed", 0) or work.supply > 1:
+        lines.append("    not unique: its supply is not 1")
+    elif not work.supply:
+        lines.append("    nobody holds it: it was burned")
+    return "\n".join(lines)
 
 
 def _warn(works: list[Asset]) -> list[str]:
@@ -189,6 +196,8 @@ def show(context: Context, *, node: int, work: str) -> None:
     known = target.asset(work)
     held = target.ask(AssetHolders, "getassetholders", known.asset, 1)
     holder = held.holders[0].address if held.holders else "nobody: it was burned"
+    if held.total > 1:
+        holder = f"{held.total} addresses: it is no work that exists once. Most is held by {holder}"
     context.emit({"work": known, "holders": held.holders}, tell_asset(known, ("held by", holder)))
 
 

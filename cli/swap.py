@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.assets import AssetWallet, in_units, named
+from cli.assets import AssetWallet, in_units, named, quoted
 from cli.context import Commands, Context, common
 from cli.wallet_access import SecondsType, fee_rate, moment
 
@@ -116,7 +116,7 @@ class Trader(AssetWallet):
         if not whole:
             return f"{in_units(amount, known.decimals)} {named(known.metadata, known.asset)}"
         said = [] if known.metadata is None else [known.metadata.ticker or known.metadata.name]
-        name = "".join(f'"{text}" ' for text in said if text)
+        name = "".join(f"{quoted(text)} " for text in said if text)
         return f"{in_units(amount, known.decimals)} {name}of asset {known.asset}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.assets import quoted
 from cli.main import main
 from tests.support.network import FakeNodes, Refusal, fake_network
 
@@ -214,3 +215,36 @@ def test_a_thousand_copies_crowd_no_real_work_out(nodes: FakeNodes, tmp_path: Pa
     assert said.index("by the artist") < said.index("by the issuer")
     assert "It was minted 1001 times" in said
     assert "not shown: 981 later ones" in said
+
+
+def test_a_name_cannot_end_its_quotes_and_go_on_with_another_id(nodes: FakeNodes) -> None:
+    """A070, A173"""
+    name = f'Hours" ({OTHER[:16]})'
+    assert quoted(name) == f'"Hours\\u{{22}} ({OTHER[:16]})"'
+    nodes.answers["getassetbalances"]["assets"] = [balance(ASSET, name)]
+    assert quoted(name) in dure("asset", "list", "0").stdout
+    nodes.answers["getasset"] = known(metadata={"name": name, "ticker": None, "uri": None, "media_type": None})
+    assert f"{quoted(name)} ({ASSET[:16]})" in dure("asset", "send", "0", "1", "1", ASSET).stdout
+
+
+def test_a_work_that_is_none_or_in_another_s_hand_is_told(nodes: FakeNodes, tmp_path: Path) -> None:
+    """A073: more than one, burned, or moved only with somebody's leave."""
+    file = tmp_path / "sunrise.png"
+    file.write_bytes(b"real")
+    once: dict[str, Any] = {"kind": "fixed", "supply": 1, "decimals": 0}
+    cases: tuple[tuple[dict[str, Any], str | None], ...] = (
+        ({}, None),
+        ({"supply": 2}, "not unique"),
+        ({"kind": "reissuable"}, "not unique"),
+        ({"decimals": 1}, "not unique"),
+        ({"supply": 0}, "nobody holds it: it was burned"),
+        ({"controller": "the forger"}, "moves only if the forger approves"),
+    )
+    for more, told in cases:
+        nodes.answers["listassets"] = [known(**(once | more))]
+        lines = dure("nft", "verify", "0", str(file)).stdout.splitlines()[3:]
+        assert [line.strip()[: len(told)] for line in lines if told] == ([told] if told else [])
+        assert len(lines) == (told is not None)
+    holders = [{"address": "Ana", "amount": 3}, {"address": "Ben", "amount": 1}]
+    nodes.answers["getassetholders"] = {"asset": ASSET, "height": 9, "supply": 4, "total": 2, "holders": holders[:1]}
+    assert "2 addresses: it is no work that exists once" in dure("nft", "show", "0", ASSET).stdout
