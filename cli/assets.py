@@ -214,6 +214,34 @@ def tell_asset(known: Asset, *more: tuple[str, str]) -> str:
 
 @asset.command()
 @click.argument("node", type=NODE)
+@click.argument("asset")
+@click.option("-n", "count", type=click.IntRange(1, 1_000), default=20, show_default=True, help="How many lines.")
+@common
+def holders(context: Context, *, node: int, asset: str, count: int) -> None:
+    """Show who holds ASSET, the largest holding first."""
+    from cli.table import show_table
+    from rpc.schema import AssetHolders
+
+    target = AssetWallet(context, node)
+    known = target.asset(asset, hidden=True)
+    held = target.ask(AssetHolders, "getassetholders", known.asset, count)
+
+    def show() -> None:
+        rows = [[each.address, in_units(each.amount, known.decimals)] for each in held.holders]
+        if rows:
+            show_table(["address", "holds"], rows, right=["holds"])
+        left = held.total - len(rows)
+        whole = in_units(held.supply, known.decimals)
+        click.echo(
+            f"{whole} of {named(known.metadata, known.asset)} in all, at height {held.height}; "
+            + (f"not shown: {plural(left, 'holder')} of less" if left else "each line may be one of many of one person")
+        )
+
+    context.emit(held, show)
+
+
+@asset.command()
+@click.argument("node", type=NODE)
 @click.argument("asset", required=False)
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many lines.")
 @common

@@ -217,6 +217,19 @@ def test_a_thousand_copies_crowd_no_real_work_out(nodes: FakeNodes, tmp_path: Pa
     assert "not shown: 981 later ones" in said
 
 
+def test_holders_are_shown_with_the_decimals_of_the_asset(nodes: FakeNodes) -> None:
+    held = [{"address": "Ana", "amount": 99_950}, {"address": "Ben", "amount": 100}]
+    nodes.answers["getassetholders"] = {"asset": ASSET, "height": 9, "supply": 100_050, "total": 2, "holders": held}
+    lines = dure("asset", "holders", "1", "Hours").stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [["Ana", "999.50"], ["Ben", "1.00"]]
+    assert lines[3].startswith('1000.50 of "HOUR" (9bb2')
+    nodes.answers["getassetholders"]["total"] = 3
+    assert "not shown: 1 holder of less" in dure("asset", "holders", "1", "Hours").stdout
+    assert asked(nodes, "getassetholders") == [ASSET, 20]
+    nodes.answers["getassetholders"] |= {"supply": 0, "total": 0, "holders": []}
+    assert dure("asset", "holders", "1", "Hours").stdout.startswith("0.00 of")
+
+
 def test_a_name_cannot_end_its_quotes_and_go_on_with_another_id(nodes: FakeNodes) -> None:
     """A070, A173"""
     name = f'Hours" ({OTHER[:16]})'
