@@ -7,6 +7,8 @@ is no separate version symbol; the zero byte is the version.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import xor
 
 from consensus.params import Params
 from consensus.types import LockId
@@ -14,6 +16,10 @@ from consensus.types import LockId
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _VALUES = {symbol: value for value, symbol in enumerate(_CHARSET)}
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_REMAINDERS = tuple(
+    reduce(xor, [each for bit, each in enumerate(_GENERATORS) if top >> bit & 1], 0) for top in range(32)
+)
+"""What the symbol that leaves on the left leaves behind, for each of the 32."""
 _BECH32M = 0x2BC830A3
 _BECH32 = 1
 _MAX_LENGTH = 90
@@ -29,11 +35,7 @@ class AddressError(ValueError):
 def _polymod(values: Iterable[int]) -> int:
     check = 1
     for value in values:
-        top = check >> 25
-        check = (check & 0x1FFFFFF) << 5 ^ value
-        for bit, generator in enumerate(_GENERATORS):
-            if top >> bit & 1:
-                check ^= generator
+        check = (check & 0x1FFFFFF) << 5 ^ value ^ _REMAINDERS[check >> 25]
     return check
 
 

@@ -18,11 +18,12 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.errors import ConsensusError
 from consensus.params import Params
+from consensus.slices import Slices, whole
 from consensus.state import ChainState
 from consensus.types import Asset, AssetId, Block, BlockHash, Coin, Header, OutPoint
 from node.block_index import BlockEntry, BlockIndex, find_fork, path
 from node.chain_events import BlockResult, HeaderResult, TipListener, UnknownCursorError, Updates
-from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, MAX_QUEUE_BYTES, WARN_OF_CLOCK_SECONDS
+from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES, MAX_QUEUE_BYTES, UPDATE_BYTES, WARN_OF_CLOCK_SECONDS
 from node.chain_log import ChainLog
 from node.chain_writer import ChainWriter, Offer
 from node.clock import Clock
@@ -127,10 +128,14 @@ class ChainManager:
 
     def read_block(self, block_hash: BlockHash) -> Block | None:
         """Return a stored block of any branch, or None."""
+        return whole(self.read_block_in_slices(block_hash))
+
+    def read_block_in_slices(self, block_hash: BlockHash) -> Slices[Block | None]:
+        """Do `read_block`, in slices."""
         entry = self.index.get(block_hash)
         if entry is None or not entry.has_body:
             return None
-        return self._writer.fresh.get(block_hash) or self._store.read_block(entry.height, block_hash)
+        return (yield from self._stored(entry))
 
     def read_raw_block(self, block_hash: BlockHash) -> bytes | None:
         """Return the encoding of a stored block of any branch, or None: what a peer is sent."""
@@ -154,29 +159,45 @@ class ChainManager:
 
         Args:
             cursor: the last block that the follower applied; genesis for a new one.
-            limit: blocks to return at most, reverted ones included.
+            limit: blocks to return at most, reverted ones included. Fewer are returned if they are large.
 
         Raises:
             UnknownCursorError: this node never had that block.
         """
+        return whole(self.updates_in_slices(cursor, limit))
+
+    def updates_in_slices(self, cursor: BlockHash, limit: int = 100) -> Slices[Updates]:
+        """Do `updates_since`, in slices. If the tip moves meanwhile, the way leads towards where it was.
+
+        That does no harm: each block on the way is one to stand on, and the next pull begins there.
+        """
         entry = self.index.get(cursor)
         if entry is None or not entry.complete:
             raise UnknownCursorError(f"no block {cursor[::-1].hex()} here")
-        fork = find_fork(entry, self.index.tip)
-        back = path(fork, entry)[::-1][:limit]
-        room = limit - len(back)
-        last = self.index.tip.ancestor(min(self.index.tip.height, fork.height + room))
-        forth = path(fork, last) if room else []
-        at = back[-1].height - 1 if back else fork.height
-        return Updates(
-            tuple(self._stored(entry) for entry in back),
-            tuple(self._stored(entry) for entry in forth),
-            at,
-            at != fork.height or last is not self.index.tip,
-        )
+        tip = self.index.tip
+        fork = find_fork(entry, tip)
+        reverted: list[Block] = []
+        size = 0
+        while entry is not fork and entry.parent is not None and len(reverted) < limit and size < UPDATE_BYTES:
+            reverted.append((yield from self._stored(entry)))
+            size += len(reverted[-1].encoded)
+            entry = entry.parent
+        applied: list[Block] = []
+        at = entry.height
+        if entry is fork:
+            for following in path(fork, tip.ancestor(min(tip.height, fork.height + limit - len(reverted)))):
+                if size >= UPDATE_BYTES:
+                    break
+                applied.append((yield from self._stored(following)))
+                size += len(applied[-1].encoded)
+        more = entry is not fork or fork.height + len(applied) < tip.height
+        return Updates(tuple(reverted), tuple(applied), at, more)
 
-    def _stored(self, entry: BlockEntry) -> Block:
-        return self._writer.fresh.get(entry.hash) or self._store.read_block(entry.height, entry.hash)
+    def _stored(self, entry: BlockEntry) -> Slices[Block]:
+        fresh = self._writer.fresh.get(entry.hash)
+        if fresh is not None:
+            return fresh
+        return (yield from self._store.read_block_in_slices(entry.height, entry.hash))
 
     # Headers
 

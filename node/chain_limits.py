@@ -25,6 +25,8 @@ BATCH_COINS = 200_000
 """Coins that a step may hold in memory before it is written, about 100 MiB."""
 BATCH_CHECKS = 40_000
 """Signatures that a step collects before they are verified: two full blocks."""
+UPDATE_BYTES = 1024 * 1024
+"""Encoded blocks that a follower is handed at once; one block at least. It holds, decoded, ten times as many."""
 STATES_KEPT = 256
 """Chain states kept at hand; any other is rebuilt from eleven headers."""
 WARN_OF_CLOCK_SECONDS = 3_600

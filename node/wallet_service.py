@@ -3,9 +3,10 @@
 The wallet pulls from its own cursor, so whatever is missed here (a crash, a slow disk) is made up for by the next
 pull. Calls that show or spend coins ask for `current` first, so that they never see less than the chain's tip.
 
-The wallet's methods run on the loop, each whole; the disk is waited for off it. From a change to its end on the disk
-the wallet is closed to everybody else: so nothing is shown that a power cut could take back, and what is answered is
-durable. Who only reads does so right after `current`, with no `await` between.
+The wallet's methods run on the loop, each whole but for blocks, which are followed in slices; the disk is waited for
+off it. From a change to its end on the disk the wallet is closed to everybody else: so nothing is shown that a power
+cut could take back, nor half a block, and what is answered is durable. Who only reads does so right after `current`,
+with no `await` between, or within `read`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet
+from consensus.slices import SLICE, Slices
 from consensus.types import BlockHash, Transaction, TxId
 from node.chain import ChainManager
 from node.chain_events import TipChanged, UnknownCursorError
@@ -30,9 +32,10 @@ from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RAT
 from node.storage.errors import StorageError
 from node.storage.executor import INLINE, run_whole
 from node.storage.staged import StagedDatabase
+from node.turns import in_turns, in_turns_to_the_end
 from node.wallet_lock import WalletLock
 from rpc.errors import ErrorCode, RpcError
-from rpc.follower import follow_step
+from rpc.follower import BATCH
 from wallet.results import RelayTerms, Sent, State
 from wallet.wallet import Wallet
 
@@ -45,6 +48,9 @@ MAX_FOREIGN = 1_000
 MAX_SEEN = 10_000
 """Transactions of the mempool that wait for the wallet to look at them, while its disk is slow; of more the oldest
 are passed over, and seen when they are in a block."""
+
+SEEN_AT_ONCE = 100
+"""Of those, how many it looks at in one step."""
 
 _T = TypeVar("_T")
 _ALREADY_HERE = frozenset({Refusal.ALREADY_KNOWN, Refusal.ALREADY_CONFIRMED, Refusal.SAME_TXID})
@@ -89,8 +95,6 @@ class WalletService:
     def position(self) -> BlockHash:
         """The newest block that the wallet has applied (see `rpc.follower.Follower`)."""
         return self.wallet.cursor.hash
-
-    handle_updates = property(lambda self: self.wallet.handle_updates)
 
     # Life
 
@@ -150,13 +154,34 @@ class WalletService:
             RpcError: this wallet gave way to another.
             StorageError: the disk failed: the node must stop, and the wallet be opened anew.
         """
+
+        def in_one(wallet: Wallet) -> Slices[_T]:
+            yield from ()
+            return work(wallet)
+
+        return await self._ask_in_slices(in_one)
+
+    async def _ask_in_slices(self, work: Callable[[Wallet], Slices[_T]]) -> _T:
+        """As `ask`. Others run between two slices, and cannot get at the wallet: they wait for their turn with it."""
         async with self._turn:
             self._check_open()
             try:
                 with self._database.gathering():
-                    return work(self.wallet)
+                    # To the end, even if the caller is gone: memory must not be ahead of the disk by half a block.
+                    return await in_turns_to_the_end(work(self.wallet))
             finally:
                 await self._database.settle()
+
+    async def read(self, work: Callable[[Wallet], Slices[_T]]) -> _T:
+        """Return what `work` reads of the wallet once that is on the tip; nobody changes it meanwhile.
+
+        Raises:
+            RpcError: this wallet gave way to another.
+        """
+        await self.current()
+        async with self._turn:
+            self._check_open()
+            return await in_turns(work(self.wallet))
 
     async def _ask_slowly(self, work: Callable[[], _T]) -> _T:
         """As `ask`, but off the loop: for what derives a key from a passphrase, or writes the keystore."""
@@ -172,30 +197,35 @@ class WalletService:
 
     async def current(self) -> Wallet:
         """Return the wallet once it stands on the tip, and knows what the mempool took; all of that is durable."""
-        while await self.ask(self._catch_up):  # noqa: ASYNC110 - others get a turn between two steps
+        while await self._ask_in_slices(self._catch_up):  # noqa: ASYNC110 - others get a turn between two steps
             await asyncio.sleep(0)
         return self.wallet
 
-    def _catch_up(self, wallet: Wallet) -> bool:
+    def _catch_up(self, wallet: Wallet) -> Slices[bool]:
         """Go one step towards the tip, then look at what the mempool took; tell whether there are more steps."""
-        if self.position != self._chain.tip.hash and self.follow_step():
-            return True
-        while self._seen:
+        if self.position != self._chain.tip.hash:
+            yield from self._step(wallet)
+            # Asked anew: the tip may have moved between two slices.
+            if self.position != self._chain.tip.hash:
+                return True
+        for _ in range(min(len(self._seen), SEEN_AT_ONCE)):
             tx = self._seen.popleft()
             if wallet.add_pending(tx) and len(self._foreign) < MAX_FOREIGN:
                 self._foreign[tx.txid] = None
-        return False
+        return bool(self._seen)
 
-    def follow_step(self) -> bool:
-        """Take one batch of blocks; tell whether there are more. A wallet that knows a foreign chain starts anew."""
+    def _step(self, wallet: Wallet) -> Slices[None]:
+        """Take some blocks; see `rpc.follower.follow_step`. A wallet that knows a foreign chain starts anew."""
         try:
-            return follow_step(self._chain, self)
+            updates = yield from self._chain.updates_in_slices(self.position, BATCH)
         except UnknownCursorError:
             # Its chain is gone from this node: after a fresh start of the folder, or a lost database.
             self._log.warning("wallet_starts_over", cursor=display_hash(self.position))
             genesis = self._chain.index.genesis.hash
-            self.wallet.rescan(1, genesis, target=self._chain.tip.height)
-            return True
+            wallet.rescan(1, genesis, target=self._chain.tip.height)
+            return
+        if updates.reverted or updates.applied:
+            yield from wallet.updates_in_slices(updates.reverted, updates.applied)
 
     def _drop_foreign(self, wallet: Wallet) -> None:
         """Tell the wallet of payments to us that the mempool gave up."""
@@ -246,7 +276,9 @@ class WalletService:
 
     async def _offer_own(self) -> None:
         """Offer our payments that are in no block to the mempool; whoever connects is told by the relay what waits."""
-        for tx in self.wallet.rebroadcast():
+        for place, tx in enumerate(self.wallet.rebroadcast()):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             if tx.txid in self._node.mempool:
                 continue
             try:

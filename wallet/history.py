@@ -44,8 +44,11 @@ class History:
 
     def entries(self, count: int, skip: int, label: str | None) -> list[HistoryEntry]:
         """See `Wallet.history`."""
-        lines = (line for line in self._all() if label is None or line.label == label)
-        return list(islice(lines, max(0, skip), max(0, skip) + max(0, count)))
+        return list(islice(self.lines(label), max(0, skip), max(0, skip) + max(0, count)))
+
+    def lines(self, label: str | None) -> Iterator[HistoryEntry]:
+        """See `Wallet.whole_history`."""
+        return (line for line in self._all() if label is None or line.label == label)
 
     def detail(self, txid: TxId) -> TransactionDetail:
         """See `Wallet.transaction`."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from consensus.amounts import format_amount
 from consensus.codec import display_hash
 from consensus.params import Params
+from consensus.slices import SLICE, Slices, whole
 from consensus.types import Block, BlockHash, LockId, OutPoint, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.book import AssetBook
@@ -24,6 +25,8 @@ from wallet.store import CoinRecord, ConflictRecord, JournalRecord, RescanRecord
 CURSOR_LAG = 500
 """Blocks without anything for us after which the cursor is made durable all the same: what a crash
 may cost is looking at so many blocks again."""
+TAKEN_AT_ONCE = 50
+"""Transactions in a slice: where all are ours, each changes half a dozen records."""
 RESCAN_STEP = 500
 """Blocks with something for us that one write of a rescan takes back: bounds its memory."""
 
@@ -56,20 +59,20 @@ class Ledger:
 
     # Following the chain
 
-    def handle_updates(self, reverted: Sequence[Block], applied: Sequence[Block]) -> None:
-        """See `Wallet.handle_updates`."""
+    def updates_in_slices(self, reverted: Sequence[Block], applied: Sequence[Block]) -> Slices[None]:
+        """See `Wallet.updates_in_slices`."""
         self._check_updates(reverted, applied)
         changed = False
         for block in reverted:
-            changed |= self._revert(self.cursor.height)
+            changed |= yield from self._revert(self.cursor.height)
             self.cursor = Cursor(self.cursor.height - 1, block.header.previous)
         for block in applied:
             height = self.cursor.height + 1
-            changed |= self._apply(block, height)
+            changed |= yield from self._apply(block, height)
             self.cursor = Cursor(height, block.hash)
         changed |= self._end_rescan()
         if changed:
-            self.pending.refresh()
+            yield from self.pending.refresh_in_slices()
         if changed or reverted or self.cursor.height >= self._durable_cursor.height + CURSOR_LAG:
             self.flush()
 
@@ -95,11 +98,13 @@ class Ledger:
                 raise OutOfStepError(f"the wallet is at {display_hash(tip)}, below another block than the one given")
             tip = block.hash
 
-    def _apply(self, block: Block, height: int) -> bool:
+    def _apply(self, block: Block, height: int) -> Slices[bool]:
         """Take in a block; tell whether it had anything for us."""
-        self._watch_ahead(block)
+        yield from self._watch_ahead(block)
         changed, txids = False, []
         for place, tx in enumerate(block.transactions):
+            if place % TAKEN_AT_ONCE == TAKEN_AT_ONCE - 1:
+                yield
             contested = any(self.pending.names(outpoint) for outpoint in tx.core.inputs)
             if self._is_ours(tx) or (contested and tx.txid in self.pending):
                 txids.append(tx.txid)
@@ -111,12 +116,14 @@ class Ledger:
             self.store.put_journal(height, JournalRecord(block.hash, tuple(txids)))
         return changed or bool(txids)
 
-    def _watch_ahead(self, block: Block) -> None:
+    def _watch_ahead(self, block: Block) -> Slices[None]:
         """Mark the paid addresses; each may bring new ones, which this very block may pay too."""
         grown = True
         while grown:
             grown = False
-            for tx in block.transactions:
+            for place, tx in enumerate(block.transactions):
+                if place % SLICE == SLICE - 1:
+                    yield
                 for output in tx.core.outputs:
                     if output.lock in self._addresses:
                         grown |= self._addresses.mark_used(output.lock)
@@ -173,13 +180,15 @@ class Ledger:
             amount = format_amount(coin.value) if coin.asset is None else f"{coin.value} of asset {coin.asset.hex()}"
             self._log.warning("vault_withdrawal_seen", vault=vault.name, txid=display_hash(tx.txid), amount=amount)
 
-    def _revert(self, height: int) -> bool:
+    def _revert(self, height: int) -> Slices[bool]:
         """Take back what the block of a height brought, from the journal; tell whether it brought anything."""
         changed = self.pending.forget_conflicts(height)
         journal = self.store.journal(height)
         if journal is None:
             return changed
-        for txid in reversed(journal.txids):
+        for place, txid in enumerate(reversed(journal.txids)):
+            if place % TAKEN_AT_ONCE == TAKEN_AT_ONCE - 1:
+                yield
             record = self.store.transaction(txid)
             if record is None or record.height != height:
                 raise WalletDataError("the wallet's journal is damaged: restore the wallet from a backup or its words")
@@ -343,7 +352,7 @@ class Ledger:
             return
         heights = self.store.journal_heights(rescan.from_height)
         for place, height in enumerate(heights, 1):
-            self._revert(height)
+            whole(self._revert(height))
             below = self.store.journal(heights[place]) if place < len(heights) else None
             if place % RESCAN_STEP == 0 and below is not None:
                 # Nothing between the two blocks was for us: the wallet is where it was at the lower one.

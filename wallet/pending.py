@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from consensus.slices import SLICE, Slices, whole
 from consensus.types import OutPoint, Transaction, TxId
 from wallet.results import State
 from wallet.store import ConflictRecord, TxRecord, WalletStore
@@ -167,22 +168,29 @@ class PendingSet:
         One that lost an input to the chain does not, nor does one that descends from it. Of several
         that name the same coin, the one that the mempool accepted last does: it cannot hold two.
         """
+        whole(self.refresh_in_slices())
+
+    def refresh_in_slices(self) -> Slices[None]:
+        """Do `refresh`, in slices."""
         self._states = {}
         # In the order of their sequence: what descends from two that were lost is shown the same after a restart.
-        for pending in self:
+        for place, pending in enumerate(self):
+            if place % SLICE == SLICE - 1:
+                yield
             verdict = self._own_verdict(pending)
             if verdict is not None:
                 self._condemn(pending.txid, verdict)
         self._spent = {}
         contested: set[OutPoint] = set()
         for outpoint, names in self._spenders.items():
-            alive = [txid for txid in names if txid not in self._states]
-            if len(alive) > 1:
+            if len(names) > 1 and sum(txid not in self._states for txid in names) > 1:
                 contested.add(outpoint)
         # The newest first; whoever finds an input taken is out, with all that descend from it.
         if contested:
             self._settle(contested)
-        for txid, pending in self._all.items():
+        for place, (txid, pending) in enumerate(self._all.items()):
+            if place % SLICE == SLICE - 1:
+                yield
             if txid not in self._states:
                 self._states[txid] = (State.PENDING, None)
                 for outpoint in pending.transaction.core.inputs:

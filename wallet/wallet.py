@@ -10,10 +10,11 @@ may be ahead of it: the error goes up, and the node must stop and open the walle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from consensus.address import decode_address, encode_address
 from consensus.params import Params
+from consensus.slices import Slices, whole
 from consensus.types import Block, BlockHash, LockId, Transaction, TxId
 from wallet import backup as backup_file
 from wallet import pem
@@ -320,6 +321,10 @@ class Wallet:
         """Return lines of the history, newest first, leaving out the first `skip`."""
         return self._history.entries(count, skip, label)
 
+    def whole_history(self, label: str | None = None) -> Iterator[HistoryEntry]:
+        """Yield all lines of the history, newest first. Nothing may change meanwhile."""
+        return self._history.lines(label)
+
     def transaction(self, txid: TxId) -> TransactionDetail:
         """Return all that is known of one transaction.
 
@@ -457,7 +462,13 @@ class Wallet:
         Raises:
             OutOfStepError: they do not fit the cursor; nothing has changed.
         """
-        self._ledger.handle_updates(reverted, applied)
+        whole(self.updates_in_slices(reverted, applied))
+
+    def updates_in_slices(self, reverted: Sequence[Block], applied: Sequence[Block]) -> Slices[None]:
+        """Do `handle_updates`, in slices. Nobody may look at this wallet between two of them, and all must be done:
+        what is stored stays whole if they are not, but what is held in memory does not.
+        """
+        yield from self._ledger.updates_in_slices(reverted, applied)
 
     def add_pending(self, tx: Transaction) -> bool:
         """Take note of a transaction that the mempool accepted; tell whether it concerns this wallet."""

@@ -11,12 +11,17 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
+from consensus.slices import Slices, whole
+
 MAX_DEPTH = 32
 """Arrays and objects within each other; no method takes more than five."""
 MAX_CONTAINERS = 20_000
 """Arrays and objects in one body: a batch of the largest size with parameters in each call."""
 MAX_NUMBER = 100
 """Characters of a number: the largest amount has 22. So no number costs quadratic time (CVE-2020-10735)."""
+
+LONG_BODY = 256 * 1024
+"""Bytes that are read in one go."""
 
 # A text without an end is taken to the end of the body, and nothing is ever looked at again: linear (A204).
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -33,15 +38,25 @@ def parse_json(body: bytes) -> Any:
     Raises:
         JsonError: it is not JSON, or breaks a bound.
     """
-    _check_structure(body)
+    return whole(parse_json_in_slices(body))
+
+
+def parse_json_in_slices(body: bytes) -> Slices[Any]:
+    """Do `parse_json`, in slices: each step over a long body is one."""
+    long = len(body) > LONG_BODY
+    yield from _check_structure(body)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise JsonError("the body is not UTF-8") from None
+    if long:
+        yield
     try:
         value = _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise JsonError(f"the body is not JSON: {error.msg} (character {error.pos})") from None
+    if long:
+        yield
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
@@ -50,10 +65,14 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def _check_structure(body: bytes) -> None:
+def _check_structure(body: bytes) -> Slices[None]:
     """Bound depth and size before anything is built. Linear: each byte is looked at once."""
     depth = containers = 0
+    looked = 0
     for match in _STRUCTURE.finditer(body):
+        if match.end() > looked + LONG_BODY:
+            looked = match.end()
+            yield
         match match[0]:
             case b"[" | b"{":
                 depth += 1

@@ -23,11 +23,14 @@ from aiohttp.web_server import Server
 from structlog.typing import FilteringBoundLogger
 
 from node.api.access import MAX_BODY, Access, HttpRefusal, Role
-from node.api.json_text import JsonError, parse_json
+from node.api.delivery import HEADERS, Answer, BrokenOffError, Delivery, whole_answer
+from node.api.json_text import JsonError, parse_json_in_slices
+from node.api.long_answers import encode_in_pieces
 from node.api.method import Method
 from node.api.services import RunningCall, Services
 from node.descriptors import MAX_CALLERS
 from node.storage.errors import StorageError
+from node.turns import in_turns
 from rpc.encoding import encode
 from rpc.errors import ErrorCode, RpcError
 
@@ -50,7 +53,6 @@ MAX_STRANGERS = 16
 """Wrong passwords that wait for their answer at once: guessing in parallel is no faster than 64 a second."""
 STOP_SECONDS = 5.0
 """How long a stop waits for calls in hand. Those that wait for something are ended at once."""
-_HEADERS = {"Server": "dure", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class RpcServer:
@@ -106,7 +108,7 @@ class RpcServer:
         except HttpRefusal as refusal:
             # The rest of such a request may be anything, so nothing more is read from its connection.
             response = Response(
-                status=refusal.status, text=refusal.sentence + "\n", headers={**_HEADERS, **refusal.headers}
+                status=refusal.status, text=refusal.sentence + "\n", headers={**HEADERS, **refusal.headers}
             )
             response.force_close()
             return response
@@ -137,42 +139,45 @@ class RpcServer:
             self._strangers -= 1
         raise HttpRefusal(401, "User name or password is wrong.", {"WWW-Authenticate": 'Basic realm="jsonrpc"'})
 
-    async def _answer(self, request: BaseRequest, role: Role) -> Response:
+    async def _answer(self, request: BaseRequest, role: Role) -> StreamResponse:
         self._access.check_content(request.headers)
         body = await _read_body(request)
-        status, answer = await self._answer_body(body, role)
-        if not answer:
-            return Response(status=204, headers=_HEADERS)
-        return Response(status=status, body=answer + b"\n", content_type="application/json", headers=_HEADERS)
+        try:
+            value = await in_turns(parse_json_in_slices(body))
+        except JsonError as error:
+            return _refused(RpcError(ErrorCode.PARSE_ERROR, f"Parse error: {error}"))
+        if not isinstance(value, list):
+            status, answer = await self._answer_call(value, role)
+            if isinstance(answer, bytes):
+                return whole_answer(status, answer)
+            delivery = Delivery(request, status)
+            await delivery.add(answer)
+            return await delivery.end()
+        if len(value) > MAX_BATCH:
+            return _refused(RpcError(ErrorCode.INVALID_REQUEST, f"A batch has at most {MAX_BATCH} calls"))
+        work = self._answer_batch(value, role, Delivery(request, 200))
+        return await (work if self._waits_for_something(value) else self._keep(work, "batch"))
 
     # JSON-RPC
 
-    async def _answer_body(self, body: bytes, role: Role) -> tuple[int, bytes]:
-        """Return the HTTP status and the answer; no answer to notifications only."""
+    async def _answer_batch(self, calls: list[object], role: Role, delivery: Delivery) -> StreamResponse:
+        """Make calls, one after the other and all of them, whether or not somebody takes the answers."""
+        before = b"["
         try:
-            value = parse_json(body)
-        except JsonError as error:
-            return 400, encode(_Call.error_answer(None, RpcError(ErrorCode.PARSE_ERROR, f"Parse error: {error}")))
-        if not isinstance(value, list):
-            return await self._answer_call(value, role)
-        if len(value) > MAX_BATCH:
-            too_many = RpcError(ErrorCode.INVALID_REQUEST, f"A batch has at most {MAX_BATCH} calls")
-            return 400, encode(_Call.error_answer(None, too_many))
-        work = self._answer_batch(value, role)
-        answers = await (work if self._waits_for_something(value) else self._keep(work, "batch"))
-        if value and not answers:
-            return 204, b""
-        return 200, b"[" + b",".join(answers) + b"]"
-
-    async def _answer_batch(self, calls: list[object], role: Role) -> list[bytes]:
-        """Return the answers of calls that are done one after the other."""
-        answers: list[bytes] = []
-        for run in self._runs(calls):
-            if len(run) == 1:
-                answers.append((await self._answer_call(run[0], role, batch=True))[1])
-            else:
-                answers += await self._answer_run(run, role)
-        return [answer for answer in answers if answer]
+            for run in self._runs(calls):
+                for answer in await self._answer_run(run, role):
+                    if answer:
+                        await delivery.add(before)
+                        await delivery.add(answer)
+                        before = b","
+        except HttpRefusal:
+            if not delivery.begun:
+                raise
+            delivery.cut()
+        if calls and before == b"[":
+            return whole_answer(204, b"")
+        await delivery.add(b"]" if calls else b"[]")
+        return await delivery.end()
 
     def _runs(self, calls: list[object]) -> Iterator[list[object]]:
         """Yield the calls of a batch: alone, or those in a row that their method does together."""
@@ -188,8 +193,10 @@ class RpcServer:
         if run:
             yield run
 
-    async def _answer_run(self, calls: list[object], role: Role) -> list[bytes]:
-        """Return the answers of calls that one method does together; empty ones to notifications."""
+    async def _answer_run(self, calls: list[object], role: Role) -> Sequence[Answer]:
+        """Return the answer of one call, or of calls that one method does together; empty ones to notifications."""
+        if len(calls) == 1:
+            return ((await self._answer_call(calls[0], role, batch=True))[1],)
         read: list[tuple[_Call, dict[str, Any]]] = []
         refused: dict[int, bytes] = {}
         method: Method | None = None
@@ -218,7 +225,8 @@ class RpcServer:
         methods = (self._methods.get(str(each.get("method"))) for each in calls if isinstance(each, dict))
         return any(method is not None and method.waits for method in methods)
 
-    async def _answer_call(self, value: object, role: Role, *, batch: bool = False) -> tuple[int, bytes]:
+    async def _answer_call(self, value: object, role: Role, *, batch: bool = False) -> tuple[int, Answer]:
+        """Make a call; return the HTTP status and the answer."""
         call: _Call | None = None
         try:
             call = _Call(value)
@@ -226,11 +234,29 @@ class RpcServer:
             bound = method.bind(call.params)
             # A batch is kept as a whole: a task for each of its calls costs as much as an easy call itself.
             result = await (self._run(method, bound) if batch and not method.waits else self._perform(method, bound))
-            return (204, b"") if call.notification else (200, encode(call.answer(result)))
+            if call.notification:
+                return 204, b""
+            answer = call.answer(result)
+            return 200, self._in_pieces(method, answer) if method.long else encode(answer)
         except RpcError as error:
             if call is not None and call.notification:
                 return 204, b""
             return _status(call, error), encode(_Call.error_answer(call, error))
+
+    def _in_pieces(self, method: Method, answer: object) -> Iterator[bytes]:
+        """Yield a long answer, each piece when it is asked for.
+
+        Raises:
+            BrokenOffError: the rest cannot be made.
+        """
+        try:
+            yield from encode_in_pieces(answer)
+        except StorageError as error:
+            self._services.fail(error)
+            raise BrokenOffError from error
+        except Exception as error:
+            self._log.error("rpc_failed", method=method.name, exc_info=error)
+            raise BrokenOffError from error
 
     def _find(self, call: _Call, role: Role, *, batch: bool) -> Method:
         method = self._methods.get(call.method)
@@ -364,6 +390,11 @@ def _hear(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
+def _refused(error: RpcError) -> Response:
+    """Return the answer to a body that holds no calls to be made."""
+    return whole_answer(400, encode(_Call.error_answer(None, error)))
+
+
 # HTTP, below
 
 
@@ -403,7 +434,7 @@ class _Connection(web_protocol.RequestHandler):
             status = exc.status
         if status >= 500:
             self.log_exception("Unhandled exception", exc_info=exc)
-        response = Response(status=status, text="Bad request.\n", headers=_HEADERS)
+        response = Response(status=status, text="Bad request.\n", headers=HEADERS)
         response.force_close()
         return response
 

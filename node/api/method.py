@@ -77,6 +77,8 @@ class Method:
     """Whether it exists on local and regtest only."""
     early: bool
     """Whether it can be called while the node is still starting."""
+    long: bool
+    """Whether its answer may be long, and holds an `array` or a `table` of `long_answers`."""
     together: Together | None = None
     """Does what follows each other in a batch: the same answers in less time."""
 
@@ -148,6 +150,7 @@ def method(
     needs_wallet: bool = False,
     private: bool = False,
     early: bool = False,
+    long: bool = False,
     together: Together | None = None,
 ) -> Callable[[Function], Method]:
     """Make a method of a coroutine function `(services, parameter, ...) -> result`; see `Method` for the marks."""
@@ -172,6 +175,7 @@ def method(
             needs_wallet=needs_wallet,
             private=private,
             early=early,
+            long=long,
             together=together,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -13,7 +13,7 @@ from consensus.codec import display_hash
 from consensus.params import Params
 from consensus.policy_text import format_policy
 from consensus.pow import target_from_bits
-from consensus.types import Attestation, Coin, Header, NewAsset, OutPoint, Output, Reissue, Transaction
+from consensus.types import Attestation, Block, Header, NewAsset, OutPoint, Output, Reissue, Transaction
 from consensus.validation import count_signatures
 from node.block_index import BlockEntry
 from node.chain import ChainManager
@@ -54,10 +54,15 @@ def block_header(chain: ChainManager, entry: BlockEntry, header: Header) -> sche
 
 
 def block(
-    chain: ChainManager, entry: BlockEntry, header: Header, size: int, tx: list[str | schema.TransactionDetail]
+    chain: ChainManager, entry: BlockEntry, found: Block, tx: list[str | schema.TransactionDetail]
 ) -> schema.Block:
-    """Return getblock's view of a block, verbosity 1 or 2."""
-    return schema.Block(**_header_fields(chain, entry, header, len(tx)), size=size, tx=tx)
+    """Return getblock's view of a block, verbosity 1 or 2.
+
+    Args:
+        tx: its transactions as they are to be shown; may be a `long_answers.array`.
+    """
+    fields = _header_fields(chain, entry, found.header, len(found.transactions))
+    return schema.Block(**fields, size=len(found.encoded), tx=tx)
 
 
 def _header_fields(chain: ChainManager, entry: BlockEntry, header: Header, transactions: int) -> dict[str, Any]:
@@ -152,37 +157,40 @@ def _input(tx: Transaction, outpoint: OutPoint) -> schema.TransactionInput:
 
 
 def block_transactions(
-    params: Params, store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]
-) -> list[str | schema.TransactionDetail]:
-    """Return a block's transactions in full, with their fees if the block ever was on the best chain."""
-    transactions = list(transactions)
-    fees = fees_of(store, entry, transactions)
-    return [transaction(params, tx, fee=fee) for tx, fee in zip(transactions, fees, strict=True)]
+    params: Params, store: ChainStore, entry: BlockEntry, transactions: Sequence[Transaction]
+) -> Iterator[schema.TransactionDetail]:
+    """Yield a block's transactions in full, with their fees if the block ever was on the best chain.
+
+    What is read of the store is read before this returns.
+    """
+    coins = SpentOutputs(store, entry, transactions)
+    return (transaction(params, tx, fee=coins.fee(tx)) for tx in transactions)
 
 
-def fees_of(store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]) -> list[int | None]:
-    """Return the fee of each transaction of a block, in grain; None where it is not known, and for the coinbase."""
-    transactions = list(transactions)
-    coins = spent_outputs(store, entry, transactions)
-    return [_fee(tx, coins) for tx in transactions]
+class SpentOutputs:
+    """The outputs that a block's transactions spend, as far as they are known."""
 
+    def __init__(self, store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]) -> None:
+        """Read what the block's undo record knows."""
+        self._created = {tx.txid: tx for tx in transactions}
+        undo = store.read_undo(entry.height, entry.hash) if store.has_undo(entry.height, entry.hash) else None
+        self._before = {} if undo is None else dict(undo.spent)
 
-def spent_outputs(
-    store: ChainStore, entry: BlockEntry, transactions: Iterable[Transaction]
-) -> Mapping[OutPoint, Output]:
-    """Return the outputs that a block's transactions spend, as far as they are known, and all that they make."""
-    created = {OutPoint(tx.txid, n): output for tx in transactions for n, output in enumerate(tx.core.outputs)}
-    undo = store.read_undo(entry.height, entry.hash) if store.has_undo(entry.height, entry.hash) else None
-    before: Iterable[tuple[OutPoint, Coin]] = () if undo is None else undo.spent
-    return created | {outpoint: coin.output for outpoint, coin in before}
+    def get(self, outpoint: OutPoint) -> Output | None:
+        """Return an output: one from before the block, or one of its own."""
+        coin = self._before.get(outpoint)
+        if coin is not None:
+            return coin.output
+        tx = self._created.get(outpoint.txid)
+        return tx.core.outputs[outpoint.index] if tx is not None and outpoint.index < len(tx.core.outputs) else None
 
-
-def _fee(tx: Transaction, coins: Mapping[OutPoint, Output]) -> int | None:
-    spent = [coins.get(outpoint) for outpoint in tx.core.inputs]
-    if tx.is_coinbase or any(output is None for output in spent):
-        return None
-    paid_in = sum(output.value for output in spent if output is not None and output.asset is None)
-    return paid_in - sum(output.value for output in tx.core.outputs if output.asset is None)
+    def fee(self, tx: Transaction) -> int | None:
+        """Return the fee of a transaction of the block, in grain; None where it is not known, and for the coinbase."""
+        spent = [self.get(outpoint) for outpoint in tx.core.inputs]
+        if tx.is_coinbase or any(output is None for output in spent):
+            return None
+        paid_in = sum(output.value for output in spent if output is not None and output.asset is None)
+        return paid_in - sum(output.value for output in tx.core.outputs if output.asset is None)
 
 
 def optional(value: int | None) -> int | UnsetType:

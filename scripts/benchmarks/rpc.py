@@ -71,13 +71,26 @@ class Connection:
         head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
         lines = head.decode("latin-1").lower().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:])
-        size = int(headers["content-length"])
-        while len(self._buffer) < size:
-            self._fill()
-        body, self._buffer = self._buffer[:size], self._buffer[size:]
+        if headers.get("transfer-encoding") == "chunked":
+            body = b"".join(iter(self._chunk, b""))
+        else:
+            body = self._take(int(headers["content-length"]))
         if headers.get("connection") == "close":
             self.close()
         return int(lines[0].split()[1]), body
+
+    def _chunk(self) -> bytes:
+        """Return the next piece of a long answer; empty at its end."""
+        while b"\r\n" not in self._buffer:
+            self._fill()
+        size, self._buffer = self._buffer.split(b"\r\n", 1)
+        return self._take(int(size, 16) + 2)[:-2]
+
+    def _take(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            self._fill()
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
 
     def _fill(self) -> None:
         data = self.open().recv(1 << 18)

@@ -177,7 +177,9 @@ def _origin(services: Services, name: AssetId) -> schema.AssetOrigin:
         raise RpcError(ErrorCode.DATABASE_ERROR, "The index of assets is damaged: start with --reindex")
     block = find_block(services, entry)
     tx = next(tx for tx in block.transactions if tx.txid == origin.txid)
-    issuer = views.spent_outputs(services.store, entry, block.transactions)[tx.core.inputs[0]]
+    issuer = views.SpentOutputs(services.store, entry, block.transactions).get(tx.core.inputs[0])
+    if issuer is None:
+        raise RpcError(ErrorCode.DATABASE_ERROR, "What undoes a block is damaged: start with --reindex")
     return schema.AssetOrigin(
         txid=display_hash(origin.txid),
         blockhash=display_hash(origin.block_hash),

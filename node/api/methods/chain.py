@@ -9,14 +9,17 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta
 
 from consensus.codec import display_hash
+from consensus.slices import Slices, whole
 from consensus.subsidy import supply_at
 from consensus.types import Block, BlockHash, Coin, OutPoint, TxId
 from node.api import views
+from node.api.long_answers import array
 from node.api.method import Area, method
 from node.api.parameters import HashHex, Height, Seconds
 from node.api.services import Services
 from node.block_index import BlockEntry, find_fork
 from node.chain_stats import coin_statistics
+from node.turns import in_turns
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
@@ -50,7 +53,12 @@ def find_block(services: Services, entry: BlockEntry) -> Block:
     Raises:
         RpcError: `MISC_ERROR` if only its header is here.
     """
-    block = services.chain.read_block(entry.hash)
+    return whole(find_block_in_slices(services, entry))
+
+
+def find_block_in_slices(services: Services, entry: BlockEntry) -> Slices[Block]:
+    """Do `find_block`, in slices."""
+    block = yield from services.chain.read_block_in_slices(entry.hash)
     if block is None:
         raise RpcError(ErrorCode.MISC_ERROR, "Block not available (not fully downloaded)")
     return block
@@ -120,7 +128,7 @@ async def getblockheader(services: Services, blockhash: HashHex, verbose: bool =
     return views.block_header(services.chain, entry, header) if verbose else header.encoded.hex()
 
 
-@method(Area.BLOCKCHAIN, reads=True)
+@method(Area.BLOCKCHAIN, reads=True, long=True)
 async def getblock(
     services: Services, blockhash: HashHex, verbosity: Annotated[int, Meta(ge=0, le=3)] | bool = 1
 ) -> schema.Block | str:
@@ -131,13 +139,15 @@ async def getblock(
         verbosity: 0 for its encoding in hex, 1 for an object with the txids, 2 or 3 for one with the transactions.
     """
     entry = find_entry(services, blockhash)
-    block = find_block(services, entry)
+    block = await in_turns(find_block_in_slices(services, entry))
     if not verbosity:
         return block.encoded.hex()
-    tx: list[str | schema.TransactionDetail] = [display_hash(each.txid) for each in block.transactions]
+    tx: list[str | schema.TransactionDetail]
     if int(verbosity) > 1:
-        tx = views.block_transactions(services.params, services.store, entry, block.transactions)
-    return views.block(services.chain, entry, block.header, len(block.encoded), tx)
+        tx = array(views.block_transactions(services.params, services.store, entry, block.transactions))
+    else:
+        tx = array(display_hash(each.txid) for each in block.transactions)
+    return views.block(services.chain, entry, block, tx)
 
 
 @method(Area.BLOCKCHAIN, reads=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
+from typing import NamedTuple
 
 from consensus.codec import display_hash
 from consensus.types import TxId
+from node.api.long_answers import array, table
 from node.api.method import Area, method
 from node.api.parameters import HashHex
 from node.api.services import Services
@@ -35,7 +38,7 @@ async def getmempoolinfo(services: Services) -> schema.MempoolInfo:
     )
 
 
-@method(Area.BLOCKCHAIN, reads=True)
+@method(Area.BLOCKCHAIN, reads=True, long=True)
 async def getrawmempool(
     services: Services, verbose: bool = False, mempool_sequence: bool = False
 ) -> list[str] | dict[str, schema.MempoolEntry] | schema.MempoolSequence:
@@ -62,10 +65,10 @@ async def getmempoolentry(services: Services, txid: HashHex) -> schema.MempoolEn
     Args:
         txid: its id.
     """
-    return _entry(_find(services, txid))
+    return _shown(_seen(_find(services, txid)))
 
 
-@method(Area.BLOCKCHAIN, reads=True)
+@method(Area.BLOCKCHAIN, reads=True, long=True)
 async def getmempoolancestors(
     services: Services, txid: HashHex, verbose: bool = False
 ) -> list[str] | dict[str, schema.MempoolEntry]:
@@ -79,7 +82,7 @@ async def getmempoolancestors(
     return _entries(found) if verbose else _txids(found)
 
 
-@method(Area.BLOCKCHAIN, reads=True)
+@method(Area.BLOCKCHAIN, reads=True, long=True)
 async def getmempooldescendants(
     services: Services, txid: HashHex, verbose: bool = False
 ) -> list[str] | dict[str, schema.MempoolEntry]:
@@ -112,33 +115,63 @@ def _find(services: Services, txid: HashHex) -> Entry:
     return entry
 
 
-def _entry(entry: Entry) -> schema.MempoolEntry:
+class _Seen(NamedTuple):
+    """What is shown of an entry, as it was at one moment: the mempool goes on while a long answer is made of it."""
+
+    entry: Entry
+    """Of this only what never changes."""
+    descendant_count: int
+    descendant_size: int
+    descendant_fee: int
+    ancestor_count: int
+    ancestor_size: int
+    ancestor_fee: int
+    parents: tuple[TxId, ...]
+    children: tuple[TxId, ...]
+
+
+_NONE: tuple[TxId, ...] = ()
+_sums = attrgetter(
+    "descendant_count", "descendant_size", "descendant_fee", "ancestor_count", "ancestor_size", "ancestor_fee"
+)
+
+
+def _seen(entry: Entry) -> _Seen:
+    parents = tuple(entry.parents) if entry.parents else _NONE
+    children = tuple(entry.children) if entry.children else _NONE
+    return _Seen._make((entry, *_sums(entry), parents, children))
+
+
+def _shown(seen: _Seen) -> schema.MempoolEntry:
+    entry = seen.entry
     return schema.MempoolEntry(
         vsize=entry.virtual_size,
         time=entry.time,
         height=entry.height,
         wtxid=display_hash(entry.tx.wtxid),
-        descendantcount=entry.descendant_count,
-        descendantsize=entry.descendant_size,
-        ancestorcount=entry.ancestor_count,
-        ancestorsize=entry.ancestor_size,
+        descendantcount=seen.descendant_count,
+        descendantsize=seen.descendant_size,
+        ancestorcount=seen.ancestor_count,
+        ancestorsize=seen.ancestor_size,
         fees=schema.MempoolFees(
             base=Dure(entry.fee),
             modified=Dure(entry.fee),
-            ancestor=Dure(entry.ancestor_fee),
-            descendant=Dure(entry.descendant_fee),
+            ancestor=Dure(seen.ancestor_fee),
+            descendant=Dure(seen.descendant_fee),
         ),
-        depends=_txids(entry.parents.values()),
-        spentby=_txids(entry.children.values()),
+        depends=[display_hash(txid) for txid in seen.parents],
+        spentby=[display_hash(txid) for txid in seen.children],
     )
 
 
 def _entries(entries: Iterable[Entry]) -> dict[str, schema.MempoolEntry]:
-    return {display_hash(entry.tx.txid): _entry(entry) for entry in entries}
+    seen = [_seen(entry) for entry in entries]
+    return table((display_hash(each.entry.tx.txid), _shown(each)) for each in seen)
 
 
 def _txids(entries: Iterable[Entry]) -> list[str]:
-    return [display_hash(entry.tx.txid) for entry in entries]
+    txids = [entry.tx.txid for entry in entries]
+    return array(display_hash(txid) for txid in txids)
 
 
 METHODS = (

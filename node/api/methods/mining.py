@@ -14,6 +14,7 @@ from consensus.types import TxId
 from consensus.validation import MAX_BLOCK_SIGNATURES
 from miner.work import EXTRANONCE_SIZE
 from node.api import views
+from node.api.long_answers import array
 from node.api.method import Area, method
 from node.api.methods.chain import is_behind
 from node.api.methods.transactions import read_address
@@ -47,7 +48,7 @@ class TemplateRequest(msgspec.Struct):
 _ANY = TemplateRequest()
 
 
-@method(Area.MINING, waits=True)
+@method(Area.MINING, waits=True, long=True)
 async def getblocktemplate(services: Services, template_request: TemplateRequest = _ANY) -> schema.BlockTemplate:
     """Return a block that lacks only its work (BIP 22).
 
@@ -76,13 +77,19 @@ async def getblocktemplate(services: Services, template_request: TemplateRequest
 def template_view(template: BlockTemplate) -> schema.BlockTemplate:
     """Return a template as getblocktemplate shows it."""
     places = {entry.tx.txid: place for place, entry in enumerate(template.entries, 1)}
+    # A parent that a block takes while the answer is made is a parent there no more: it is looked at now.
+    depends = {
+        entry.tx.txid: sorted(places[parent] for parent in entry.parents if parent in places)
+        for entry in template.entries
+        if entry.parents
+    }
     coinbase = template.coinbase
     return schema.BlockTemplate(
         capabilities=["coinbasetxn", "longpoll"],
         version=BLOCK_VERSION,
         rules=[],
         previousblockhash=display_hash(template.previous),
-        transactions=[_template_transaction(entry, places) for entry in template.entries],
+        transactions=array(_template_transaction(entry, depends) for entry in template.entries),
         coinbasetxn=schema.CoinbaseTransaction(
             data=coinbase.encoded.hex(),
             txid=display_hash(coinbase.txid),
@@ -103,12 +110,12 @@ def template_view(template: BlockTemplate) -> schema.BlockTemplate:
     )
 
 
-def _template_transaction(entry: Entry, places: dict[TxId, int]) -> schema.TemplateTransaction:
+def _template_transaction(entry: Entry, depends: dict[TxId, list[int]]) -> schema.TemplateTransaction:
     return schema.TemplateTransaction(
         data=entry.tx.encoded.hex(),
         txid=display_hash(entry.tx.txid),
         hash=display_hash(entry.tx.wtxid),
-        depends=sorted(places[parent] for parent in entry.parents if parent in places) if entry.parents else [],
+        depends=depends.get(entry.tx.txid, []),
         fee=entry.fee,
         sigops=entry.signatures,
     )

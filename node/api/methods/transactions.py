@@ -14,10 +14,11 @@ from consensus.params import Params
 from consensus.types import LockId, Transaction, TxId
 from node.api import views
 from node.api.method import Area, method
-from node.api.methods.chain import find_block, find_entry
+from node.api.methods.chain import find_block_in_slices, find_entry
 from node.api.parameters import AddressText, HashHex, Hex
 from node.api.services import Services
 from node.relay_policy import PolicyError, Refusal
+from node.turns import in_turns
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
@@ -87,7 +88,7 @@ async def getrawtransaction(
         blockhash: the block that it is in, on whatever branch.
     """
     if blockhash is not None:
-        return _from_block(services, txid, verbosity, blockhash)
+        return await _from_block(services, txid, verbosity, blockhash)
     entry = services.mempool.entry(TxId(txid))
     if entry is None:
         raise RpcError(
@@ -100,11 +101,11 @@ async def getrawtransaction(
     return views.transaction(services.params, entry.tx, fee=entry.fee, confirmations=0, time=entry.time)
 
 
-def _from_block(
+async def _from_block(
     services: Services, txid: HashHex, verbosity: int, blockhash: HashHex
 ) -> str | schema.TransactionDetail:
     entry = find_entry(services, blockhash)
-    block = find_block(services, entry)
+    block = await in_turns(find_block_in_slices(services, entry))
     place = next((place for place, tx in enumerate(block.transactions) if tx.txid == TxId(txid)), None)
     if place is None:
         raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "No such transaction found in the provided block")
@@ -113,7 +114,7 @@ def _from_block(
     return views.transaction(
         services.params,
         block.transactions[place],
-        fee=views.fees_of(services.store, entry, block.transactions)[place],
+        fee=views.SpentOutputs(services.store, entry, block.transactions).fee(block.transactions[place]),
         in_active_chain=services.chain.index.on_best_chain(entry),
         blockhash=display_hash(entry.hash),
         confirmations=max(0, views.confirmations(services.chain, entry)),

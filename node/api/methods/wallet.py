@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import NoReturn
 
 from msgspec import UNSET, UnsetType
 
 from consensus.address import encode_address
 from consensus.codec import display_hash
+from consensus.slices import Slices
 from consensus.types import TxId
 from node.api import views
+from node.api.long_answers import array
 from node.api.method import Area, method
 from node.api.parameters import Count, HashHex, Label
 from node.api.services import Services
@@ -31,6 +34,8 @@ from wallet.errors import (
 from wallet.results import Category, HistoryEntry, State
 from wallet.wallet import Wallet
 
+LINES_AT_ONCE = 50
+"""Lines of the history that are looked up in a slice: each is several records."""
 FOR_EVER = 2**32 - 1
 """UNIX seconds: of a wallet that nothing will lock."""
 
@@ -140,7 +145,7 @@ def _unlocked_until(services: Services) -> int:
     return FOR_EVER if left is None else services.clock.time() + math.ceil(left) if left else 0
 
 
-@method(Area.WALLET, needs_wallet=True)
+@method(Area.WALLET, needs_wallet=True, long=True)
 async def listtransactions(
     services: Services,
     label: Label = "*",
@@ -156,12 +161,22 @@ async def listtransactions(
         skip: how many newer lines to leave out.
         include_watchonly: not used.
     """
-    wallet = await current_wallet(services)
-    entries = wallet.history(count, skip, None if label == "*" else label)
-    return [_entry(services, wallet, entry) for entry in reversed(entries)]
+
+    def find(wallet: Wallet) -> Slices[list[tuple[HistoryEntry, bool]]]:
+        found: list[tuple[HistoryEntry, bool]] = []
+        lines = wallet.whole_history(None if label == "*" else label)
+        for place, entry in enumerate(islice(lines, skip + count)):
+            if place % LINES_AT_ONCE == LINES_AT_ONCE - 1:
+                yield
+            if place >= skip:
+                found.append((entry, _is_trusted(wallet, entry)))
+        return found
+
+    found = await service_of(services).read(find)
+    return array(_entry(services, entry, trusted=trusted) for entry, trusted in reversed(found))
 
 
-def _entry(services: Services, wallet: Wallet, entry: HistoryEntry) -> schema.WalletEntry:
+def _entry(services: Services, entry: HistoryEntry, *, trusted: bool) -> schema.WalletEntry:
     return schema.WalletEntry(
         address=encode_address(services.params, entry.lock),
         category=entry.category.value,
@@ -171,7 +186,7 @@ def _entry(services: Services, wallet: Wallet, entry: HistoryEntry) -> schema.Wa
         fee=views.optional_amount(entry.fee),
         confirmations=entry.confirmations,
         generated=True if _is_generated(entry) else UNSET,
-        trusted=_is_trusted(wallet, entry) if entry.confirmations == 0 else UNSET,
+        trusted=trusted if entry.confirmations == 0 else UNSET,
         blockhash=UNSET if entry.block_hash is None else display_hash(entry.block_hash),
         blockheight=views.optional(entry.block_height),
         blocktime=views.optional(entry.block_time),

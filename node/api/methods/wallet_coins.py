@@ -9,7 +9,9 @@ from msgspec import UNSET, Meta
 
 from consensus.address import encode_address
 from consensus.codec import display_hash
+from consensus.slices import SLICE, Slices
 from consensus.types import OutPoint, TxId
+from node.api.long_answers import array
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, service_of
@@ -54,7 +56,7 @@ class CoinFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 CoinNames = Annotated[list[CoinName], Meta(max_length=10_000)]
 
 
-@method(Area.WALLET, needs_wallet=True)
+@method(Area.WALLET, needs_wallet=True, long=True)
 async def listunspent(
     services: Services,
     minconf: Confirmations = 1,
@@ -73,23 +75,30 @@ async def listunspent(
         query_options: an object with minimumAmount, maximumAmount, maximumCount (0 for all), minimumSumAmount (enough
             coins to reach it), include_immature_coinbase.
     """
-    wallet = await current_wallet(services)
     wanted = None if addresses is None else {read_address(services.params, address) for address in addresses}
     only = query_options or CoinFilter()
-    listed: list[schema.UnspentCoin] = []
-    total = 0
-    for coin in wallet.coins.unspent():
-        depth = wallet.coins.confirmations(coin)
-        if not minconf <= depth <= maxconf or coin.aside or (wanted is not None and coin.lock not in wanted):
-            continue
-        if _is_wanted(coin, only, include_unsafe=include_unsafe):
-            listed.append(_coin(services, wallet, coin, depth))
-            total += coin.value
-        if only.maximumCount and len(listed) >= only.maximumCount:
-            break
-        if only.minimumSumAmount is not None and total >= only.minimumSumAmount.grain:
-            break
-    return listed
+
+    def find(wallet: Wallet) -> Slices[list[tuple[ListedCoin, int]]]:
+        listed: list[tuple[ListedCoin, int]] = []
+        total = 0
+        for place, coin in enumerate(wallet.coins.unspent()):
+            if place % SLICE == SLICE - 1:
+                yield
+            depth = wallet.coins.confirmations(coin)
+            if not minconf <= depth <= maxconf or coin.aside or (wanted is not None and coin.lock not in wanted):
+                continue
+            if _is_wanted(coin, only, include_unsafe=include_unsafe):
+                listed.append((coin, depth))
+                total += coin.value
+            if only.maximumCount and len(listed) >= only.maximumCount:
+                break
+            if only.minimumSumAmount is not None and total >= only.minimumSumAmount.grain:
+                break
+        return listed
+
+    service = service_of(services)
+    listed = await service.read(find)
+    return array(_coin(services, service.wallet, coin, depth) for coin, depth in listed)
 
 
 def _is_wanted(coin: ListedCoin, only: CoinFilter, *, include_unsafe: bool) -> bool:
