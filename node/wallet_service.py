@@ -85,6 +85,9 @@ class WalletService:
         self._log = log
         self._fail = fail
         self._wake = asyncio.Event()
+        self._offer_due = True
+        """Whether our payments that wait are to be offered: at the start, with a new tip, and from time to time. Not
+        with each transaction that is seen: many may wait, and many may be seen."""
         self._task: asyncio.Task[None] | None = None
         self._ends: list[Callable[[], None]] = []
         self._foreign: dict[TxId, None] = {}
@@ -126,17 +129,22 @@ class WalletService:
     async def _run(self) -> None:
         try:
             while True:
-                with suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(REBROADCAST_SECONDS):
                         await self._wake.wait()
+                except TimeoutError:
+                    self._offer_due = True
                 self._wake.clear()
                 await self.current()
                 await self.ask(self._drop_foreign)
-                await self._offer_own()
+                if self._offer_due:
+                    self._offer_due = False
+                    await self._offer_own()
         except StorageError as error:
             self._fail(error)
 
     def _tip_changed(self, _change: TipChanged) -> None:
+        self._offer_due = True
         self._wake.set()
 
     def _transaction_seen(self, tx: Transaction) -> None:

@@ -13,7 +13,7 @@ handed in and the coins are put in order first: the same coins and seed select t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 from consensus.amounts import format_amount
@@ -162,6 +162,18 @@ def _spend_cost(terms: RelayTerms) -> int:
     return fee_for(terms, _OUTPOINT_BASE + 1 + WITNESS_SIZE, 1)
 
 
+def _change_cost(terms: RelayTerms) -> int:
+    """What change costs: its output, and one day an input for it."""
+    return fee_for(terms, CHANGE_SIZE, 0) + _spend_cost(terms)
+
+
+def _largest_fee(need: Need, terms: RelayTerms) -> int:
+    """Return what a transaction of the largest size pays: one coin that is worth more than all it could be needed for
+    is in no exact match.
+    """
+    return fee_for(terms, terms.max_size, need.signatures + terms.max_size // WITNESS_SIZE)
+
+
 def select_coins(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms, entropy: Entropy) -> Selection:
     """Choose coins for a payment; our own unconfirmed change only if those in a block do not do.
 
@@ -221,7 +233,8 @@ def _exact(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> S
     Depth first, the larger coins first, a branch left when it is above the range, or could not reach it with all that
     remains. Of equal coins one stands for all, so a thousand equal rewards are one branch.
     """
-    search = _Search([coin for coin in ordered if coin.value > _spend_cost(terms)], need, terms)
+    least_value, most = _spend_cost(terms), need.amount + _largest_fee(need, terms) + _change_cost(terms)
+    search = _Search([coin for coin in ordered if least_value < coin.value <= most], need, terms)
     best: Selection | None = None
     least = 0
     for _ in range(EXACT_MATCH_TRIES):
@@ -264,8 +277,7 @@ class _Search:
             self._remaining[place] = self._remaining[place + 1] + self._coins[place].value
             same = place + 1 < len(coins) and kinds[order[place]] == kinds[order[place + 1]]
             self._next_kind[place] = self._next_kind[place + 1] if same else place + 1
-        self.tolerance = fee_for(terms, CHANGE_SIZE, 0) + _spend_cost(terms)
-        """What change would cost: its output, and one day an input for it."""
+        self.tolerance = _change_cost(terms)
 
     @property
     def left(self) -> int:
@@ -332,10 +344,14 @@ def _gather(
     return tally.settle() if all_of_them else None
 
 
-def _shuffled(ordered: Sequence[SpendableCoin], entropy: Entropy) -> list[SpendableCoin]:
-    places = list(range(len(ordered)))
-    entropy.shuffle(places)
-    return [ordered[place] for place in places]
+def _shuffled(ordered: Sequence[SpendableCoin], entropy: Entropy) -> Iterator[SpendableCoin]:
+    """Yield the coins in random order, drawn as they are asked for: mostly the first few do (Fisher and Yates)."""
+    moved: dict[int, int] = {}
+    """Where a place that was drawn now holds another coin than its own."""
+    for last in range(len(ordered) - 1, -1, -1):
+        drawn = entropy.randrange(last + 1)
+        yield ordered[moved.get(drawn, drawn)]
+        moved[drawn] = moved.pop(last, last)
 
 
 def _refuse(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms) -> NoReturn:

@@ -237,6 +237,20 @@ class CoinTable:
             if chain is not None and outpoint not in self._set_aside and self.is_mature(coin, next_height)
         ]
 
+    def settled(self, next_height: int) -> list[SpendableCoin]:
+        """Return those of `spendable` that are in a block: the first choice of a payment, of which there are many."""
+        spent, apart, aside = self._pending.spent(), self._outpoints_apart, self._set_aside
+        return [
+            SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, 0, None)
+            for outpoint, coin in self._unspent.items()
+            if coin.height is not None
+            and coin.asset is None
+            and outpoint not in spent
+            and outpoint not in apart
+            and outpoint not in aside
+            and (not coin.coinbase or next_height >= coin.height + self._maturity)
+        ]
+
     def is_apart(self, lock: LockId) -> bool:
         """Tell whether the coins of a lock are watched, but are not ours alone."""
         return lock in self._apart

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from consensus.amounts import format_amount
 from consensus.codec import display_hash, encode
@@ -10,7 +11,7 @@ from consensus.params import Params
 from consensus.types import MAX_OUTPUTS, Amount, LockId, TxId
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.naming import carries_assets
-from wallet.coin_selection import Selection, fee_of, select_all, select_coins
+from wallet.coin_selection import Need, Selection, fee_of, select_all, select_coins
 from wallet.errors import FeeError, PaymentError, UnknownTransactionError
 from wallet.fee_bump import Original, bumped_rate, select_bumped
 from wallet.ledger import Ledger
@@ -68,14 +69,24 @@ class Payments:
             self._check_amount(payment.amount, terms)
         check_note(note)
         need = need_of(payments, memo)
-        spendable = self._ledger.coins.spendable(self._maker.next_height)
         if bearers:
             # Nobody adds to what is paid, so coins are chosen as if they cost nothing.
-            free = select_coins(spendable, need, terms._replace(fee_rate=0), self._entropy)
+            free = self._choose(need, terms._replace(fee_rate=0))
             payments, selection = self._charge(payments, bearers, free, terms, memo)
         else:
-            selection = select_coins(spendable, need, terms, self._entropy)
+            selection = self._choose(need, terms)
         return self._finish(payments, selection, memo, left=0, force=force, request=(request_id, wish), note=note)
+
+    def _choose(self, need: Need, terms: RelayTerms) -> Selection:
+        """Choose coins that are in a block, or where those do not do, also our own change that is in none.
+
+        Raises:
+            PaymentError: as `select_coins`, of all of them.
+        """
+        coins, height = self._ledger.coins, self._maker.next_height
+        with suppress(PaymentError):
+            return select_coins(coins.settled(height), need, terms, self._entropy)
+        return select_coins(coins.spendable(height), need, terms, self._entropy)
 
     def send_all(self, lock: LockId, terms: RelayTerms, *, memo: bytes, force: bool, request_id: str | None) -> Sent:
         """See `Wallet.send_all`."""

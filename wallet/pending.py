@@ -6,7 +6,7 @@ scratch, whenever the chain or one of them changes: so no order of events can le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, KeysView
 from typing import NamedTuple
 
 from consensus.slices import SLICE, Slices, whole
@@ -73,7 +73,7 @@ class PendingSet:
         """Tell whether one that counts spends a coin."""
         return outpoint in self._spent
 
-    def spent(self) -> Iterable[OutPoint]:
+    def spent(self) -> KeysView[OutPoint]:
         """Return the coins that those that count spend."""
         return self._spent.keys()
 

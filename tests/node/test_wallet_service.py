@@ -193,6 +193,24 @@ def test_a_payment_is_offered_again_to_a_node_that_forgot_it() -> None:
     story(body)
 
 
+def test_a_payment_is_offered_again_with_the_next_block_and_not_with_each_transaction_that_is_seen() -> None:
+    """A157: many payments may wait, and many transactions be seen: offering all with each would be their product."""
+
+    async def body(chain: Chain, running: RunningNode, service: WalletService) -> None:
+        forgotten = service.wallet.send([TO_HIM], service.terms)
+        tip = chain.builder.blocks[running.chain.tip.hash]
+        seen = chain.gift(tip, [(lock(9), DURE)])
+        await running.node.submit_transaction(seen)
+        await asyncio.sleep(1)
+        assert seen.txid in running.mempool
+        assert forgotten.transaction.txid not in running.mempool
+        await running.feed([chain.mine(tip)])
+        await asyncio.sleep(1)
+        assert forgotten.transaction.txid in running.mempool
+
+    story(body)
+
+
 def test_peers_that_came_later_hear_of_a_payment_that_waits() -> None:
     """A157: the mempool has it, so nothing is offered again; yet whoever could mine it came after it was told."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -53,6 +54,22 @@ def test_the_same_coins_and_seed_select_the_same_whatever_their_order() -> None:
     shuffled = random.Random(8).sample(pool, len(pool))
     assert select(pool, 10**10) == select(shuffled, 10**10)
     assert select(pool, 10**10).coins != select(pool, 10**10, seed=2).coins
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_order_is_every_coin_once_and_another_with_another_seed(seed: int) -> None:
+    pool = coins(list(range(1, 51)))
+    drawn = list(coin_selection._shuffled(pool, random.Random(seed)))
+    assert drawn != pool
+    assert sorted(coin.value for coin in drawn) == list(range(1, 51))
+    assert drawn != list(coin_selection._shuffled(pool, random.Random(seed + 1)))
+
+
+def test_every_order_of_three_coins_is_drawn_as_often_as_another() -> None:
+    rng = random.Random(5)
+    drawn = Counter(tuple(c.value for c in coin_selection._shuffled(coins([1, 2, 3]), rng)) for _ in range(6_000))
+    assert len(drawn) == 6
+    assert all(850 < count < 1_150 for count in drawn.values())
 
 
 @pytest.mark.parametrize("seed", range(60))

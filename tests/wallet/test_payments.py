@@ -72,6 +72,20 @@ def checked(chain: Chain, tip: Block, sent: Sent, terms: RelayTerms = TERMS) -> 
     return sent
 
 
+def test_what_is_settled_is_what_can_be_spent_and_is_in_a_block(chain: Chain) -> None:
+    wallet, tip = funded(chain, DURE, 2 * DURE, 3 * DURE, 4 * DURE)
+    wallet.send(him(DURE // 2), TERMS)
+    chain.follow(wallet, chain.mine(tip, to=lock_of(wallet.new_address())))
+    table, height = wallet._ledger.coins, wallet.cursor.height + 1
+    aside = next(coin.outpoint for coin in table.settled(height))
+    wallet.coins.set_aside([aside])
+    spendable = table.spendable(height)
+    assert [coin.value for coin in spendable if coin.chain] == [coin.value for coin in spendable if coin.height is None]
+    assert table.settled(height) == [coin for coin in spendable if coin.chain == 0]
+    assert len(table.settled(height)) == 2, "one of four was spent, one set aside, and the reward is too young"
+    assert len(table.settled(height + PARAMS.coinbase_maturity)) == 3
+
+
 def test_the_wallets_terms_are_those_of_the_relay() -> None:
     assert RelayTerms(1) == RelayTerms(1, MIN_FEE_RATE, DUST_LIMIT, MAX_RELAY_SIZE, SIGNATURE_BYTES, MAX_CHAIN)
 
