@@ -386,6 +386,7 @@ SHARES = {AT: holding(1, GOLD, 5)}
 
 
 def test_a_controlled_asset_moves_only_with_its_controllers_approval() -> None:
+    """A208: not without one, nor with that of whoever holds it."""
     core = asset_core(SHARES, [hold(2, GOLD, 5)])
     tx = carry(SHARES, core, CONTROLLED)
     assert [witness.policy for witness in tx.witnesses] == [key(1), key(3)]
@@ -436,7 +437,7 @@ def test_approvals_stand_in_the_order_of_ids_and_are_never_merged() -> None:
 
 
 def test_an_approval_is_for_one_transaction_one_asset_and_one_network() -> None:
-    """A039: it can be used for nothing else; and a signature that spends is no approval."""
+    """A039, A208: it can be used for nothing else; and a signature that spends is no approval."""
     core = asset_core(SHARES, [hold(2, GOLD, 5)])
     tx = carry(SHARES, core, CONTROLLED)
     other = asset_core(SHARES, [hold(4, GOLD, 5)])

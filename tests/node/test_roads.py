@@ -63,7 +63,7 @@ def check_mark(chain: ChainManager, case: BadBlock) -> None:
 
 
 def test_no_bad_transaction_enters_from_a_peer_and_its_sender_is_told_from_one_who_was_early() -> None:
-    """A001-A006, A008, A011, A012, A014, A017, A023, A025-A041, A064-A069, A071-A074: from a peer."""
+    """A001-A006, A008, A011, A012, A014, A017, A023, A025-A041, A064-A069, A071-A074, A208: from a peer."""
     sent = [case for case in transactions() if len(case.raw) <= TxMessage.max_body]
     assert len(sent) == len(transactions()) - 1  # a longer one ends with its frame's header: see the tests of framing
 
@@ -93,7 +93,7 @@ def test_no_bad_transaction_enters_from_a_peer_and_its_sender_is_told_from_one_w
 
 
 async def test_no_bad_transaction_enters_by_rpc_and_each_refusal_names_its_rule() -> None:
-    """A001-A006, A008, A011, A012, A014, A017, A023, A025-A041, A064-A069, A071-A074: by `sendrawtransaction`."""
+    """A001-A006, A008, A011, A012, A014, A017, A023, A025-A041, A064-A069, A071-A074, A208: by `sendrawtransaction`."""
     async with running_api(PARAMS, wallet=False) as api:
         await feed(api.services.chain, stage().trunk)
         for case in transactions():
@@ -115,7 +115,7 @@ async def test_no_bad_transaction_enters_by_rpc_and_each_refusal_names_its_rule(
 
 
 def test_no_bad_block_connects_from_a_peer_and_only_bad_headers_are_marked() -> None:
-    """A001-A018, A020, A021, A023-A041, A044, A045, A049, A051, A062, A064-A069, A071-A074: in a block from a peer."""
+    """A001-A018, A020, A021, A023-A041, A044, A045, A049, A051, A062, A064-A069, A071-A074, A208: from a peer."""
 
     async def story() -> None:
         world = World(params=PARAMS)
@@ -152,7 +152,7 @@ def offering(world: World, case: BadBlock, nonce: int) -> FakePeer:
 
 
 async def test_no_bad_block_connects_by_submitblock_and_each_answer_names_its_rule() -> None:
-    """A001-A018, A020, A021, A023-A041, A044, A045, A049, A051, A062, A064-A069, A071-A074: by `submitblock`."""
+    """A001-A018, A020, A021, A023-A041, A044, A045, A049, A051, A062, A064-A069, A071-A074, A208: by `submitblock`."""
     async with running_api(PARAMS, wallet=False) as api:
         chain = api.services.chain
         await feed(chain, stage().trunk)
@@ -171,7 +171,7 @@ async def test_no_bad_block_connects_by_submitblock_and_each_answer_names_its_ru
 
 
 async def test_no_bad_block_connects_by_a_reindex() -> None:
-    """A001-A018, A020, A021, A023-A041, A044, A045, A049, A051, A062, A064-A069, A071-A074: from the stored blocks.
+    """A001-A018, A020, A021, A023-A041, A044, A045, A049, A051, A062, A064-A069, A071-A074, A208: from its store.
 
     Somebody wrote them into the database: nothing that is read from there was judged before.
     """

@@ -352,7 +352,7 @@ def _assets(stage: Stage) -> Rows:
         ((68,), "a share that nobody approved", Rule.WITNESS_COUNT, unapproved),
         ((68,), "a share that another approved", Rule.POLICY_MISMATCH, _witnessed(moved, moved.witnesses[0], other)),
         (
-            (39, 68), "an approval of another transfer", Rule.BAD_SIGNATURE,
+            (39, 208), "an approval of another transfer", Rule.BAD_SIGNATURE,
             _witnessed(moved, moved.witnesses[0], elsewhere.witnesses[1]),
         ),
     ]  # fmt: skip
