@@ -138,3 +138,19 @@ def test_links_within_the_documentation_lead_somewhere() -> None:
         if not (ROOT / path.parent / target).exists()
     ]
     assert not broken
+
+
+def test_every_tag_of_a_hash_stands_in_the_table_of_hashes() -> None:
+    """The page of rules names them all, and no other."""
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    table = page.partition("## Hashes")[2].partition("## Transactions")[0]
+    said = re.findall(r'tagged\("(dure/[a-z/]+)"', table)
+    used = set()
+    for path in [*sorted((ROOT / "consensus").glob("*.py")), ROOT / "wallet" / "messages.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "tagged_hash":
+                assert isinstance(node.args[0], ast.Constant), "a tag is written where it is used"
+                used.add(node.args[0].value)
+    assert set(said) == used
+    # The other hashes of the table are H, or plain.
+    assert all(name in table for name in ("txid", "wtxid", "block id", "inner Merkle node", "id of opaque(x)"))
