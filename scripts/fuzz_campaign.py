@@ -2,6 +2,7 @@
 
 scripts/fuzz differential --minutes 10 --resume DIR    go on where the last campaign in DIR ended
 scripts/fuzz differential --repeat FILE                give both implementations what they disagreed about
+scripts/fuzz conservation --minutes 10 --resume DIR    count what random transactions of coins and assets leave
 scripts/fuzz codec|framing|policy --minutes 10 --resume DIR    lead bytes by coverage into what reads them first
 scripts/fuzz codec|framing|policy --repeat FILE                give the target one input
 scripts/fuzz codec|framing|policy --resume DIR --keep          keep the smallest inputs that reach all, in tests/corpora
@@ -20,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import fuzz_guided
+from scripts import fuzz_conservation, fuzz_guided
 from tests.fuzzing.targets import TARGETS
 from tests.reference.campaign import repeat, tell
 from tests.reference.differential import Disagreement, read_script
@@ -164,7 +165,11 @@ def main() -> int:
         prog="scripts/fuzz", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for add in (add_differential, add_guided):  # another kind of campaign is one line here, and its own module
+    for add in (
+        add_differential,
+        fuzz_conservation.add,
+        add_guided,
+    ):  # another kind of campaign is one line here, and its own module
         add(kinds)
     chosen = parser.parse_args()
     if chosen.repeat is not None and not chosen.repeat.is_file():

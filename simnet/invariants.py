@@ -6,13 +6,13 @@ is. At every new tip of every node the records that the node stores are held aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
 from consensus.codec import asset_entry, coin_entry, encode
 from consensus.params import Params
-from consensus.types import AssetId, Block, BlockHash, Coin, OutPoint, Output, TxId
+from consensus.types import Asset, AssetId, Block, BlockHash, Coin, OutPoint, Output, TxId
 from node.block_index import BlockEntry
 from node.mempool import Mempool
 from node.storage.chain_store import ChainStore
@@ -138,9 +138,7 @@ class ChainModel:
             more = [_text(outpoint) for outpoint in stored if outpoint not in state.coins]
             less = [_text(outpoint) for outpoint in state.coins if outpoint not in stored]
             raise InvariantBroken(f"{who} at height {state.height} has {more} too many, lacks {less}")
-        records = dict(store.assets())
-        if records != {name: asset.record for name, asset in state.assets.items()}:
-            raise InvariantBroken(f"{who} at height {state.height} has other records of assets: {records}")
+        _check_records(who, state, dict(store.assets()))
 
     def check_step(self, who: str, store: ChainStore, old: BlockHash, new: BlockHash) -> None:
         """As `check`, but only of the coins that differ between two tips, and of all assets: for long chains.
@@ -154,9 +152,7 @@ class ChainModel:
             raise InvariantBroken(
                 f"{who} at height {after.height} has other coins among the {len(changed)} that changed"
             )
-        records = store.read_assets([*before.assets, *after.assets])
-        if records != {name: asset.record for name, asset in after.assets.items()}:
-            raise InvariantBroken(f"{who} at height {after.height} has other records of assets: {records}")
+        _check_records(who, after, store.read_assets([*before.assets, *after.assets]))
 
     def check_index(self, who: str, store: ChainStore, tip: BlockHash) -> None:
         """Hold what a node's index of assets says of coins against the coins that are there after `tip`.
@@ -197,6 +193,14 @@ def check_mempool(who: str, mempool: Mempool) -> None:
         mempool.check_invariants()
     except ValueError as error:
         raise InvariantBroken(f"{who}: in the mempool {error}") from None
+
+
+def _check_records(who: str, state: ModelState, stored: Mapping[AssetId, Asset]) -> None:
+    wanted = {name: asset.record for name, asset in state.assets.items()}
+    if stored != wanted:
+        names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
+        first = f"{names[0].hex()[:16]} is {stored.get(names[0])}, and must be {wanted.get(names[0])}"
+        raise InvariantBroken(f"{who} at height {state.height} has {len(names)} other records of assets: {first}")
 
 
 def _dure(outputs: Iterable[Output]) -> int:
