@@ -1,21 +1,18 @@
-"""Assets: issue, pay, attest and burn them, and see what there is."""
+"""Assets: what a wallet holds of them, and what the chain knows. `asset_making.py` and its neighbours do the rest."""
 
 from __future__ import annotations
 
 from string import hexdigits
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.context import NODE, Commands, Context, common, plural
-from cli.wallet_access import NodeWallet, fee_rate, moment, short_address
-from cli.wallet_pay import force, request_id
+from cli.wallet_access import NodeWallet, moment, short_address
 
 if TYPE_CHECKING:
-    from rpc.schema import Asset, AssetBalance, AssetEntry, AssetText, SentAsset
+    from rpc.schema import Asset, AssetBalance, AssetEntry, AssetText
 
-KINDS = {"utility": "reissuable", "security": "reissuable", "stable": "reserved", "fixed": "fixed"}
-"""What people call an asset, and what the rules call its supply."""
 MIN_DIGITS = 4
 """Of an id, where not all are given."""
 
@@ -77,6 +74,16 @@ class AssetWallet(NodeWallet):
 
         return self.ask(Asset, "getasset", self.asset_id(text, hidden=hidden))
 
+    def known_asset(self, asset_id: str) -> Asset | None:
+        """Return what the chain knows of an id; None if that is no asset: an authority, or in no block yet."""
+        from devnet.calls import CallRefused
+        from rpc.schema import Asset
+
+        try:
+            return self.ask(Asset, "getasset", asset_id)
+        except CallRefused:
+            return None
+
     def units(self, text: str, decimals: int, *, least: int = 1) -> int:
         """Read an amount of an asset; return smallest units.
 
@@ -130,15 +137,6 @@ def in_units(amount: int, decimals: int | None) -> str:
     return f"{amount} smallest units" if decimals is None else format_units(amount, decimals)
 
 
-def say_sent(context: Context, target: AssetWallet, sent: SentAsset, sentence: str, **more: Any) -> None:
-    """Say what was made."""
-    context.emit(
-        {"txid": sent.txid, "fee": sent.fee} | more,
-        f"{sentence}\nTransaction {sent.txid}, with a fee of {sent.fee} DURE.\n"
-        f"Look, once a block holds it: {target.tell(f'asset list {target.node.id}')}",
-    )
-
-
 # Seeing
 
 
@@ -156,10 +154,12 @@ def list_assets(context: Context, *, node: int, show_all: bool) -> None:
 
     def show() -> None:
         if held.assets:
-            titles = ["asset", "can be spent", "pending", "", "id"]
-            show_table(titles, [_row(each) for each in held.assets], right=["can be spent", "pending"])
+            titles = ["asset", "can be spent", "pending", "waits", "", "id"]
+            show_table(titles, [_row(each) for each in held.assets], right=["can be spent", "pending", "waits"])
         else:
             click.echo(f"No assets. Issue one: {target.tell(f'asset issue {node} --kind utility --name NAME')}")
+        if any(each.waiting for each in held.assets):
+            click.echo(f"What waits for an approval: {target.tell(f'asset waiting {node}')}")
         if held.hidden:
             click.echo(f"Not shown: {plural(held.hidden, 'asset')} that others paid unasked. See them: --all")
 
@@ -173,7 +173,8 @@ def _row(held: AssetBalance) -> list[str]:
     pending = in_units(held.untrusted_pending, held.decimals) if held.untrusted_pending else ""
     # In quotes: it is the issuer's own text, and must not begin like a style of the table's.
     name = quoted(said[:30]) if said else ""
-    return [name, in_units(held.trusted, held.decimals), pending, ", ".join(notes), held.asset[:16]]
+    waits = in_units(held.waiting, held.decimals) if held.waiting else ""
+    return [name, in_units(held.trusted, held.decimals), pending, waits, ", ".join(notes), held.asset[:16]]
 
 
 @asset.command()
@@ -294,217 +295,3 @@ def _set_shown(context: Context, node: int, text: str, *, shown: bool) -> None:
     whole = target.asset_id(text, hidden=True)
     target.call("showasset", whole, shown)
     context.emit({"asset": whole, "shown": shown}, f"{whole} is {'shown' if shown else 'hidden'} from now on.")
-
-
-# Making
-
-
-@asset.command()
-@click.argument("node", type=NODE)
-@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What it is to be.")
-@click.option("--name", required=True, help="What to call it; anyone can use the same.")
-@click.option("--ticker", help="A short name.")
-@click.option("--uri", help="Where to read more about it.")
-@click.option("--decimals", type=click.IntRange(0, 18), default=0, show_default=True, help="Digits after the point.")
-@click.option("--amount", help="How much to issue now. [default: 0; 1 of a fixed one]")
-@click.option("--controller", metavar="P", help="Whose approval everything takes: a node or an address.")
-@click.option("--auditor", metavar="P", help="Who attests the reserve of a stable one: a node or an address.")
-@fee_rate
-@request_id
-@force
-@common
-def issue(
-    context: Context,
-    *,
-    node: int,
-    kind: str,
-    name: str,
-    ticker: str | None,
-    uri: str | None,
-    decimals: int,
-    amount: str | None,
-    controller: str | None,
-    auditor: str | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
-) -> None:
-    """Issue a new asset to node NODE's wallet.
-
-    utility: more can be issued by whoever holds the authority. security: likewise, and a controller approves whatever
-    is done with it; without --controller that is a new key of this wallet. stable: likewise utility, but only up to the
-    reserve that its --auditor attests. fixed: never more than --amount.
-    """
-    from cli.wallet_pay import recipient
-    from devnet.errors import Misused
-    from rpc.schema import SentAsset
-
-    target = AssetWallet(context, node)
-    least = int(kind == "fixed")
-    units = least if amount is None else target.units(amount, decimals, least=least)
-    if (kind == "stable") != (auditor is not None):
-        raise Misused("An --auditor is given for a stable asset, and for no other.")
-    if kind == "security" and controller is None:
-        controller = str(node)
-    sent = target.ask(
-        SentAsset,
-        "issueasset",
-        KINDS[kind],
-        units,
-        decimals,
-        name,
-        ticker,
-        uri,
-        None,
-        None if controller is None else recipient(target, controller, request_id),
-        None if auditor is None else recipient(target, auditor, request_id),
-        None,
-        None,
-        "",
-        fee_rate,
-        request_id,
-        force,
-    )
-    sentence = f"Node {node} issues {in_units(units, decimals)} of {ticker or name}. Its id: {sent.asset}"
-    say_sent(context, target, sent, sentence, asset=sent.asset)
-
-
-@asset.command()
-@click.argument("sender", type=NODE, metavar="FROM")
-@click.argument("to")
-@click.argument("amounts", nargs=-1, required=True, metavar="AMOUNT ASSET...")
-@click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
-@fee_rate
-@request_id
-@force
-@common
-def send(
-    context: Context,
-    *,
-    sender: int,
-    to: str,
-    amounts: tuple[str, ...],
-    comment: str,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
-) -> None:
-    """Pay AMOUNT of ASSET to TO: a node, or an address.
-
-    Several pairs of AMOUNT and ASSET go in one transaction. The fee is paid in DURE.
-    """
-    from cli.wallet_pay import recipient
-    from devnet.errors import Misused
-    from rpc.schema import SentAsset
-
-    if len(amounts) % 2:
-        raise Misused("Write an amount and an asset, and again for more: AMOUNT ASSET AMOUNT ASSET.")
-    target = AssetWallet(context, sender)
-    paid: list[tuple[int, Asset]] = []
-    for amount, text in zip(amounts[::2], amounts[1::2], strict=True):
-        known = target.asset(text)
-        paid.append((target.units(amount, known.decimals), known))
-    address = recipient(target, to, request_id)
-    payments = [{"address": address, "asset": known.asset, "amount": units} for units, known in paid]
-    sent = target.ask(SentAsset, "sendassets", payments, comment, fee_rate, request_id, force)
-    told = " and ".join(
-        f"{in_units(units, known.decimals)} {named(known.metadata, known.asset)}" for units, known in paid
-    )
-    say_sent(context, target, sent, f"Node {sender} pays {told} to {address}", paid=payments)
-
-
-@asset.command()
-@click.argument("node", type=NODE)
-@click.argument("amount")
-@click.argument("asset")
-@fee_rate
-@request_id
-@force
-@common
-def reissue(
-    context: Context, *, node: int, amount: str, asset: str, fee_rate: str | None, request_id: str | None, force: bool
-) -> None:
-    """Issue AMOUNT more of ASSET; takes the authority over it."""
-    _change(context, node, ("reissueasset", "issues", " more"), amount, asset, (fee_rate, request_id, force))
-
-
-@asset.command()
-@click.argument("node", type=NODE)
-@click.argument("amount")
-@click.argument("asset")
-@fee_rate
-@request_id
-@force
-@common
-def burn(
-    context: Context, *, node: int, amount: str, asset: str, fee_rate: str | None, request_id: str | None, force: bool
-) -> None:
-    """Destroy AMOUNT of what the wallet holds of ASSET, for good."""
-    _change(context, node, ("burnasset", "burns", ""), amount, asset, (fee_rate, request_id, force))
-
-
-@asset.command()
-@click.argument("node", type=NODE)
-@click.argument("total")
-@click.argument("asset")
-@fee_rate
-@request_id
-@force
-@common
-def attest(
-    context: Context, *, node: int, total: str, asset: str, fee_rate: str | None, request_id: str | None, force: bool
-) -> None:
-    """Attest, as the auditor of ASSET, that TOTAL is held in reserve for it.
-
-    The wallet has to hold the auditor's key. Until the next attestation nothing is issued above TOTAL; less than there
-    is takes nothing away. ASSET is the whole id, if the wallet holds none of it.
-    """
-    _change(context, node, ("attestasset", "attests a reserve of", ""), total, asset, (fee_rate, request_id, force))
-
-
-def _change(
-    context: Context,
-    node: int,
-    what: tuple[str, str, str],
-    amount: str,
-    text: str,
-    how: tuple[str | None, str | None, bool],
-) -> None:
-    from rpc.schema import SentAsset
-
-    target = AssetWallet(context, node)
-    known = target.asset(text)
-    units = target.units(amount, known.decimals, least=int(what[0] != "attestasset"))
-    method, verb, more = what
-    sent = target.ask(SentAsset, method, known.asset, units, "", *how)
-    told = f"{in_units(units, known.decimals)}{more} {named(known.metadata, known.asset)}"
-    say_sent(context, target, sent, f"Node {node} {verb} {told}", asset=known.asset, amount=units)
-
-
-@asset.command()
-@click.argument("node", type=NODE)
-@click.argument("asset")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@fee_rate
-@request_id
-@force
-@common
-def close(
-    context: Context, *, node: int, asset: str, yes: bool, fee_rate: str | None, request_id: str | None, force: bool
-) -> None:
-    """Close the supply of ASSET for good: the authority to issue more is burned."""
-    from devnet.errors import Refused
-    from rpc.schema import SentAsset
-
-    target = AssetWallet(context, node)
-    known = target.asset(asset)
-    name = named(known.metadata, known.asset)
-    if not yes:
-        supply = in_units(known.supply, known.decimals)
-        if context.json or not click.confirm(f"There will never be more than {supply} of {name}. Close it?", err=True):
-            raise Refused("Nothing was done. To close it without being asked: --yes")
-    sent = target.ask(SentAsset, "closeasset", known.asset, "", fee_rate, request_id, force)
-    say_sent(context, target, sent, f"Node {node} closes {name}: nobody can issue more", asset=known.asset)
-
-
-COMMANDS = (asset,)

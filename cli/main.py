@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli import (
-    assets,
+    asset,
     coins,
     doctor,
     faults,
@@ -47,7 +47,7 @@ for group in (
     network,
     coins,
     wallet,
-    assets,
+    asset,
     nft,
     policies,
     psdt,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.assets import AssetWallet, named, say_sent, tell_asset
+from cli.asset_making import say_sent
+from cli.assets import AssetWallet, named, tell_asset
 from cli.context import NODE, Commands, Context, common
 from cli.wallet_access import fee_rate, moment
 from cli.wallet_pay import force, request_id

@@ -4,7 +4,10 @@
 
     body = [genesis id, keystore file, next receive index, next change index, next policy key's index, gap limit,
             [[branch, index, label], ...], [[lock, label], ...], [[hash of a request's name, txid, fingerprint], ...],
-            [[time, transaction], ...], [[name, policy, [[key, role], ...]], ...], [[txid, comment, to], ...]]
+            [[time, transaction], ...], [[name, policy, [[key, role], ...]], ...], [[txid, comment, to], ...],
+            [[time, partially signed transaction], ...], [[asset id, lock, why], ...]]
+
+Version 2 ended before the last two: what waits for somebody's approval, and what its controller froze.
 
 The keys are as protected in it as they are in the keystore. The transactions are our own payments
 that are in no block yet; all others are found again by following the chain. The requests are there so
@@ -29,7 +32,8 @@ from wallet.keys import HARDENED
 from wallet.store import TxRecord, WalletStore
 
 _MAGIC = b"durewallet"
-_VERSION = 2
+_VERSION = 3
+_OLDER = 2
 _HEAD = _MAGIC + bytes([_VERSION])
 _CHECKSUM_SIZE = 32
 _Index = Annotated[int, Meta(ge=0, le=HARDENED)]
@@ -55,6 +59,9 @@ class SavedWallet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     policies: tuple[tuple[str, bytes, tuple[tuple[bytes, str], ...]], ...]
     """In the order in which they were added."""
     notes: tuple[tuple[TxId, str, str], ...]
+    waiting: tuple[tuple[int, bytes], ...] = ()
+    """In the order in which they were made."""
+    frozen: tuple[tuple[_Hash, _Hash, str], ...] = ()
 
     def transactions(self) -> list[tuple[int, Transaction]]:
         """Return our own payments that were in no block, each with the time at which it was made.
@@ -88,6 +95,10 @@ def write_backup(
             for record in sorted(store.policies(), key=lambda record: record.number)
         ),
         notes=tuple((txid, note.comment, note.to) for txid, note in store.notes()),
+        waiting=tuple(
+            (record.time, record.raw) for record in sorted(store.waiting(), key=lambda record: record.number)
+        ),
+        frozen=tuple(store.frozen()),
     )
     content = _HEAD + msgspec.msgpack.encode(saved)
     return content + sha256(content).digest()
@@ -101,7 +112,7 @@ def read_backup(raw: bytes, genesis: BlockHash) -> SavedWallet:
     """
     if len(raw) < len(_HEAD) + _CHECKSUM_SIZE or sha256(raw[:-_CHECKSUM_SIZE]).digest() != raw[-_CHECKSUM_SIZE:]:
         raise WalletDataError("the backup is damaged: its checksum does not match")
-    if raw[: len(_HEAD)] != _HEAD:
+    if raw[: len(_HEAD)] not in (_HEAD, _MAGIC + bytes([_OLDER])):
         raise WalletDataError("this is no backup of a wallet, or one of another version")
     try:
         saved = msgspec.msgpack.decode(raw[len(_HEAD) : -_CHECKSUM_SIZE], type=SavedWallet)

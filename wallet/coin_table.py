@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from consensus.params import Params
-from consensus.types import Amount, AssetId, LockId, OutPoint, Output, Transaction, TxId
+from consensus.types import Amount, AssetId, Core, LockId, OutPoint, Output, Transaction, TxId
 from wallet.pending import PendingSet, PendingTx
 from wallet.results import AssetSums, Balances, ListedCoin
 from wallet.store import CoinRecord, WalletStore
@@ -37,13 +37,22 @@ class SpendableCoin(NamedTuple):
 class CoinTable:
     """The coins that no transaction of the chain has spent in memory, all that ever were in the store."""
 
-    def __init__(self, params: Params, store: WalletStore, pending: PendingSet, apart: Container[LockId]) -> None:
+    def __init__(
+        self,
+        params: Params,
+        store: WalletStore,
+        pending: PendingSet,
+        apart: Container[LockId],
+        kept: Mapping[OutPoint, TxId],
+    ) -> None:
         """Read the unspent coins.
 
         Args:
             apart: the locks whose coins are watched, but are not ours alone: no payment uses them, and no
                 balance counts them (A158).
+            kept: the coins of transactions that wait for an approval; looked at anew each time.
         """
+        self._kept = kept
         self._apart = apart
         self._maturity = params.coinbase_maturity
         self._store = store
@@ -154,6 +163,10 @@ class CoinTable:
         if self._set_aside.pop(outpoint):
             self._store.put_aside(outpoint, aside=False)
 
+    def _held_back(self, outpoint: OutPoint) -> bool:
+        """Tell whether a coin is set aside, or kept for a transaction that waits for an approval."""
+        return outpoint in self._set_aside or outpoint in self._kept
+
     # What they are worth
 
     def listed(self, next_height: int) -> Iterator[ListedCoin]:
@@ -171,7 +184,7 @@ class CoinTable:
                 coinbase=coin.coinbase,
                 mature=self.is_mature(coin, next_height),
                 safe=chain is not None,
-                aside=outpoint in self._set_aside,
+                aside=self._held_back(outpoint),
             )
 
     def count(self) -> int:
@@ -183,7 +196,7 @@ class CoinTable:
         confirmed, locked = self._settled, 0
         for outpoint in self._pending.spent():
             confirmed -= self._settled_value(outpoint)
-        for outpoint in self._set_aside:
+        for outpoint in dict.fromkeys((*self._set_aside, *self._kept)):
             if not self._pending.spends(outpoint):
                 confirmed -= self._settled_value(outpoint)
                 locked += self._settled_value(outpoint)
@@ -193,7 +206,7 @@ class CoinTable:
                 pending += coin.value
             elif not self.is_mature(coin, next_height):
                 immature += coin.value
-            elif outpoint in self._set_aside:
+            elif self._held_back(outpoint):
                 locked += coin.value
             elif coin.height is None:
                 change += coin.value
@@ -209,16 +222,18 @@ class CoinTable:
         """Return how much is there of each asset and authority, in the order of their ids."""
         sums: dict[AssetId, AssetSums] = {}
         for asset in sorted(self._of_assets):
-            confirmed = change = pending = 0
-            for _, coin, chain in self._with_chains(self._of_assets[asset]):
+            confirmed = change = pending = waiting = 0
+            for outpoint, coin, chain in self._with_chains(self._of_assets[asset]):
                 if chain is None:
                     pending += coin.value
+                elif outpoint in self._kept:
+                    waiting += coin.value
                 elif coin.height is None:
                     change += coin.value
                 else:
                     confirmed += coin.value
-            if confirmed or change or pending:
-                sums[asset] = AssetSums(Amount(confirmed), Amount(change), Amount(pending))
+            if confirmed or change or pending or waiting:
+                sums[asset] = AssetSums(Amount(confirmed), Amount(change), Amount(pending), Amount(waiting))
         return sums
 
     def spendable_of(self, asset: AssetId) -> list[SpendableCoin]:
@@ -226,7 +241,7 @@ class CoinTable:
         return [
             _spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains(self._of_assets.get(asset, {}))
-            if chain is not None
+            if chain is not None and outpoint not in self._kept
         ]
 
     def spendable(self, next_height: int) -> list[SpendableCoin]:
@@ -234,7 +249,7 @@ class CoinTable:
         return [
             _spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains()
-            if chain is not None and outpoint not in self._set_aside and self.is_mature(coin, next_height)
+            if chain is not None and not self._held_back(outpoint) and self.is_mature(coin, next_height)
         ]
 
     def settled(self, next_height: int) -> list[SpendableCoin]:
@@ -267,8 +282,12 @@ class CoinTable:
 
     def behind(self, tx: Transaction) -> list[SpendableCoin] | None:
         """Return the coins that a transaction of the wallet spends, in its order; None unless all are ours."""
+        return self.behind_core(tx.core)
+
+    def behind_core(self, core: Core) -> list[SpendableCoin] | None:
+        """Return the coins that a core spends; as `behind`."""
         found: list[SpendableCoin] = []
-        for outpoint in tx.core.inputs:
+        for outpoint in core.inputs:
             coin = self.find_own(outpoint)
             if coin is None:
                 return None

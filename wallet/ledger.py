@@ -21,6 +21,7 @@ from wallet.ports import Clock, Log
 from wallet.results import Cursor
 from wallet.spend_policies.book import PolicyBook
 from wallet.store import CoinRecord, ConflictRecord, JournalRecord, RescanRecord, TxRecord, WalletStore
+from wallet.waiting import WaitingSet
 
 CURSOR_LAG = 500
 """Blocks without anything for us after which the cursor is made durable all the same: what a crash
@@ -50,7 +51,8 @@ class Ledger:
         self._log = log
         self.store = store
         self.pending = PendingSet(store)
-        self.coins = CoinTable(params, store, self.pending, policies)
+        self.waiting = WaitingSet(params, store)
+        self.coins = CoinTable(params, store, self.pending, policies, self.waiting.coins)
         self.assets = AssetBook(store)
         self.cursor = store.cursor()
         self._durable_cursor = self.cursor
@@ -82,6 +84,10 @@ class Ledger:
             self.store.put_cursor(self.cursor)
         self.store.commit()
         self._durable_cursor = self.cursor
+
+    def now(self) -> int:
+        """Return the time at which something is made: UNIX seconds."""
+        return self._clock.time()
 
     def confirmations(self, height: int) -> int:
         """Return how deep a block of the wallet's chain is; 1 for the newest."""
@@ -144,8 +150,10 @@ class Ledger:
     def _connect(self, tx: Transaction, height: int, block: Block, *, coinbase: bool) -> None:
         txid = tx.txid
         record = self._record_of(tx)
+        self.assets.note_authorities(tx)
         if record.ours:
             self.assets.note_own(tx)
+        self.waiting.end(tx)
         self.pending.remove(txid)
         self._note_conflicts(tx, height)
         for outpoint in tx.core.inputs:
@@ -246,8 +254,11 @@ class Ledger:
         self._receive(tx, replace(self._record_of(tx), ours=True))
 
     def _receive(self, tx: Transaction, record: TxRecord) -> None:
+        self.assets.note_authorities(tx)
         if record.ours:
             self.assets.note_own(tx)
+        if tx.txid in self.waiting:
+            self.waiting.remove(tx.txid)
         plain = not any(
             self.pending.names(outpoint) or (outpoint.txid in self.pending and not self.pending.counts(outpoint.txid))
             for outpoint in tx.core.inputs

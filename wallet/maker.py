@@ -18,10 +18,12 @@ from wallet.errors import FeeError, PaymentError, RequestUsedError
 from wallet.fee_bump import Original
 from wallet.ledger import Ledger
 from wallet.ports import Log
+from wallet.psdt import Psdt
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Opening, Signer
 from wallet.store import RequestRecord
 from wallet.tx_builder import Built
+from wallet.waiting import WaitingTransfer
 
 MAX_FEE_RATE = 10**9
 """Grain per 1,000 bytes: nobody means more, forced or not; keeps every product small."""
@@ -100,8 +102,12 @@ class Maker:
         """Tell whether a payment was made under this name."""
         return self._ledger.store.request(_hash_name(request_id)) is not None
 
-    def find_request(self, request_id: str | None, wish: bytes) -> Sent | None:
-        """Return the payment that was made under this name before, or None."""
+    def request_txid(self, request_id: str | None, wish: bytes) -> TxId | None:
+        """Return the id of the payment that was asked for under this name before, or None.
+
+        Raises:
+            PaymentError: the name is too long, or was used for something else.
+        """
         if request_id is None:
             return None
         if not 1 <= len(request_id) <= MAX_REQUEST_ID:
@@ -111,7 +117,13 @@ class Maker:
             return None
         if request.fingerprint != sha256(wish).digest():
             raise RequestUsedError("this request name was used for another payment")
-        txid = request.txid
+        return request.txid
+
+    def find_request(self, request_id: str | None, wish: bytes) -> Sent | None:
+        """Return the payment that was made under this name before, or None."""
+        txid = self.request_txid(request_id, wish)
+        if txid is None:
+            return None
         while (newer := self._ledger.replacement_of(txid)) is not None:
             txid = newer
         record = self._ledger.store.transaction(txid)
@@ -159,21 +171,46 @@ class Maker:
         """
         spent = [coin.output for coin in built.coins]
         tx = self._sign_and_judge(built, spent, assets, opening)
-        if change is not None:
-            self._addresses.take(change)
         if replaces is not None:
             self._ledger.store.put_replacement(replaces.transaction.txid, tx.txid)
+        return self.record(tx, built, change, request=request, left=left, note=note)
+
+    def record(
+        self,
+        tx: Transaction,
+        built: Built,
+        change: KnownAddress | None,
+        *,
+        request: tuple[str | None, bytes],
+        left: int = 0,
+        note: Note = NOTHING,
+    ) -> Sent:
+        """Take in a payment that is signed and judged; as `finish`."""
         self._ledger.add_own(tx)
-        self._ledger.store.put_note(tx.txid, note)
-        request_id, wish = request
-        if request_id is not None:
-            record = RequestRecord(tx.txid, sha256(wish).digest())
-            self._ledger.store.put_request(_hash_name(request_id), record)
+        self._note(tx.txid, change, request, note)
         self._ledger.flush()
         self._log.info(
-            "payment_made", txid=display_hash(tx.txid), inputs=len(spent), bytes=len(tx.encoded), fee=built.fee
+            "payment_made", txid=display_hash(tx.txid), inputs=len(built.coins), bytes=len(tx.encoded), fee=built.fee
         )
         return Sent(tx, built.fee, built.change, left)
+
+    def wait(
+        self, psdt: Psdt, change: KnownAddress | None, *, request: tuple[str | None, bytes], note: Note
+    ) -> WaitingTransfer:
+        """Keep the coins of a transaction that is signed, and wants somebody else's approval; durable."""
+        waiting = self._ledger.waiting.add(psdt, self._ledger.now())
+        self._note(psdt.txid, change, request, note)
+        self._ledger.flush()
+        self._log.info("transfer_waits", txid=display_hash(psdt.txid), inputs=len(psdt.coins), fee=psdt.fee)
+        return waiting
+
+    def _note(self, txid: TxId, change: KnownAddress | None, request: tuple[str | None, bytes], note: Note) -> None:
+        if change is not None:
+            self._addresses.take(change)
+        self._ledger.store.put_note(txid, note)
+        request_id, wish = request
+        if request_id is not None:
+            self._ledger.store.put_request(_hash_name(request_id), RequestRecord(txid, sha256(wish).digest()))
 
     def _sign_and_judge(
         self, built: Built, spent: Sequence[Output], assets: Assets, opening: Opening | None
@@ -199,10 +236,14 @@ class Maker:
 
     def refuse(self, txid: TxId) -> None:
         """See `Wallet.refuse`."""
+        self.forget_request(txid)
+        self._ledger.abandon(txid)
+
+    def forget_request(self, txid: TxId) -> None:
+        """Let the name of a payment's request be used again; as part of the caller's step, and at its beginning."""
         for name_hash, request in list(self._ledger.store.requests()):
             if request.txid == txid:
                 self._ledger.store.put_request(name_hash, None)
-        self._ledger.abandon(txid)
 
 
 def _hash_name(request_id: str) -> bytes:

@@ -61,7 +61,7 @@ class Balances(msgspec.Struct, frozen=True):
     immature: Amount
     """Mined by us, too young to be spent."""
     locked: Amount
-    """In the chain or change, but set aside by its owner."""
+    """In the chain or change, but set aside by its owner, or kept for what waits for an approval."""
 
     @property
     def trusted(self) -> Amount:
@@ -83,6 +83,8 @@ class AssetSums(NamedTuple):
     """Of our own payments that are in no block yet: can be spent already."""
     pending: Amount
     """Paid to us by others, in no block yet. Not ours before it is."""
+    waiting: Amount = Amount(0)
+    """Kept for transactions that wait for somebody's approval."""
 
     @property
     def trusted(self) -> Amount:
@@ -147,7 +149,7 @@ class ListedCoin(NamedTuple):
     safe: bool
     """Whether it is in a block, or else change of our own payments: nobody else can take it back."""
     aside: bool
-    """Whether its owner set it aside."""
+    """Whether its owner set it aside, or it is kept for a transaction that waits for an approval."""
 
     @property
     def spendable(self) -> bool:

@@ -16,7 +16,9 @@
     aside         txid | index 4               empty: coins that their owner set aside for good
     contacts      lock                         the label of somebody else's address, UTF-8
     policies      lock                         PolicyRecord
-    assets        asset id                     1 or 0: whether it is shown; missing for what strangers paid
+    assets        asset id                     1 or 0: whether it is shown; 2: nobody said, but its authority is known
+    waiting       txid                         WaitingRecord: ours, signed, and without an approval of others
+    frozen        asset id | lock              what its controller wrote down about a lock that he freezes, UTF-8
 
 Integers in keys are big-endian, so that records lie in the order of their numbers. The journal
 and the raw transactions say exactly what a block changed; so it is taken back without the block.
@@ -52,6 +54,8 @@ TABLES = (
     "contacts",
     "policies",
     "assets",
+    "waiting",
+    "frozen",
 )
 """The tables that the database must have."""
 STORE_VERSION = 1
@@ -144,6 +148,17 @@ class PolicyRecord(_Record, frozen=True):
     """What to call the owners of some keys, in the order of the keys."""
 
 
+class WaitingRecord(_Record, frozen=True):
+    """A transaction of ours that waits for somebody else's approval."""
+
+    number: int
+    """In the order in which they were made."""
+    time: int
+    """When it was made, UNIX seconds."""
+    raw: bytes
+    """The partially signed transaction, as a file (`wallet.psdt`)."""
+
+
 class RescanRecord(_Record, frozen=True):
     """A rescan that is under way; its progress is the cursor."""
 
@@ -167,6 +182,7 @@ _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
         ConflictRecord,
         RequestRecord,
         PolicyRecord,
+        WaitingRecord,
         RescanRecord,
     )
 }
@@ -417,13 +433,29 @@ class WalletStore:
 
     # Assets
 
-    def assets(self) -> Iterator[tuple[AssetId, bool]]:
-        """Yield the assets that the wallet or its owner has decided about, and whether they are shown."""
-        return ((AssetId(key), raw == b"\x01") for key, raw in self._scan("assets"))
+    def assets(self) -> Iterator[tuple[AssetId, bool | None]]:
+        """Yield the assets that the wallet knows by their ids, and whether they are shown; None: nobody decided."""
+        return ((AssetId(key), None if raw == b"\x02" else raw == b"\x01") for key, raw in self._scan("assets"))
 
-    def put_asset(self, asset: AssetId, *, shown: bool) -> None:
-        """Show an asset from now on, or hide it."""
-        self._put("assets", asset, b"\x01" if shown else b"\x00")
+    def put_asset(self, asset: AssetId, *, shown: bool | None) -> None:
+        """Show an asset from now on, or hide it; None to know it, and thereby its authority."""
+        self._put("assets", asset, b"\x02" if shown is None else b"\x01" if shown else b"\x00")
+
+    def waiting(self) -> Iterator[WaitingRecord]:
+        """Yield the transactions that wait for approval, in no order that means anything."""
+        return (_decode(raw, WaitingRecord) for _, raw in self._scan("waiting"))
+
+    def put_waiting(self, txid: TxId, record: WaitingRecord | None) -> None:
+        """Write or delete one."""
+        self._put("waiting", txid, None if record is None else _encode(record))
+
+    def frozen(self) -> Iterator[tuple[AssetId, LockId, str]]:
+        """Yield the locks that are frozen, each with the asset and what was written down about it."""
+        return ((AssetId(key[:32]), LockId(key[32:]), raw.decode("utf-8")) for key, raw in self._scan("frozen"))
+
+    def put_frozen(self, asset: AssetId, lock: LockId, why: str | None) -> None:
+        """Freeze a lock, or None: no more."""
+        self._put("frozen", asset + lock, None if why is None else why.encode("utf-8"))
 
     # Conflicts and requests
 

@@ -20,7 +20,10 @@ from wallet import backup as backup_file
 from wallet import pem
 from wallet.address_list import AddressList
 from wallet.addresses import GAP_LIMIT, AddressBook, Branch
+from wallet.assets.approvers import Approvers
 from wallet.assets.desk import AssetDesk
+from wallet.assets.making import AssetMaker
+from wallet.assets.transfers import TransferDesk
 from wallet.coin_list import CoinList
 from wallet.cosigning import Cosigner
 from wallet.errors import KeyFormatError, WalletError
@@ -80,11 +83,17 @@ class Wallet:
         self._signer = Signer(params, keystore, self._addresses)
         self._maker = maker = Maker(params, self._ledger, self._addresses, self._signer, outside.log)
         self._payments = Payments(params, self._ledger, self._addresses, maker, outside.entropy)
-        self.assets = AssetDesk(self._ledger, self._addresses, maker, outside.entropy)
+        self.cosigner = Cosigner(params, self._ledger, self._addresses, policies, self._signer)
+        approvers = Approvers(self._ledger.assets, policies)
+        self.assets = AssetDesk(
+            self._ledger,
+            self._addresses,
+            AssetMaker(params, self._ledger, self._addresses, maker, self.cosigner, approvers, outside.entropy),
+            TransferDesk(self._ledger, self._addresses, maker),
+        )
         self.addresses = AddressList(store, self._addresses)
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
-        self.cosigner = Cosigner(params, self._ledger, self._addresses, policies, self._signer)
         self.swaps = SwapDesk(
             params,
             self._ledger,
@@ -181,6 +190,8 @@ class Wallet:
         wallet.policies.restore(saved.policies)
         for txid, comment, to in saved.notes:
             wallet._store.put_note(txid, Note(comment, to))
+        for time, file in saved.waiting:
+            wallet._ledger.waiting.restore(time, file)
         wallet._ledger.restore(payments)
         # The keystore comes last: until it is there, there is no wallet, and restoring can be tried again.
         keystore.write_new()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from node.api.method import Method
 from node.api.methods import (
+    asset_waiting,
     asset_wallet,
     assets,
     chain,
@@ -31,6 +32,7 @@ ALL: tuple[Method, ...] = (
     *steering.METHODS,
     *assets.METHODS,
     *asset_wallet.METHODS,
+    *asset_waiting.METHODS,
     *mempool.METHODS,
     *transactions.METHODS,
     *packages.METHODS,

@@ -6,7 +6,15 @@ are UNIX seconds. Amounts are `Dure`: numbers with eight decimals. A field that 
 
 from __future__ import annotations
 
-from rpc.schema.asset_wallet import AssetBalance, AssetBalances, AssetEntry, SentAsset
+from rpc.schema.asset_wallet import (
+    AssetAmount,
+    AssetBalance,
+    AssetBalances,
+    AssetEntry,
+    CancelledTransfer,
+    SentAsset,
+    WaitingTransfer,
+)
 from rpc.schema.assets import (
     Asset,
     AssetAuthority,
@@ -108,6 +116,7 @@ __all__ = [
     "AddressPurpose",
     "AddressValidity",
     "Asset",
+    "AssetAmount",
     "AssetAuthority",
     "AssetBalance",
     "AssetBalances",
@@ -123,6 +132,7 @@ __all__ = [
     "BlockchainInfo",
     "BumpedFee",
     "BurnDetail",
+    "CancelledTransfer",
     "ChainTip",
     "CoinName",
     "CoinbaseTransaction",
@@ -185,6 +195,7 @@ __all__ = [
     "TxOut",
     "TxOutSetInfo",
     "UnspentCoin",
+    "WaitingTransfer",
     "WalletEntry",
     "WalletEntryDetail",
     "WalletInfo",

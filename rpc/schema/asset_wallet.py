@@ -24,6 +24,8 @@ class AssetBalance(Result, frozen=True, kw_only=True):
     """What can be spent now."""
     untrusted_pending: int
     """Paid by others, in no block yet."""
+    waiting: int
+    """Kept for transactions that wait for somebody's approval."""
     authority: bool
     """Whether the wallet can issue more."""
     shown: bool
@@ -65,3 +67,43 @@ class SentAsset(Result, frozen=True, kw_only=True):
     fee: Dure
     asset: str | UnsetType = UNSET
     """Of issueasset: the new asset's id."""
+    psbt: str | UnsetType = UNSET
+    """Only where somebody else has to approve first, and nothing was sent: the partially signed transaction."""
+    approvers: list[str] | UnsetType = UNSET
+    """Then: the addresses of the policies that have to approve."""
+
+
+class AssetAmount(Result, frozen=True, kw_only=True):
+    """So much of an asset."""
+
+    asset: str
+    amount: int
+
+
+class CancelledTransfer(Result, frozen=True, kw_only=True):
+    """cancelwaitingtransfer."""
+
+    txid: str | UnsetType = UNSET
+    """Of the payment that makes it worthless; absent if it was only forgotten."""
+    fee: Dure | UnsetType = UNSET
+
+
+class WaitingTransfer(Result, frozen=True, kw_only=True):
+    """One of listwaitingtransfers, and getwaitingtransfer."""
+
+    txid: str
+    """That it will have."""
+    state: Literal["waiting", "cancelling", "lost"]
+    """Waiting for an approval; being cancelled by a payment that is in no block yet; or without one of its coins."""
+    time: int
+    """When it was made, UNIX seconds."""
+    gives: list[AssetAmount]
+    """What the wallet has less of once it is sent, but for its fee."""
+    addresses: list[str]
+    """Who else is paid."""
+    fee: Dure
+    approvers: list[str]
+    """The addresses of the policies that have to approve."""
+    comment: str | UnsetType = UNSET
+    psbt: str | UnsetType = UNSET
+    """Of getwaitingtransfer: the partially signed transaction, as this wallet signed it."""

@@ -35,7 +35,7 @@ def known(asset: str = ASSET, **more: Any) -> dict[str, Any]:
 
 def balance(asset: str, name: str, **more: Any) -> dict[str, Any]:
     text = {"name": name, "ticker": None, "uri": None, "media_type": None}
-    usual = {"asset": asset, "metadata": text, "decimals": 2, "trusted": 1250, "untrusted_pending": 0}
+    usual = {"asset": asset, "metadata": text, "decimals": 2, "trusted": 1250, "untrusted_pending": 0, "waiting": 0}
     return usual | {"authority": False, "shown": True} | more
 
 

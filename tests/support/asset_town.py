@@ -12,6 +12,7 @@ from tests.support.wallets import DURE, OTHER_WORDS, TERMS, Chain, lock_of, new_
 from wallet.assets.making import AssetPayment, AssetWish
 from wallet.ports import Outside
 from wallet.results import AssetBalance, AssetSums, Sent
+from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
 
 HIM = lock(9)
@@ -43,10 +44,18 @@ class Town:
         """Make a transaction, and hold it against the relay's rules; its fee is what the relay asks."""
         records = self.chain.builder.assets(self.tip)
         sent = (wallet or self.wallet).assets.make(wish, records, TERMS, **more)
+        assert isinstance(sent, Sent), "it waits for somebody's approval"
         check_relay_policy(sent.transaction)
         owed = required_fee(1_000, virtual_size(len(sent.transaction.encoded), len(sent.transaction.witnesses)))
         assert owed <= sent.fee <= owed + 700
         return sent
+
+    def begin(self, wish: AssetWish, wallet: Wallet | None = None, **more: Any) -> WaitingTransfer:
+        """Make a transaction that waits for somebody's approval."""
+        records = self.chain.builder.assets(self.tip)
+        made = (wallet or self.wallet).assets.make(wish, records, TERMS, **more)
+        assert isinstance(made, WaitingTransfer)
+        return made
 
     def issue(self, definition: Definition, wallet: Wallet | None = None) -> AssetId:
         sent = self.make(AssetWish(issuances=(NewAsset(definition),)), wallet)
@@ -69,5 +78,5 @@ def pay(asset: AssetId, amount: int, to: LockId = HIM) -> AssetWish:
     return AssetWish(payments=(AssetPayment(to, asset, Amount(amount)),))
 
 
-def sums(confirmed: int = 0, change: int = 0, pending: int = 0) -> AssetSums:
-    return AssetSums(Amount(confirmed), Amount(change), Amount(pending))
+def sums(confirmed: int = 0, change: int = 0, pending: int = 0, waiting: int = 0) -> AssetSums:
+    return AssetSums(Amount(confirmed), Amount(change), Amount(pending), Amount(waiting))

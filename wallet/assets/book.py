@@ -13,8 +13,9 @@ class AssetBook:
 
     def __init__(self, store: WalletStore) -> None:
         self._store = store
-        self._shown = dict(store.assets())
-        self._rights = {authority_id(asset): asset for asset in self._shown}
+        known = dict(store.assets())
+        self._shown = {asset: shown for asset, shown in known.items() if shown is not None}
+        self._rights = {authority_id(asset): asset for asset in known}
 
     def is_shown(self, asset: AssetId) -> bool:
         """Tell whether an asset is shown unasked."""
@@ -33,6 +34,20 @@ class AssetBook:
         for asset in named:
             if asset not in rights and asset not in self._shown:
                 self.put(asset, shown=True)
+
+    def note_authorities(self, tx: Transaction) -> None:
+        """Learn whose authority a transaction pays out, if its memo says so; no commit.
+
+        Whoever hands an authority on names the asset there: the id of an authority tells it to nobody who does not
+        know the asset.
+        """
+        asset = AssetId(tx.core.memo)
+        right = authority_id(asset)
+        if len(asset) != len(right) or right in self._rights:
+            return
+        if any(output.asset == right for output in tx.core.outputs):
+            self._rights[right] = asset
+            self._store.put_asset(asset, shown=None)
 
     def put(self, asset: AssetId, *, shown: bool) -> None:
         """Show an asset from now on, or hide it; no commit."""

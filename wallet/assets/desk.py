@@ -8,13 +8,15 @@ from itertools import islice
 from consensus.assets import defined_by
 from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
 from wallet.addresses import AddressBook
-from wallet.assets.making import AssetMaker, AssetWish, Records
+from wallet.assets.approvers import Records
+from wallet.assets.making import AssetMaker, AssetWish
 from wallet.assets.naming import attested_by, carries_assets, created_by
+from wallet.assets.transfers import TransferDesk
 from wallet.ledger import Ledger
-from wallet.maker import NOTHING, Maker
-from wallet.ports import Entropy
+from wallet.maker import NOTHING
 from wallet.results import AssetBalance, AssetEntry, AssetMovement, AssetSums, Note, RelayTerms, Sent, State
 from wallet.store import TxRecord
+from wallet.waiting import WaitingTransfer
 
 _NOTHING_HELD = AssetSums(Amount(0), Amount(0), Amount(0))
 
@@ -22,10 +24,11 @@ _NOTHING_HELD = AssetSums(Amount(0), Amount(0), Amount(0))
 class AssetDesk:
     """The wallet's assets, apart from its DURE."""
 
-    def __init__(self, ledger: Ledger, addresses: AddressBook, maker: Maker, entropy: Entropy) -> None:
+    def __init__(self, ledger: Ledger, addresses: AddressBook, maker: AssetMaker, transfers: TransferDesk) -> None:
         self._ledger = ledger
         self._addresses = addresses
-        self._maker = AssetMaker(ledger, addresses, maker, entropy)
+        self._maker = maker
+        self.transfers = transfers
 
     def balances(self) -> list[AssetBalance]:
         """Return what is held of each asset, in the order of their ids; also of those hidden.
@@ -65,15 +68,18 @@ class AssetDesk:
         force: bool = False,
         request_id: str | None = None,
         note: Note = NOTHING,
-    ) -> Sent:
+    ) -> Sent | WaitingTransfer:
         """Make a transaction that issues, pays, attests or burns; as `Wallet.send`.
+
+        If it takes the approval of somebody else, it is signed and waits: its coins are kept for it, and the file is
+        to be given to those who approve. `transfers` are those that wait.
 
         Args:
             records: of all assets that the wish names, where the best chain has them.
 
         Raises:
             InsufficientFundsError: of an asset, of the authority over it, or of DURE for the fee there is too little.
-            PaymentError: there is no such asset, another's approval is needed, or a rule is broken.
+            PaymentError: there is no such asset, a rule is broken, or too many wait already.
             FeeError: the fee is beyond the caps, and not forced.
             WalletLockedError: unlock it first.
         """

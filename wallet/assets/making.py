@@ -6,12 +6,22 @@ Coins of an asset pay for that asset only, and fees are paid in DURE only (A154)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from consensus.asset_text import format_units
-from consensus.assets import asset_id, assets_of_coins, assets_of_transaction, authority_id
+from consensus.assets import (
+    Assets,
+    asset_effects,
+    asset_id,
+    assets_of_coins,
+    assets_of_transaction,
+    authority_id,
+)
 from consensus.codec import encode
+from consensus.errors import ConsensusError
+from consensus.params import Params
+from consensus.state import SpendContext
 from consensus.types import (
     MAX_BURNS,
     Amount,
@@ -21,7 +31,6 @@ from consensus.types import (
     Burn,
     Coin,
     Core,
-    Definition,
     LockId,
     NewAsset,
     Output,
@@ -29,22 +38,23 @@ from consensus.types import (
     SupplyKind,
     Transaction,
 )
-from wallet.addresses import AddressBook, Branch
+from wallet.addresses import AddressBook, Branch, KnownAddress
+from wallet.assets.approvers import ApprovalCost, Approvers, Records
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, Selection, select_coins
 from wallet.coin_table import SpendableCoin
+from wallet.cosigning import Cosigner, IncompleteError, finalise
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ledger import Ledger
 from wallet.maker import Maker, check_note
 from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, check_fee
 from wallet.ports import Entropy
+from wallet.psdt import SpentCoin, new_psdt
 from wallet.results import Note, RelayTerms, Sent
 from wallet.tx_builder import WITNESS_FRAME, Built
+from wallet.waiting import WaitingTransfer
 
 _UNKNOWN = AssetId(bytes(32))
 """In place of an id that follows from the inputs, while these are not chosen: as long as any."""
-
-Records = Mapping[AssetId, Asset]
-"""Of assets on the best chain, as the node has them."""
 
 
 class AssetPayment(NamedTuple):
@@ -62,6 +72,7 @@ class AssetWish(NamedTuple):
     payments: tuple[AssetPayment, ...] = ()
     issuances: tuple[NewAsset | Reissue | Attestation, ...] = ()
     burns: tuple[Burn, ...] = ()
+    memo: bytes = b""
 
 
 class _Plan(NamedTuple):
@@ -75,10 +86,22 @@ class _Plan(NamedTuple):
 class AssetMaker:
     """Makes such transactions out of the ledger's coins."""
 
-    def __init__(self, ledger: Ledger, addresses: AddressBook, maker: Maker, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        params: Params,
+        ledger: Ledger,
+        addresses: AddressBook,
+        maker: Maker,
+        cosigner: Cosigner,
+        approvers: Approvers,
+        entropy: Entropy,
+    ) -> None:
+        self._params = params
         self._ledger = ledger
         self._addresses = addresses
         self._maker = maker
+        self._cosigner = cosigner
+        self._approvers = approvers
         self._entropy = entropy
 
     def make(
@@ -90,59 +113,64 @@ class AssetMaker:
         force: bool,
         request_id: str | None,
         note: Note,
-    ) -> Sent:
-        """See `AssetDesk.make`."""
+        may_wait: bool,
+    ) -> Sent | WaitingTransfer:
+        """See `AssetDesk.make`; nothing is made that would wait, unless it may."""
         fingerprint = encode((b"assets", [tuple(each) for each in wish.payments], wish.issuances, wish.burns))
-        done = self._maker.find_request(request_id, fingerprint)
+        asked = self._maker.request_txid(request_id, fingerprint)
+        waits = None if asked is None else self._ledger.waiting.get(asked)
+        done = waits or self._maker.find_request(request_id, fingerprint)
         if done is not None:
             return done
         self._maker.check_ready(terms, b"", force=force)
         check_note(note)
         if len(wish.burns) > MAX_BURNS:
             raise PaymentError(f"a transaction burns at most {MAX_BURNS} assets")
-        approvals = self._count_approvals(wish, records)
+        paid = [payment.asset for payment in wish.payments]
+        approvers = self._approvers.of(paid, wish.issuances, wish.burns, records)
+        if not may_wait:
+            self._check_alone(approvers)
         plan = self._plan(wish, records)
-        selection, floor = self._select(wish, plan, approvals, terms)
+        selection, floor = self._select(wish, plan, self._approvers.cost(approvers), terms)
         if not force:
             # What an asset is worth in DURE nobody knows here: only the cap itself holds.
             check_fee(selection.fee, MAX_FEE * 100 // MAX_FEE_PERCENT)
         change = self._addresses.peek(Branch.CHANGE)
         built = self._build(wish, plan, selection, floor, change.lock)
-        return self._maker.finish(
-            built,
-            change,
-            request=(request_id, fingerprint),
-            note=note,
-            assets=_known(built, records),
-        )
+        known, request = _known(built, records), (request_id, fingerprint)
+        if all(approver in self._addresses for approver in approvers):
+            return self._maker.finish(built, change, request=request, note=note, assets=known)
+        return self._begin(built, change, known, request, note)
 
-    # Checked
+    def _begin(
+        self,
+        built: Built,
+        change: KnownAddress,
+        known: Assets,
+        request: tuple[str | None, bytes],
+        note: Note,
+    ) -> Sent | WaitingTransfer:
+        """Sign all that this wallet can; let the rest wait for those who have to approve, if anything is missing."""
+        self._ledger.waiting.check_room()
+        height = self._maker.next_height
+        spent = {coin.outpoint: Coin(coin.output, coin.height or height, coin.coinbase) for coin in built.coins}
+        try:
+            approvals = asset_effects(Transaction(built.core, ()), spent, known).approvals
+        except ConsensusError as error:
+            raise PaymentError(f"the payment would not be valid: {error}") from None
+        coins = tuple([SpentCoin(coin.output, coin.height, coin.coinbase) for coin in built.coins])
+        psdt = new_psdt(self._params, built.core, coins, approvals)
+        psdt = self._cosigner.sign(psdt, {}, known, force=True).psdt
+        try:
+            # The median time of the parent is not known here: a policy that waits for a time lets the transfer wait.
+            tx = finalise(self._params, psdt, SpendContext(height, 0), known)
+        except IncompleteError:
+            return self._maker.wait(psdt, change, request=request, note=note)
+        return self._maker.record(tx, built, change, request=request, note=note)
 
-    def _count_approvals(self, wish: AssetWish, records: Records) -> int:
-        """Return how many policies have to approve; all of them are keys of this wallet."""
-        policies: dict[tuple[AssetId, bool], LockId | None] = {}
-        for payment in wish.payments:
-            policies[payment.asset, False] = _definition(payment.asset, records).controller
-        for burn in wish.burns:
-            if burn.id in records:
-                policies[burn.id, False] = records[burn.id].definition.controller
-        for place, issuance in enumerate(wish.issuances):
-            match issuance:
-                case NewAsset(definition):
-                    policies[AssetId(place.to_bytes(32, "big")), False] = definition.controller
-                case Reissue(asset=asset, amount=amount):
-                    policies[asset, False] = _definition(asset, records).controller
-                    _check_reserve(records[asset], amount)
-                case Attestation(asset=asset):
-                    definition = _definition(asset, records)
-                    if definition.supply_kind != SupplyKind.RESERVED:
-                        raise PaymentError("only of a reserved asset is the reserve attested")
-                    policies[asset, True] = definition.auditor
-        for (_, audits), policy in policies.items():
-            if policy is not None and self._addresses.find(policy) is None:
-                who = "auditor" if audits else "controller"
-                raise PaymentError(f"the asset's {who} has to approve this, and its key is not in this wallet")
-        return sum(policy is not None for policy in policies.values())
+    def _check_alone(self, approvers: Iterable[LockId]) -> None:
+        if not all(approver in self._addresses for approver in approvers):
+            raise PaymentError("the asset's controller or auditor has to approve this, and is not this wallet alone")
 
     # Chosen
 
@@ -190,7 +218,9 @@ class AssetMaker:
             f"{format_units(found, decimals)} can be"
         )
 
-    def _select(self, wish: AssetWish, plan: _Plan, approvals: int, terms: RelayTerms) -> tuple[Selection, Amount]:
+    def _select(
+        self, wish: AssetWish, plan: _Plan, approvals: ApprovalCost, terms: RelayTerms
+    ) -> tuple[Selection, Amount]:
         """Choose coins in DURE for the fee; and return what must come back of them besides the change.
 
         A transaction has an input in any case, and an output.
@@ -198,13 +228,13 @@ class AssetMaker:
         outputs = _outputs(wish, plan, LockId(bytes(32)), [_UNKNOWN for _ in wish.issuances])
         floor = 0 if plan.coins and outputs else max(terms.dust_limit, 1)
         inputs = tuple(coin.outpoint for coin in plan.coins)
-        core = Core(1, inputs, tuple(outputs), wish.issuances, wish.burns, b"")
-        signatures = len({coin.lock for coin in plan.coins}) + approvals
-        size = len(encode(core)) + WITNESS_FRAME + signatures * WITNESS_SIZE + (CHANGE_SIZE if floor else 0)
+        core = Core(1, inputs, tuple(outputs), wish.issuances, wish.burns, wish.memo)
+        locks = len({coin.lock for coin in plan.coins})
+        size = len(encode(core)) + WITNESS_FRAME + locks * WITNESS_SIZE + (CHANGE_SIZE if floor else 0)
         chain = sum(coin.chain for coin in plan.coins)
         if chain >= terms.max_chain:
             raise PaymentError("too many payments in a row wait for a block: wait for the next one")
-        need = Need(floor, size, signatures)
+        need = Need(floor, size + approvals.size, locks + approvals.signatures)
         spendable = self._ledger.coins.spendable(self._maker.next_height)
         selection = select_coins(spendable, need, terms._replace(max_chain=terms.max_chain - chain), self._entropy)
         return selection, Amount(floor)
@@ -229,36 +259,12 @@ class AssetMaker:
         paid = len(wish.payments)
         for place in range(paid, len(outputs)):
             outputs.insert(self._entropy.randrange(place + 1), outputs.pop(place))
-        core = Core(1, inputs, tuple(outputs), wish.issuances, wish.burns, b"")
+        core = Core(1, inputs, tuple(outputs), wish.issuances, wish.burns, wish.memo)
         return Built(core, coins, selection.fee, change)
 
 
 def _preference(coin: SpendableCoin) -> tuple[int, int, bytes, int]:
     return coin.chain, -coin.value, coin.outpoint.txid, coin.outpoint.index
-
-
-def _definition(asset: AssetId, records: Records) -> Definition:
-    if asset not in records:
-        raise PaymentError(f"no block of the best chain has an asset {asset.hex()}")
-    return records[asset].definition
-
-
-def _check_reserve(record: Asset, amount: Amount) -> None:
-    """Say in the asset's own units what the rule would say in the smallest.
-
-    Raises:
-        PaymentError: with the rule's name.
-    """
-    kind, decimals = record.definition.supply_kind, record.definition.decimals
-    if kind == SupplyKind.RESERVED and record.supply + amount > record.total:
-        more, left, attested, there = (
-            format_units(each, decimals)
-            for each in (amount, max(0, record.total - record.supply), record.total, record.supply)
-        )
-        raise PaymentError(
-            f"above-reserve: {more} more are to be issued, and {left} can be: the auditor attests {attested}, and "
-            f"{there} exist"
-        )
 
 
 def _outputs(wish: AssetWish, plan: _Plan, own: LockId, ids: list[AssetId]) -> list[Output]:

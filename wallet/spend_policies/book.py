@@ -78,6 +78,10 @@ class PolicyBook:
         """Return the keys of a policy that are this wallet's."""
         return tuple([key for key in keys_of(policy) if key_lock(key) in self._addresses])
 
+    def is_own_key(self, lock: LockId) -> bool:
+        """Tell whether a policy is one key of this wallet's."""
+        return lock in self._addresses
+
     def add(self, name: str, policy: Policy, roles: Mapping[bytes, str] | None = None) -> KnownPolicy:
         """Remember a policy that `check_policy` passed; again under its name is no change, but for new roles.
 

@@ -28,12 +28,15 @@ from consensus.types import (
     NewAsset,
     Reissue,
     SupplyKind,
+    Transaction,
     TxId,
 )
 from node.api import views
 from node.api.method import Area, method
+from node.api.methods.asset_waiting import missing_approvers
 from node.api.methods.assets import KINDS, asset_text, find_asset
 from node.api.methods.payments import MAX_RECIPIENTS, Comment, RequestId, hand_over, read_terms
+from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, last_block, refuse_wallet, service_of
 from node.api.parameters import AddressText, Count, FeeRate, HashHex, LockHex
@@ -44,6 +47,7 @@ from rpc.errors import ErrorCode, RpcError
 from wallet.assets.making import AssetPayment, AssetWish
 from wallet.errors import WalletError
 from wallet.results import AssetBalance, AssetEntry, Note, Sent
+from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
 
 Units = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
@@ -89,6 +93,7 @@ def _balance(wallet: Wallet, records: Mapping[AssetId, Asset], balance: AssetBal
         decimals=None if definition is None else definition.decimals,
         trusted=balance.sums.trusted,
         untrusted_pending=balance.sums.pending,
+        waiting=balance.sums.waiting,
         authority=balance.authority,
         shown=balance.shown,
     )
@@ -213,8 +218,8 @@ async def issueasset(
     _check_definition(definition)
     wish = AssetWish(issuances=(NewAsset(definition),))
     sent = await _make(services, wish, comment, fee_rate, request_id, force=force)
-    (asset,) = defined_by(sent.transaction)
-    return _sent(sent, asset)
+    (asset,) = defined_by(made_of(sent))
+    return _sent(services, sent, asset)
 
 
 def _policy(services: Services, address: str | None) -> LockId | None:
@@ -256,7 +261,7 @@ async def sendassets(
             for each in payments
         )
     )
-    return _sent(await _make(services, wish, comment, fee_rate, request_id, force=force))
+    return _sent(services, await _make(services, wish, comment, fee_rate, request_id, force=force))
 
 
 @method(Area.ASSETS, needs_wallet=True)
@@ -281,7 +286,7 @@ async def reissueasset(
     """
     name = AssetId(bytes(asset))
     wish = AssetWish(issuances=(Reissue(name, Amount(amount)),))
-    return _sent(await _make(services, wish, comment, fee_rate, request_id, force=force))
+    return _sent(services, await _make(services, wish, comment, fee_rate, request_id, force=force))
 
 
 @method(Area.ASSETS, needs_wallet=True)
@@ -308,7 +313,7 @@ async def attestasset(
     record = services.chain.get_assets([name]).get(name)
     sequence = 1 if record is None else record.sequence + 1
     wish = AssetWish(issuances=(Attestation(name, sequence, Amount(total)),))
-    return _sent(await _make(services, wish, comment, fee_rate, request_id, force=force))
+    return _sent(services, await _make(services, wish, comment, fee_rate, request_id, force=force))
 
 
 @method(Area.ASSETS, needs_wallet=True)
@@ -330,7 +335,7 @@ async def closeasset(
         force: as in sendtoaddress.
     """
     wish = AssetWish(burns=(Burn(authority_id(AssetId(bytes(asset))), Amount(1)),))
-    return _sent(await _make(services, wish, comment, fee_rate, request_id, force=force))
+    return _sent(services, await _make(services, wish, comment, fee_rate, request_id, force=force))
 
 
 @method(Area.ASSETS, needs_wallet=True)
@@ -354,12 +359,12 @@ async def burnasset(
         force: as in sendtoaddress.
     """
     wish = AssetWish(burns=(Burn(AssetId(bytes(asset)), Amount(amount)),))
-    return _sent(await _make(services, wish, comment, fee_rate, request_id, force=force))
+    return _sent(services, await _make(services, wish, comment, fee_rate, request_id, force=force))
 
 
 async def _make(
     services: Services, wish: AssetWish, comment: str, fee_rate: FeeRate | None, request_id: str | None, *, force: bool
-) -> Sent:
+) -> Sent | WaitingTransfer:
     service = service_of(services)
     await service.current()
     terms = read_terms(service, fee_rate, None, None)
@@ -372,8 +377,14 @@ async def _make(
         )
     except WalletError as error:
         refuse_wallet(error)
-    await hand_over(service, sent)
+    if isinstance(sent, Sent):
+        await hand_over(service, sent)
     return sent
+
+
+def made_of(made: Sent | WaitingTransfer) -> Transaction:
+    """Return the transaction that was made, without witnesses where it waits for some."""
+    return made.transaction if isinstance(made, Sent) else Transaction(made.psdt.core, ())
 
 
 def _named(wish: AssetWish) -> Iterable[AssetId]:
@@ -382,11 +393,14 @@ def _named(wish: AssetWish) -> Iterable[AssetId]:
     yield from assets_of_issuances(wish.issuances)
 
 
-def _sent(sent: Sent, asset: AssetId | None = None) -> schema.SentAsset:
+def _sent(services: Services, made: Sent | WaitingTransfer, asset: AssetId | None = None) -> schema.SentAsset:
+    waits = None if isinstance(made, Sent) else made
     return schema.SentAsset(
-        txid=display_hash(sent.transaction.txid),
-        fee=Dure(sent.fee),
+        txid=display_hash(made_of(made).txid),
+        fee=Dure(made.fee if isinstance(made, Sent) else made.psdt.fee),
         asset=UNSET if asset is None else asset.hex(),
+        psbt=UNSET if waits is None else psbt_text(waits.psdt),
+        approvers=UNSET if waits is None else missing_approvers(services, waits.psdt),
     )
 
 

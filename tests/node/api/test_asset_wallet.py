@@ -137,7 +137,6 @@ async def test_an_asset_is_hidden_and_shown_as_its_owner_says(api: Api) -> None:
         ("money", 1),
         ("fixed", 1, 0, "a" * 65),
         ("fixed", 1, 0, "hid\u202eden"),
-        ("fixed", 1, 0, "controlled by another", None, None, None, HIM),
     ],
 )
 async def test_a_definition_that_cannot_be_is_refused(api: Api, params: tuple[object, ...]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from rpc import schema
 from rpc.encoding import Dure
@@ -159,3 +160,68 @@ async def test_an_imbalance_and_a_worthless_output_are_refused(pair: Pair) -> No
     psbt = await pair.ann.client.call("createpsbt", goods, outputs, 0, None, "", burns)
     (flow,) = (await decoded(pair.ann, psbt)).assets
     assert (flow.spent, flow.paid_out, flow.burned) == (100, 99, 1)
+
+
+async def test_a_transfer_waits_for_its_controller_and_is_sent_by_him(pair: Pair) -> None:
+    """A069: whoever holds a share signs, the registrar's node approves and sends; the holder's wallet sees it."""
+    registrar = await pair.ann.client.call("getnewaddress")
+    asset = await issued(pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, registrar)
+    await pair.pay(await pair.bob.client.call("getnewaddress"), 3)
+    his, hers = await pair.bob.client.call("getnewaddress"), await pair.ann.client.call("getnewaddress")
+    paid = await pair.ann.client.call(
+        "sendassets", [{"address": his, "asset": asset, "amount": 40}], result=schema.SentAsset
+    )
+    await mined(pair, paid.txid)
+    params = [{"address": hers, "asset": asset, "amount": 15}]
+    sent = await pair.bob.client.call("sendassets", params, "back", result=schema.SentAsset)
+    assert sent.approvers == [registrar]
+    assert sent.txid not in await pair.bob.client.call("getrawmempool")
+    (waiting,) = await waiting_of(pair.bob)
+    assert (waiting.txid, waiting.state, waiting.comment) == (sent.txid, "waiting", "back")
+    assert (waiting.gives, waiting.addresses) == ([schema.AssetAmount(asset=asset, amount=15)], [hers])
+    assert (waiting.approvers, waiting.fee, waiting.psbt) == ([registrar], sent.fee, UNSET)
+    whole = await pair.bob.client.call("getwaitingtransfer", sent.txid, result=schema.WaitingTransfer)
+    assert whole.psbt == sent.psbt
+    (held,) = await held_by(pair.bob)
+    assert (held.trusted, held.waiting) == (0, 40)
+    assert isinstance(sent.psbt, str)
+    approved = await signed(pair.ann, sent.psbt, approve=[asset], only=[])
+    done = await pair.ann.client.call("finalizepsbt", approved, True, True, result=schema.FinalizedPsbt)
+    assert done.txid == sent.txid
+    await mined(pair, sent.txid)
+    assert await waiting_of(pair.bob) == []
+    (held,) = await held_by(pair.bob)
+    assert (held.trusted, held.waiting) == (25, 0)
+
+
+async def waiting_of(api: Api) -> list[schema.WaitingTransfer]:
+    return await api.client.call("listwaitingtransfers", result=list[schema.WaitingTransfer])
+
+
+async def held_by(api: Api) -> list[schema.AssetBalance]:
+    return (await api.client.call("getassetbalances", True, result=schema.AssetBalances)).assets
+
+
+async def test_a_transfer_that_waits_is_cancelled_or_forgotten(pair: Pair) -> None:
+    auditor = await pair.bob.client.call("getnewaddress")
+    won = await issued(pair, pair.ann, "reserved", 0, 0, "Won", None, None, None, None, auditor)
+    cancelled = []
+    for forget in (False, True):
+        sent = await pair.ann.client.call("attestasset", won, 500, result=schema.SentAsset)
+        assert sent.approvers == [auditor]
+        cancelled.append(sent.txid)
+        done = await pair.ann.client.call("cancelwaitingtransfer", sent.txid, forget, result=schema.CancelledTransfer)
+        assert isinstance(done.txid, str) is not forget
+        assert [each.state for each in await waiting_of(pair.ann)] == ([] if forget else ["cancelling"])
+        await pair.mine()
+        assert await waiting_of(pair.ann) == []
+    for txid in cancelled:
+        assert (await refused(pair.ann, "cancelwaitingtransfer", txid)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+        assert (await refused(pair.ann, "getwaitingtransfer", txid)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+    again = await pair.ann.client.call("attestasset", won, 500, result=schema.SentAsset)
+    assert isinstance(again.psbt, str)
+    approved = await signed(pair.bob, again.psbt, approve=[won], only=[])
+    await pair.bob.client.call("finalizepsbt", approved, True, True, result=schema.FinalizedPsbt)
+    await mined(pair, again.txid)
+    known = await pair.bob.client.call("getasset", won, result=schema.Asset)
+    assert (known.attested, known.sequence) == (500, 1)
