@@ -32,11 +32,9 @@ from simnet.events import EventLog
 from simnet.loop import LoopClock
 from simnet.network import HostNetwork, SimNetwork
 from wallet.assets.making import AssetWish
-from wallet.errors import PaymentError
 from wallet.ports import Outside
 from wallet.results import Payment, Sent
 from wallet.store import TABLES as WALLET_TABLES
-from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
 
 
@@ -431,7 +429,7 @@ class SimNode:
     async def make(self, wish: AssetWish) -> Sent:
         """Issue, pay, attest or burn assets out of its wallet; acknowledged, as `pay`.
 
-        What somebody else has to approve is given up: nobody here hands files around.
+        What somebody else has to approve is refused: nobody here hands files around.
 
         Raises:
             WalletError, ConsensusError, NotYet, PolicyError, StorageError: as `pay`.
@@ -441,10 +439,6 @@ class SimNode:
         with self._with_wallet() as service:
             await service.current()
             records = self.chain.get_assets(dict.fromkeys(names))
-            made = await service.ask(lambda wallet: wallet.assets.make(wish, records, service.terms))
-            if isinstance(made, WaitingTransfer):
-                txid = made.txid
-                await service.ask(lambda wallet: wallet.assets.transfers.forget(txid))
-                raise PaymentError("somebody else has to approve this")
-            await service.hand_over(made)
-        return made
+            sent = await service.ask(lambda wallet: wallet.assets.make_now(wish, records, service.terms))
+            await service.hand_over(sent)
+        return sent

@@ -144,6 +144,7 @@ class Cosigner:
             PsdtError: `LIE`: see `check_coins`; `INVALID` or `APPROVALS`: see `check_approvals`.
             FeeError: more is paid out than taken in, or the fee is absurd.
             WalletError: a secret that no policy asks for.
+            FrozenError: it would approve a transfer from or to an address that this wallet has frozen.
             WalletLockedError: unlock it first.
         """
         psdt = self.update(psdt)
@@ -159,15 +160,23 @@ class Cosigner:
             raise WalletError("no policy of this transaction asks for that secret: its hash is another one")
         signed: dict[bytes, None] = {}
         message = psdt.message
-        for part in psdt.parts:
-            if only is not None and part.name not in only:
-                continue
+        chosen = [part for part in psdt.parts if only is None or part.name in only]
+        self._check_frozen(psdt, chosen)
+        for part in chosen:
             signatures = self._signatures(message, part)
             asked = {node.hash for node in _nodes(part) if isinstance(node, Preimage)}
             preimages = {digest: secret for digest, secret in by_hash.items() if digest in asked}
             psdt = with_satisfactions(psdt, part.name, signatures, preimages)
             signed |= dict.fromkeys(signatures)
         return Signed(psdt, tuple(signed))
+
+    def _check_frozen(self, psdt: Psdt, chosen: Sequence[Part]) -> None:
+        approved = [
+            part.asset
+            for part in chosen
+            if part.asset is not None and any(isinstance(node, Key) and self.holds(node.key) for node in _nodes(part))
+        ]
+        self._ledger.frozen.check(psdt.core, psdt.spent, approved)
 
     def _signatures(self, message: bytes, part: Part) -> dict[bytes, bytes]:
         have = {key for key, _ in part.signatures}

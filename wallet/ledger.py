@@ -14,6 +14,7 @@ from consensus.slices import SLICE, Slices, whole
 from consensus.types import Block, BlockHash, LockId, OutPoint, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.book import AssetBook
+from wallet.assets.freezing import FreezeList
 from wallet.coin_table import CoinTable
 from wallet.errors import OutOfStepError, UnknownTransactionError, WalletDataError, WalletError
 from wallet.pending import PendingSet, PendingTx
@@ -54,6 +55,7 @@ class Ledger:
         self.waiting = WaitingSet(params, store)
         self.coins = CoinTable(params, store, self.pending, policies, self.waiting.coins)
         self.assets = AssetBook(store)
+        self.frozen = FreezeList(params, store)
         self.cursor = store.cursor()
         self._durable_cursor = self.cursor
         self._rescan = store.rescan()

@@ -38,7 +38,6 @@ from consensus.types import (
     PREIMAGE_SIZE,
     SIGNATURE_SIZE,
     AssetId,
-    Attestation,
     BlockHash,
     Core,
     Key,
@@ -306,8 +305,7 @@ def _check_parts(psdt: Psdt) -> None:
     locks = list(dict.fromkeys(output.lock for output in psdt.spent))
     if [part.name for part in psdt.parts[: len(locks)]] != [PartName(lock) for lock in locks]:
         raise PsdtError(PsdtRule.PARTS, "there must be one part per distinct lock of the coins, by first appearance")
-    attested = [issuance.asset for issuance in psdt.core.issuances if isinstance(issuance, Attestation)]
-    named = flows(psdt.core, psdt.spent).keys() | dict.fromkeys(attested).keys()
+    named = flows(psdt.core, psdt.spent).keys()
     approved = [part.asset for part in psdt.parts[len(locks) :]]
     # One by its controller and one by its auditor: no asset has three.
     if any(asset is None or asset not in named or count > 2 for asset, count in Counter(approved).items()):

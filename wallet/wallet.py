@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from consensus.address import decode_address, encode_address
 from consensus.params import Params
 from consensus.slices import Slices, whole
-from consensus.types import Block, BlockHash, LockId, Transaction, TxId
+from consensus.types import AssetId, Block, BlockHash, LockId, Transaction, TxId
 from wallet import backup as backup_file
 from wallet import pem
 from wallet.address_list import AddressList
@@ -88,6 +88,7 @@ class Wallet:
         self.assets = AssetDesk(
             self._ledger,
             self._addresses,
+            policies,
             AssetMaker(params, self._ledger, self._addresses, maker, self.cosigner, approvers, outside.entropy),
             TransferDesk(self._ledger, self._addresses, maker),
         )
@@ -190,6 +191,8 @@ class Wallet:
         wallet.policies.restore(saved.policies)
         for txid, comment, to in saved.notes:
             wallet._store.put_note(txid, Note(comment, to))
+        for asset, lock, why in saved.frozen:
+            wallet._ledger.frozen.freeze(AssetId(asset), LockId(lock), why)
         for time, file in saved.waiting:
             wallet._ledger.waiting.restore(time, file)
         wallet._ledger.restore(payments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from node.api.method import Method
 from node.api.methods import (
+    asset_freezing,
     asset_waiting,
     asset_wallet,
     assets,
@@ -33,6 +34,7 @@ ALL: tuple[Method, ...] = (
     *assets.METHODS,
     *asset_wallet.METHODS,
     *asset_waiting.METHODS,
+    *asset_freezing.METHODS,
     *mempool.METHODS,
     *transactions.METHODS,
     *packages.METHODS,

@@ -121,6 +121,7 @@ class PsbtView(PolicyView):
             mine = _dure([output for output in psdt.spent if self.wallet.is_mine(output.lock)])
             if mine:
                 warnings.append(f"It takes {format_amount(mine)} DURE of this wallet's own coins.")
+            warnings += [f"{each[:1].upper()}{each[1:]}." for each in self.wallet.assets.frozen_in(psdt)]
         unknown = sum(outpoint not in known for outpoint in psdt.core.inputs)
         if unknown:
             coins = plural(unknown, "coin")

@@ -12,6 +12,7 @@ from rpc.schema.asset_wallet import (
     AssetBalances,
     AssetEntry,
     CancelledTransfer,
+    FrozenAddress,
     SentAsset,
     WaitingTransfer,
 )
@@ -138,6 +139,7 @@ __all__ = [
     "CoinbaseTransaction",
     "FeeEstimate",
     "FinalizedPsbt",
+    "FrozenAddress",
     "GeneratedBlock",
     "IssuanceDetail",
     "LastProcessedBlock",

@@ -80,6 +80,14 @@ class AssetAmount(Result, frozen=True, kw_only=True):
     amount: int
 
 
+class FrozenAddress(Result, frozen=True, kw_only=True):
+    """One of listfrozenaddresses."""
+
+    asset: str
+    address: str
+    why: str
+
+
 class CancelledTransfer(Result, frozen=True, kw_only=True):
     """cancelwaitingtransfer."""
 

@@ -182,3 +182,22 @@ def test_a_transfer_is_taken_back_or_forgotten_only_when_that_is_meant(nodes: Fa
     assert dure("asset", "cancel", "1", "abab", "--forget", typed="n\n").exit_code == 1
     assert dure("asset", "cancel", "1", "abab", "--forget", "--yes").exit_code == 0
     assert [params[:2] for _, params in nodes.calls_of("cancelwaitingtransfer")] == [[TXID, False], [TXID, True]]
+
+
+def test_addresses_are_frozen_listed_and_freed(nodes: FakeNodes) -> None:
+    """A070"""
+    nodes.answers |= {
+        "freezeaddress": None,
+        "unfreezeaddress": None,
+        "listfrozenaddresses": [{"asset": ASSET, "address": REGISTRAR, "why": "a court order"}],
+    }  # fmt: skip
+    result = dure("asset", "freeze", "2", ASSET, REGISTRAR, "--why", "a court order")
+    assert nodes.calls_of("freezeaddress") == [(2, [ASSET, REGISTRAR, "a court order"])]
+    assert f"dure asset unfreeze 2 9bb2000000000000 {REGISTRAR}" in result.stdout
+    assert dure("asset", "frozen", "2").stdout == f'{REGISTRAR}  "HOUR" (9bb2000000000000)  a court order\n'
+    assert dure("asset", "frozen", "2", ASSET).exit_code == 0
+    assert [params for _, params in nodes.calls_of("listfrozenaddresses")] == [[None], [ASSET]]
+    assert dure("asset", "unfreeze", "2", ASSET, REGISTRAR).exit_code == 0
+    assert nodes.calls_of("unfreezeaddress") == [(2, [ASSET, REGISTRAR])]
+    nodes.answers["listfrozenaddresses"] = []
+    assert dure("asset", "frozen", "2").stdout == "Nothing is frozen.\n"

@@ -55,13 +55,13 @@ class Shore(Village):
     async def issue(self, person: str, amount: int, **more: Any) -> AssetId:
         definition: Definition = define(first=amount, **more)
         wish = AssetWish(issuances=(NewAsset(definition),))
-        sent = await self.hand_over(self[person].assets.make(wish, {}, TERMS))
+        sent = await self.hand_over(self[person].assets.make_now(wish, {}, TERMS))
         self.mine()
         return asset_id(sent.transaction.core.inputs[0], 0, definition)
 
     async def give(self, person: str, to: str, asset: AssetId, amount: int) -> None:
         wish = AssetWish(payments=(AssetPayment(lock_of(self[to].new_address()), asset, Amount(amount)),))
-        await self.hand_over(self[person].assets.make(wish, self.records, TERMS))
+        await self.hand_over(self[person].assets.make_now(wish, self.records, TERMS))
         self.mine()
 
     def holds(self, person: str, asset: AssetId | None) -> int:

@@ -184,6 +184,7 @@ def test_an_auditor_approves_what_another_carries(chain: Chain) -> None:
     won = table.town.issue(define(SupplyKind.RESERVED, auditor=office))
     psdt = table.file(reserved(table, table.ann, won, 500, 500))
     assert psdt.parts[-1].name == PartName(office, won)
+    assert read_psdt(PARAMS, write_psdt(psdt)) == psdt
     table.finish(table.sign(table.ann, psdt), table.sign(table.bob, psdt))
     assert table.town.held(won).sums == sums(500)
 

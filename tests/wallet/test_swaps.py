@@ -285,7 +285,7 @@ async def test_what_lies_there_is_held_to_the_unit_against_what_was_agreed() -> 
 
 async def pay_to(shore: Shore, where: LockId, asset: AssetId, amount: int) -> None:
     wish = AssetWish(payments=(AssetPayment(where, asset, Amount(amount)),))
-    await shore.hand_over(shore[ANN].assets.make(wish, shore.records, TERMS))
+    await shore.hand_over(shore[ANN].assets.make_now(wish, shore.records, TERMS))
 
 
 async def test_a_secret_opens_one_swap_only_even_if_two_people_accept_one_proposal() -> None:

@@ -9,12 +9,16 @@ from consensus.assets import defined_by
 from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.approvers import Records
+from wallet.assets.freezing import Frozen
 from wallet.assets.making import AssetMaker, AssetWish
 from wallet.assets.naming import attested_by, carries_assets, created_by
 from wallet.assets.transfers import TransferDesk
+from wallet.errors import PaymentError, WalletError
 from wallet.ledger import Ledger
 from wallet.maker import NOTHING
+from wallet.psdt import Psdt
 from wallet.results import AssetBalance, AssetEntry, AssetMovement, AssetSums, Note, RelayTerms, Sent, State
+from wallet.spend_policies.book import PolicyBook
 from wallet.store import TxRecord
 from wallet.waiting import WaitingTransfer
 
@@ -24,9 +28,17 @@ _NOTHING_HELD = AssetSums(Amount(0), Amount(0), Amount(0))
 class AssetDesk:
     """The wallet's assets, apart from its DURE."""
 
-    def __init__(self, ledger: Ledger, addresses: AddressBook, maker: AssetMaker, transfers: TransferDesk) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        addresses: AddressBook,
+        policies: PolicyBook,
+        maker: AssetMaker,
+        transfers: TransferDesk,
+    ) -> None:
         self._ledger = ledger
         self._addresses = addresses
+        self._policies = policies
         self._maker = maker
         self.transfers = transfers
 
@@ -59,6 +71,47 @@ class AssetDesk:
         self._ledger.assets.put(asset, shown=shown)
         self._ledger.flush()
 
+    # Frozen by their controller
+
+    def frozen(self, asset: AssetId | None = None) -> list[Frozen]:
+        """Return the addresses that this wallet has frozen, for one asset or for all."""
+        return self._ledger.frozen.all(asset)
+
+    def freeze(self, asset: AssetId, controller: LockId | None, lock: LockId, why: str = "") -> None:
+        """Approve nothing of an asset from or to an address from now on; durable when this returns.
+
+        Args:
+            controller: of the asset, as its definition says.
+
+        Raises:
+            WalletError: nobody controls it, or another; or see `FreezeList.freeze`.
+        """
+        if controller is None:
+            raise WalletError("nobody controls this asset: it moves without anybody's approval")
+        if not self._approves(controller):
+            raise WalletError("another controls this asset: only its controller can freeze")
+        self._ledger.frozen.freeze(asset, lock, why)
+        self._ledger.flush()
+
+    def _approves(self, policy: LockId) -> bool:
+        known = self._policies.find(policy)
+        return policy in self._addresses or (known is not None and bool(self._policies.own_keys(known.policy)))
+
+    def unfreeze(self, asset: AssetId, lock: LockId) -> None:
+        """Take an address off the list; durable when this returns.
+
+        Raises:
+            WalletError: it is not on it.
+        """
+        self._ledger.frozen.unfreeze(asset, lock)
+        self._ledger.flush()
+
+    def frozen_in(self, psdt: Psdt) -> list[str]:
+        """Return a sentence for each address that a file moves its asset from or to, and that is frozen."""
+        return [self._ledger.frozen.sentence(each) for each in self._ledger.frozen.touched(psdt.core, psdt.spent)]
+
+    # Made
+
     def make(
         self,
         wish: AssetWish,
@@ -83,7 +136,27 @@ class AssetDesk:
             FeeError: the fee is beyond the caps, and not forced.
             WalletLockedError: unlock it first.
         """
-        return self._maker.make(wish, records, terms, force=force, request_id=request_id, note=note)
+        return self._maker.make(wish, records, terms, force=force, request_id=request_id, note=note, may_wait=True)
+
+    def make_now(
+        self,
+        wish: AssetWish,
+        records: Records,
+        terms: RelayTerms,
+        *,
+        force: bool = False,
+        request_id: str | None = None,
+        note: Note = NOTHING,
+    ) -> Sent:
+        """As `make`, but for what nobody else has to approve.
+
+        Raises:
+            PaymentError: somebody has to, or as `make`.
+        """
+        made = self._maker.make(wish, records, terms, force=force, request_id=request_id, note=note, may_wait=False)
+        if not isinstance(made, Sent):
+            raise PaymentError("it was made before, and waits for an approval")
+        return made
 
     # History
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from consensus.assets import asset_id, assets_of_transaction, authority_id
-from consensus.types import AssetId, Core, LockId, NewAsset, Output, Reissue, SupplyKind, Transaction
+from consensus.types import AssetId, Attestation, Core, LockId, NewAsset, Output, Reissue, SupplyKind, Transaction
 
 
 class Flow(NamedTuple):
@@ -38,7 +38,7 @@ def names_of(core: Core, spent: Iterable[Output]) -> list[AssetId]:
 
 
 def flows(core: Core, spent: Sequence[Output]) -> dict[AssetId, Flow]:
-    """Return what happens to each asset and authority, in the order of their ids.
+    """Return what happens to each asset and authority, in the order of their ids; also of one that is only attested.
 
     Args:
         core: it has an input.
@@ -55,7 +55,8 @@ def flows(core: Core, spent: Sequence[Output]) -> dict[AssetId, Flow]:
         created[asset] += amount
     for burn in core.burns:
         burned[burn.id] += burn.amount
-    named = sorted(coming.keys() | created.keys() | going.keys() | burned.keys())
+    attested = {each.asset for each in core.issuances if isinstance(each, Attestation)}
+    named = sorted(coming.keys() | created.keys() | going.keys() | burned.keys() | attested)
     return {asset: Flow(coming[asset], created[asset], going[asset], burned[asset]) for asset in named}
 
 

@@ -138,6 +138,7 @@ class AssetMaker:
         change = self._addresses.peek(Branch.CHANGE)
         built = self._build(wish, plan, selection, floor, change.lock)
         known, request = _known(built, records), (request_id, fingerprint)
+        self._ledger.frozen.check(built.core, [coin.output for coin in built.coins])
         if all(approver in self._addresses for approver in approvers):
             return self._maker.finish(built, change, request=request, note=note, assets=known)
         return self._begin(built, change, known, request, note)

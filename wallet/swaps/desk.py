@@ -205,7 +205,7 @@ class SwapDesk:
         note = Note("locked for a swap")
         if leg.asset is not None:
             wish = AssetWish(payments=(AssetPayment(lock, leg.asset, leg.amount),))
-            return self._assets.make(wish, records, relay, request_id=request, note=note)
+            return self._assets.make_now(wish, records, relay, request_id=request, note=note)
         paid = [Payment(lock, leg.amount)]
         return self._payments.send(paid, relay, memo=b"", bearers=(), force=False, request_id=request, note=note)
 

@@ -220,8 +220,30 @@ async def test_a_transfer_that_waits_is_cancelled_or_forgotten(pair: Pair) -> No
         assert (await refused(pair.ann, "getwaitingtransfer", txid)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
     again = await pair.ann.client.call("attestasset", won, 500, result=schema.SentAsset)
     assert isinstance(again.psbt, str)
+    (shown,) = (await decoded(pair.bob, again.psbt)).assets
+    assert shown.metadata is not None
+    assert (shown.asset, shown.metadata.name, shown.spent) == (won, "Won", 0), "named, though none of it moves"
     approved = await signed(pair.bob, again.psbt, approve=[won], only=[])
     await pair.bob.client.call("finalizepsbt", approved, True, True, result=schema.FinalizedPsbt)
     await mined(pair, again.txid)
     known = await pair.bob.client.call("getasset", won, result=schema.Asset)
     assert (known.attested, known.sequence) == (500, 1)
+
+
+async def test_a_frozen_address_gets_no_approval_until_it_is_free(pair: Pair) -> None:
+    """A069: the controller's own list: refused by name, and shown to him beforehand."""
+    registrar = await pair.ann.client.call("getnewaddress")
+    asset = await issued(pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, registrar)
+    psbt, (shelf, _) = await deal(pair, asset)
+    await pair.ann.client.call("freezeaddress", asset, shelf, "a court order")
+    (frozen,) = await pair.ann.client.call("listfrozenaddresses", asset, result=list[schema.FrozenAddress])
+    assert frozen == schema.FrozenAddress(asset=asset, address=shelf, why="a court order")
+    assert any(f"has frozen {shelf} (a court order)" in each for each in (await decoded(pair.ann, psbt)).warnings)
+    params: tuple[Any, ...] = (psbt, True, None, None, True, [], None, False, [asset])
+    error = await refused(pair.ann, "walletprocesspsbt", *params)
+    assert f"has frozen {shelf}" in error.message
+    assert (await refused(pair.bob, "freezeaddress", asset, shelf)).message.startswith("another controls")
+    assert (await refused(pair.ann, "freezeaddress", "00" * 32, shelf)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+    await pair.ann.client.call("unfreezeaddress", asset, shelf)
+    assert (await refused(pair.ann, "unfreezeaddress", asset, shelf)).message.endswith("not frozen for this asset")
+    await pair.ann.client.call("walletprocesspsbt", *params)

@@ -1,0 +1,73 @@
+"""Addresses that a controller freezes: his own list, not a rule of the chain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from consensus.address import encode_address
+from consensus.types import AssetId
+from node.api.method import Area, method
+from node.api.methods.assets import find_asset
+from node.api.methods.transactions import read_address
+from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.parameters import AddressText, LockHex
+from node.api.services import Services
+from rpc import schema
+from wallet.assets.freezing import MAX_WHY
+from wallet.errors import WalletError
+
+
+@method(Area.ASSETS, needs_wallet=True)
+async def freezeaddress(
+    services: Services, asset: LockHex, address: AddressText, why: Annotated[str, Meta(max_length=MAX_WHY)] = ""
+) -> None:
+    """Approve nothing of an asset from or to an address any more, as its controller. The chain knows nothing of it.
+
+    Args:
+        asset: its id.
+        address: whose.
+        why: kept with it, and told to whoever asks for an approval here.
+    """
+    await current_wallet(services)
+    name, lock = AssetId(bytes(asset)), read_address(services.params, address)
+    controller = find_asset(services, name).definition.controller
+    try:
+        await service_of(services).ask(lambda wallet: wallet.assets.freeze(name, controller, lock, why))
+    except WalletError as error:
+        refuse_wallet(error)
+
+
+@method(Area.ASSETS, needs_wallet=True)
+async def unfreezeaddress(services: Services, asset: LockHex, address: AddressText) -> None:
+    """Take an address off the list of those that are frozen for an asset.
+
+    Args:
+        asset: its id.
+        address: whose.
+    """
+    await current_wallet(services)
+    name, lock = AssetId(bytes(asset)), read_address(services.params, address)
+    try:
+        await service_of(services).ask(lambda wallet: wallet.assets.unfreeze(name, lock))
+    except WalletError as error:
+        refuse_wallet(error)
+
+
+@method(Area.ASSETS, needs_wallet=True)
+async def listfrozenaddresses(services: Services, asset: LockHex | None = None) -> list[schema.FrozenAddress]:
+    """List the addresses that this wallet has frozen, for one asset or for all.
+
+    Args:
+        asset: its id.
+    """
+    wallet = await current_wallet(services)
+    frozen = wallet.assets.frozen(None if asset is None else AssetId(bytes(asset)))
+    return [
+        schema.FrozenAddress(asset=each.asset.hex(), address=encode_address(services.params, each.lock), why=each.why)
+        for each in frozen
+    ]
+
+
+METHODS = (freezeaddress, unfreezeaddress, listfrozenaddresses)
