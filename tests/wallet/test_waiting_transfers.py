@@ -328,3 +328,18 @@ def test_a_damaged_record_is_refused_by_name(chain: Chain) -> None:
     world.database.write([Change("waiting", key_, encode((number, time, file[:-1] + b"x")))])
     with pytest.raises(WalletDataError, match="waits for approval is damaged"):
         reopened(world)
+
+
+def test_what_must_not_wait_is_refused_before_anything_is_made(chain: Chain) -> None:
+    """A069: as a swap asks for it, which ends at a time."""
+    at = Registry(chain)
+    records = chain.builder.assets(at.town.tip)
+    wish = pay(at.share, 4, lock_of(at.ann.new_address()))
+    before = at.bob.balances()
+    with pytest.raises(PaymentError, match="has to approve this"):
+        at.bob.assets.make_now(wish, records, TERMS)
+    assert (at.bob.balances(), states(at.bob)) == (before, [])
+    at.town.begin(wish, at.bob, request_id="order 7")
+    with pytest.raises(PaymentError, match="waits for an approval"):
+        at.bob.assets.make_now(wish, records, TERMS, request_id="order 7")
+    assert isinstance(at.ann.assets.make_now(pay(at.share, 1), records, TERMS), Sent)
