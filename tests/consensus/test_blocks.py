@@ -17,7 +17,7 @@ from consensus.codec import MAX_BLOCK_SIZE, coin_entry, decode_block, encode
 from consensus.errors import BODY_RULES, ConsensusError, Rule
 from consensus.hashing import hash256
 from consensus.params import LOCAL, MAIN, REGTEST
-from consensus.signatures import verify_all
+from consensus.signatures import SignatureCheck, verify_all
 from consensus.state import ChainState, StateDelta, genesis_state
 from consensus.subsidy import block_subsidy, supply_at
 from consensus.types import (
@@ -252,6 +252,27 @@ def test_apply_then_revert_is_the_identity(seed: int) -> None:
     for block, result, parent in reversed(chain):
         coins = change(coins, revert_block(block, parent.height + 1, result.undo))
     assert coins == {}
+
+
+def test_every_signature_of_a_block_is_to_be_verified_in_its_order() -> None:
+    """One bad signature counts wherever it stands, and its place names it."""
+    coins = {outpoint(n): coin(n, 100) for n in range(1, 5)}
+    good = [spend({name: held}, [pay(9, 100)]) for name, held in coins.items()]
+
+    def spoilt(tx: Transaction) -> Transaction:
+        (witness,) = tx.witnesses
+        (signature,) = witness.satisfactions
+        return Transaction(tx.core, (Witness(witness.policy, (signature[:63] + bytes([signature[63] ^ 1]),)),))
+
+    def checks_of(txs: list[Transaction]) -> list[SignatureCheck]:
+        return apply_block(REGTEST, START, mine(REGTEST, START, txs), coins, {}).checks
+
+    checks = checks_of(good)
+    assert [check.key for check in checks] == [key(n).key for n in range(1, 5)]
+    assert [check.signature for check in checks] == [tx.witnesses[0].satisfactions[0] for tx in good]
+    assert verify_all(checks) is None
+    for place in range(4):
+        assert verify_all(checks_of([*good[:place], spoilt(good[place]), *good[place + 1 :]])) == place
 
 
 def test_taking_a_block_back_is_its_delta_turned_round() -> None:
