@@ -132,13 +132,18 @@ def pattern_of(function: str) -> str:
 class Campaign:
     """A copy of the project in a folder of its own, where mutmut works, and what it found there so far."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modules: Sequence[str] = ()) -> None:
+        """
+        Args:
+            folder: made if it is not there.
+            modules: those of `consensus` to be mutated; all, if none is named.
+        """
         self.folder = folder
         self.project = folder / "project"
         self._log = folder / "mutmut.log"
-        self._take_in()
+        self._take_in(modules)
 
-    def _take_in(self) -> None:
+    def _take_in(self, modules: Sequence[str]) -> None:
         """Copy what is newer here; forget survivors, and which test reaches what, where the tests are other ones."""
         settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
         self.project.mkdir(parents=True, exist_ok=True)
@@ -153,6 +158,12 @@ class Campaign:
                     place.write_bytes(raw)
                 if name in ("tests", "consensus"):
                     seen.update(f"{path.relative_to(ROOT)} {len(raw)} ".encode() + raw)
+        if modules:
+            settings_file = self.project / "pyproject.toml"
+            only = json.dumps([f"consensus/{name}.py" for name in modules])
+            text = settings_file.read_text()
+            settings_file.write_text(text.replace("[tool.mutmut]\n", f"[tool.mutmut]\nonly_mutate = {only}\n"))
+            seen.update(only.encode())
         for path in _files(self.project / "consensus"):
             if not (ROOT / path.relative_to(self.project)).is_file():
                 path.unlink()
@@ -274,7 +285,7 @@ def campaign(folder: Path, minutes: float, jobs: int, *, changed: bool, write: b
         print("no function of consensus/ has changed since the last campaign:", end=" ")
         return report(judge(record, record.functions, list(record.reasons)))
     print(f"{len(other)} of {len(now)} functions are not as in the record", flush=True)
-    work = Campaign(folder)
+    work = Campaign(folder, sorted({name.split(".")[1] for name in other}) if changed else ())
     until = time.monotonic() + 60 * minutes
     known = work.verdicts()
     names: list[str] = []

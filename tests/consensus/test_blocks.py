@@ -166,7 +166,9 @@ def test_a_block_has_at_most_4_mib() -> None:
     assert len(below.encoded) <= MAX_BLOCK_SIZE
     assert alone(below) is Rule.MERKLE_ROOT
     above = Block(below.header, (*below.transactions, big))
-    assert alone(above) is Rule.BLOCK_SIZE
+    with pytest.raises(ConsensusError) as refused:
+        check_block(REGTEST, above)
+    assert str(refused.value) == f"block-size: size={len(above.encoded)}, limit=4194304"
 
 
 def test_signatures_of_a_block_are_counted_before_any_is_verified() -> None:

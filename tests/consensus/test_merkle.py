@@ -19,7 +19,7 @@ def test_the_root_of_one_is_itself_and_an_odd_node_moves_up() -> None:
     assert merkle_root([a]) == a
     assert merkle_root([a, b]) == hash256(a + b)
     assert merkle_root([a, b, c]) == hash256(hash256(a + b) + c)
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match=r"^a Merkle tree has at least one leaf$"):
         merkle_root([])
 
 
