@@ -20,7 +20,7 @@ from consensus.amounts import format_amount
 from consensus.codec import encode
 from consensus.spend_policy import witness_cost
 from consensus.types import MAX_INPUTS, Amount, Key, LockId, OutPoint, Output, TxId
-from wallet.coin_table import SpendableCoin
+from wallet.coin_table import SpendableCoin, in_order
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ports import Entropy
 from wallet.results import RelayTerms
@@ -181,11 +181,11 @@ def select_coins(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms, 
         InsufficientFundsError: all of them together do not cover it.
         PaymentError: they would, but not in one transaction.
     """
-    ordered = _in_order(coins)
+    ordered = in_order(coins)
     confirmed = [coin for coin in ordered if coin.chain == 0]
-    selection = _select(confirmed[:MAX_CANDIDATES], need, terms, entropy)
+    selection = select_of(confirmed, need, terms, entropy)
     if selection is None and len(confirmed) < len(ordered):
-        selection = _select(ordered[:MAX_CANDIDATES], need, terms, entropy)
+        selection = select_of(ordered, need, terms, entropy)
     if selection is None:
         _refuse(ordered, need, terms)
     return selection
@@ -200,7 +200,7 @@ def select_all(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms) ->
     Raises:
         InsufficientFundsError: none is worth its fee.
     """
-    ordered = _in_order(coins)
+    ordered = in_order(coins)
     tally = _Tally(need, terms)
     for coin in ordered:
         if tally.fits(coin) and tally.cost_of(coin) < coin.value:
@@ -211,12 +211,13 @@ def select_all(coins: Iterable[SpendableCoin], need: Need, terms: RelayTerms) ->
     return Selection(tuple(tally.coins), Amount(fee), Amount(0)), len(ordered) - len(tally.coins)
 
 
-def _in_order(coins: Iterable[SpendableCoin]) -> list[SpendableCoin]:
-    """Return the coins, the largest first; among equals by their outpoints."""
-    return sorted(coins, key=lambda coin: (-coin.value, coin.outpoint.txid, coin.outpoint.index))
+def select_of(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms, entropy: Entropy) -> Selection | None:
+    """Choose coins for a payment, or return None where these do not do.
 
-
-def _select(ordered: Sequence[SpendableCoin], need: Need, terms: RelayTerms, entropy: Entropy) -> Selection | None:
+    Args:
+        ordered: see `in_order`.
+    """
+    ordered = ordered[:MAX_CANDIDATES]
     found = (
         _exact(ordered, need, terms),
         _alone(ordered, need, terms),

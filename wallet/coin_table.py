@@ -73,6 +73,8 @@ class CoinTable:
         """Coins that their owner set aside, and whether for longer than this process."""
         self._settled = 0
         """In grain: what all unspent coins are worth but those in `_unsettled`, kept as they come and go."""
+        self._in_order: list[SpendableCoin] | None = None
+        """Those coins, the largest first; None from when one comes or goes until they are asked for."""
         self._unsettled: dict[OutPoint, None] = {}
         """Coins in DURE whose worth is not plain: rewards, in no block, at locks apart; few beside the rest."""
         self._of_assets: dict[AssetId, dict[OutPoint, None]] = {}
@@ -129,10 +131,20 @@ class CoinTable:
     def _count_in(self, outpoint: OutPoint, coin: CoinRecord) -> None:
         if coin.asset is not None:
             self._of_assets.setdefault(coin.asset, {})[outpoint] = None
-        elif coin.height is not None and not coin.coinbase and outpoint not in self._outpoints_apart:
+        elif self._is_plain(outpoint, coin):
             self._settled += coin.value
+            self._in_order = None
         else:
             self._unsettled[outpoint] = None
+
+    def _is_plain(self, outpoint: OutPoint, coin: CoinRecord) -> bool:
+        """Tell whether a coin in DURE is in a block, no reward, and ours alone: nothing but a payment changes that."""
+        return (
+            coin.asset is None
+            and coin.height is not None
+            and not coin.coinbase
+            and outpoint not in self._outpoints_apart
+        )
 
     def _count_out(self, outpoint: OutPoint) -> None:
         coin = self._unspent.get(outpoint)
@@ -145,6 +157,7 @@ class CoinTable:
             del self._unsettled[outpoint]
         elif coin is not None:
             self._settled -= coin.value
+            self._in_order = None
 
     # What its owner wants
 
@@ -253,18 +266,33 @@ class CoinTable:
         ]
 
     def settled(self, next_height: int) -> list[SpendableCoin]:
-        """Return those of `spendable` that are in a block: the first choice of a payment, of which there are many."""
-        spent, apart, aside = self._pending.spent(), self._outpoints_apart, self._set_aside
-        return [
-            SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, 0, None)
-            for outpoint, coin in self._unspent.items()
-            if coin.height is not None
-            and coin.asset is None
-            and outpoint not in spent
-            and outpoint not in apart
-            and outpoint not in aside
-            and (not coin.coinbase or next_height >= coin.height + self._maturity)
+        """Return those of `spendable` that are in a block, the largest first: the first choice of a payment.
+
+        Between two blocks their order stays, whatever is paid: so a payment only passes over those that are spent.
+        """
+        if self._in_order is None:
+            self._in_order = in_order(
+                _spendable(outpoint, coin, 0)
+                for outpoint, coin in self._unspent.items()
+                if self._is_plain(outpoint, coin)
+            )
+        spent, aside, kept = self._pending.spent(), self._set_aside, self._kept
+        found = [
+            coin
+            for coin in self._in_order
+            if coin.outpoint not in spent and coin.outpoint not in aside and coin.outpoint not in kept
         ]
+        others = {outpoint: self._unspent[outpoint] for outpoint in self._unsettled}
+        rewards = [
+            _spendable(outpoint, coin, 0)
+            for outpoint, coin in others.items()
+            if coin.height is not None
+            and self.is_mature(coin, next_height)
+            and outpoint not in spent
+            and outpoint not in self._outpoints_apart
+            and not self._held_back(outpoint)
+        ]
+        return in_order([*found, *rewards]) if rewards else found
 
     def is_apart(self, lock: LockId) -> bool:
         """Tell whether the coins of a lock are watched, but are not ours alone."""
@@ -343,3 +371,8 @@ class CoinTable:
 
 def _spendable(outpoint: OutPoint, coin: CoinRecord, chain: int) -> SpendableCoin:
     return SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain, coin.asset)
+
+
+def in_order(coins: Iterable[SpendableCoin]) -> list[SpendableCoin]:
+    """Return coins, the largest first; among equals by their outpoints."""
+    return sorted(coins, key=lambda coin: (-coin.value, coin.outpoint.txid, coin.outpoint.index))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from consensus.amounts import format_amount
 from consensus.codec import display_hash, encode
@@ -11,7 +10,7 @@ from consensus.params import Params
 from consensus.types import MAX_OUTPUTS, Amount, LockId, TxId
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.naming import carries_assets
-from wallet.coin_selection import Need, Selection, fee_of, select_all, select_coins
+from wallet.coin_selection import Need, Selection, fee_of, select_all, select_coins, select_of
 from wallet.errors import FeeError, PaymentError, UnknownTransactionError
 from wallet.fee_bump import Original, bumped_rate, select_bumped
 from wallet.ledger import Ledger
@@ -84,9 +83,8 @@ class Payments:
             PaymentError: as `select_coins`, of all of them.
         """
         coins, height = self._ledger.coins, self._maker.next_height
-        with suppress(PaymentError):
-            return select_coins(coins.settled(height), need, terms, self._entropy)
-        return select_coins(coins.spendable(height), need, terms, self._entropy)
+        settled = select_of(coins.settled(height), need, terms, self._entropy)
+        return settled or select_coins(coins.spendable(height), need, terms, self._entropy)
 
     def send_all(self, lock: LockId, terms: RelayTerms, *, memo: bytes, force: bool, request_id: str | None) -> Sent:
         """See `Wallet.send_all`."""

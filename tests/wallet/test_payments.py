@@ -33,6 +33,7 @@ from tests.support.wallets import (
     reopened,
 )
 from wallet.coin_selection import fee_for
+from wallet.coin_table import in_order
 from wallet.errors import FeeError, InsufficientFundsError, PaymentError, WalletLockedError
 from wallet.keystore_file import KdfCost
 from wallet.payments import MAX_FEE, SMALL_FEE
@@ -81,9 +82,13 @@ def test_what_is_settled_is_what_can_be_spent_and_is_in_a_block(chain: Chain) ->
     wallet.coins.set_aside([aside])
     spendable = table.spendable(height)
     assert [coin.value for coin in spendable if coin.chain] == [coin.value for coin in spendable if coin.height is None]
-    assert table.settled(height) == [coin for coin in spendable if coin.chain == 0]
+    assert table.settled(height) == in_order(coin for coin in spendable if coin.chain == 0)
+    assert table.settled(height) == table.settled(height)
     assert len(table.settled(height)) == 2, "one of four was spent, one set aside, and the reward is too young"
     assert len(table.settled(height + PARAMS.coinbase_maturity)) == 3
+    gone = {coin.outpoint for coin in table.settled(height)}
+    wallet.coins.take_back()
+    assert {coin.outpoint for coin in table.settled(height)} == gone | {aside}
 
 
 def test_the_wallets_terms_are_those_of_the_relay() -> None:
