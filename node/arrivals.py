@@ -34,6 +34,10 @@ class Taker(Protocol):
     generation: int
     """Rises with every change."""
 
+    async def at_rest(self) -> None:
+        """Wait until the mempool has followed to the chain's tip."""
+        ...
+
     def examine(self, txs: Sequence[Transaction], max_fee_rates: Sequence[int]) -> list[Proposal | Refused]:
         """Check all of each transaction but its signatures; or tell why it is refused."""
         ...
@@ -64,6 +68,7 @@ async def accept_each(pool: Taker, txs: Sequence[Transaction], max_fee_rates: Se
         while begun < len(txs) or under_way:
             free = _untied(txs[begun : begun + PART], under_way)
             if free:
+                await pool.at_rest()
                 under_way.append(_Part(pool, free, max_fee_rates[begun : begun + len(free)]))
                 begun += len(free)
                 # Others get their turn; after the second of ours the other cores have what they are asked.
@@ -115,6 +120,7 @@ class _Part:
     async def settle(self) -> list[Entry | Refused]:
         """Add those whose signatures hold; return what became of each."""
         failed = iter(await self._verifying)
+        await self._pool.at_rest()
         answers: list[Entry | Refused] = []
         for tx, rate, examined in zip(self._txs, self._max_fee_rates, self._examined, strict=True):
             try:

@@ -130,8 +130,12 @@ class BlockTemplates:
         self._selected: tuple[int, BlockHash, tuple[Entry, ...]] | None = None
         self._tip_changed = asyncio.Event()
 
+    async def ready(self) -> None:
+        """Wait until a template can be made: not while the mempool is half way through a block."""
+        await self._mempool.at_rest()
+
     def create(self, lock: LockId) -> BlockTemplate:
-        """Return a template whose coinbase pays `lock`."""
+        """Return a template whose coinbase pays `lock`. To be asked when `ready`, with no `await` between."""
         tip = self._chain.tip
         height = tip.height + 1
         entries = self._entries(tip)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from consensus.errors import ConsensusError
+    from consensus.slices import Slices
     from consensus.state import ChainState
     from consensus.types import Block, BlockHash
     from node.block_index import BlockEntry
@@ -94,8 +95,11 @@ class TipChanged(NamedTuple):
     """Of the last block that both tips have in common."""
 
 
-TipListener = Callable[[TipChanged], "Mapping[str, object] | None"]
+Facts = Mapping[str, object]
+TipListener = Callable[[TipChanged], "Facts | Slices[Facts] | None"]
 """Told of each change of the tip, in the order of registration, before anybody's `accept_block` returns.
+
+One that has much to do returns that in slices: the next is told when they are done, and everybody else runs between.
 
 What a listener returns is added to the log line `reorg_done`, if the change is the end of a reorg: so
 the mempool says there how many transactions came back. A listener neither blocks nor raises.

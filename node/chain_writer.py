@@ -8,7 +8,7 @@ and each leaves the state of some block.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -20,7 +20,7 @@ from consensus.state import ChainState
 from consensus.types import Block, BlockHash
 from consensus.validation import check_block, check_block_in_slices
 from node.block_index import BlockEntry
-from node.chain_events import BlockResult, BlockStatus, HeaderStatus, TipChanged, TipListener
+from node.chain_events import BlockResult, BlockStatus, Facts, HeaderStatus, TipChanged, TipListener
 from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES
 from node.chain_log import MORE_WORK, ChainLog, Reorg
 from node.clock import Clock
@@ -251,7 +251,7 @@ class ChainWriter:
             step.changes += advance.changes
             await self._write(step)
             step = Step()
-            self._commit(advance, started)
+            await self._commit(advance, started)
         await self._write(step)
 
     def _begin_reorg(self, target: BlockEntry, started: float, cause: str) -> None:
@@ -274,13 +274,16 @@ class ChainWriter:
         self._headers.written()
         self.fresh.clear()
 
-    def _commit(self, advance: Advance, started: float) -> None:
+    async def _commit(self, advance: Advance, started: float) -> None:
         """Show the new tip, which is on disk, to everybody. Nobody ran since the write ended."""
         old = self.tip
         self._index.tip = advance.new
         self.tip = self._headers.state_of(advance.new)
         change = TipChanged(tuple(advance.disconnected), tuple(advance.connected), old, self.tip, advance.fork_height)
-        told = [listener(change) for listener in self._tip_listeners]
+        told: list[Facts | None] = []
+        for listener in self._tip_listeners:
+            said = listener(change)
+            told.append(await in_turns(said) if isinstance(said, Generator) else said)
         took_ms = self._milliseconds_since(started)
         if advance.connected:
             self._log.connected(advance.new, advance.connected, took_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -11,6 +12,7 @@ from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
+from consensus.slices import SLICE, Slices, whole
 from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
 from node.admission import ChainView, CoinsAtHand, Examination, Proposal
 from node.arrivals import accept_each
@@ -25,6 +27,10 @@ from node.waiting_assets import issued_by
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """Memory that all entries may take together: some 25,000 payments, nearly one and a half full blocks of them."""
+READMITTED_AT_ONCE = 50
+"""Transactions that come back in a slice: all but their signatures is checked anew."""
+GONE_AT_ONCE = 1_000
+"""Of what a reorg took or gave back, looked up in a slice."""
 EXPIRY_SECONDS = 14 * 86_400
 """A transaction that no block took for so long is forgotten (Bitcoin Core: mempoolexpiry)."""
 FLOOR_HALF_LIFE = 20 * 60
@@ -71,8 +77,8 @@ class Mempool:
     """All transactions that the next block could hold, in at most `max_bytes` of memory.
 
     Each is valid on the tip together with its unconfirmed ancestors. Of two that conflict the first
-    seen stays, unless the other pays more by the rules of `replacement`. Only the methods `accept_...`
-    and `preview` await, and they hold nothing meanwhile.
+    seen stays, unless the other pays more by the rules of `replacement`. Only the methods `accept_...`,
+    `preview` and `at_rest` await, and they hold nothing meanwhile.
 
     Attributes:
         listeners: told of what comes and goes; append to it.
@@ -101,6 +107,8 @@ class Mempool:
         """Parents of what has left since `_drop_unpaid` last looked at them."""
         self._floor = 0
         self._floor_set_at = 0.0
+        self._rested = asyncio.Event()
+        self._rested.set()
         self.max_bytes = max_bytes
         self.listeners: list[PoolListener] = []
         self.generation = 0
@@ -178,7 +186,8 @@ class Mempool:
         return max(MIN_FEE_RATE, self._floor >> halvings)
 
     def select(self, max_bytes: int, max_signatures: int) -> list[Entry]:
-        """Return what pays best within a block's bounds, each transaction after its parents."""
+        """Return what pays best within a block's bounds, each transaction after its parents. To be asked `at_rest`."""
+        self._check_at_rest()
         return select_packages(self._graph, max_bytes, max_signatures)
 
     def next_blocks_rate(self, blocks: int, block_size: int) -> int:
@@ -222,9 +231,11 @@ class Mempool:
         Raises:
             ConsensusError, NotYet, PolicyError: as in `accept_transaction`.
         """
+        await self.at_rest()
         proposal = self._propose(self._chain, txs)
         _check_max_fee(proposal, max_fee_rate)
         await self._verify(proposal)
+        await self.at_rest()
         return self._add(proposal, time)
 
     async def accept_each(self, txs: Sequence[Transaction], max_fee_rates: Sequence[int]) -> list[Entry | Refused]:
@@ -280,6 +291,7 @@ class Mempool:
         found: list[Proposal] = []
         for count in range(1, len(txs) + 1):
             try:
+                await self.at_rest()
                 examination = Examination(self._params, self._chain, self._graph, txs[:count], self.generation)
                 proposal = examination.of_arrivals(self.min_fee_rate)
                 await self._verify(proposal)
@@ -290,6 +302,7 @@ class Mempool:
 
     def _propose(self, chain: ChainView, txs: Sequence[Transaction]) -> Proposal:
         """Examine transactions that were handed in, and remember what is refused."""
+        self._check_at_rest()
         for tx in txs:
             known = self._invalid.get(tx.wtxid)
             if known is not None:
@@ -328,6 +341,7 @@ class Mempool:
         return self._add(proposal, None).entries[0]
 
     def _add(self, proposal: Proposal, time: int | None) -> Taken:
+        self._check_at_rest()
         if proposal.generation != self.generation and not self._still_holds(proposal):
             proposal = self._propose(self._chain, [candidate.tx for candidate in proposal.candidates])
         self._leave(proposal.replaces, DropReason.REPLACED)
@@ -380,36 +394,78 @@ class Mempool:
         come back, oldest first, without regard to fee and dust: they had been mined. Whatever hung
         on the old branch, or may have become early, is checked anew after them.
         """
+        return whole(self.follow_in_slices(change))
+
+    def follow_in_slices(self, change: TipChanged) -> Slices[PoolChange]:
+        """Do `on_tip_changed`, in slices. Between two of them the mempool is not `at_rest`: it takes nothing, and what
+        it holds is partly of the old tip, partly of the new one. So whoever wants the whole of it waits.
+        """
         self.generation += 1
         self._refused.clear()
-        confirmed, dropped = self._confirm(change)
+        self._rested.clear()
+        try:
+            return (yield from self._follow(change))
+        finally:
+            self._rested.set()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that is here belongs to the chain's tip: it is not half way through a block."""
+        return self._rested.is_set()
+
+    async def at_rest(self) -> None:
+        """Wait until the mempool has followed to the chain's tip; what is read before the next `await` is whole."""
+        while not self._rested.is_set():
+            await self._rested.wait()
+
+    def _check_at_rest(self) -> None:
+        if not self._rested.is_set():
+            raise RuntimeError("the mempool is half way through a block: wait until it is at rest")
+
+    def _follow(self, change: TipChanged) -> Slices[PoolChange]:
+        confirmed, dropped = yield from self._confirm(change)
         reverted: list[Transaction] = []
         issuers = self._disturbed_issuers(change)
         if change.disconnected or issuers:
-            branches = Branches(change)
+            branches = yield from Branches.of(change)
             reverted = branches.reverted
             watched = [entry for entry in self._graph if entry.watched] if change.disconnected else []
-            dropped += self._readmit(branches, [*issuers, *watched])
+            dropped += yield from self._readmit(branches, [*issuers, *watched])
         dropped += self._expire()
         dropped += self._drop_unpaid()
-        dropped += self._trim()
-        returned = tuple(tx.txid for tx in reverted if tx.txid in self)
-        return PoolChange(confirmed, returned, tuple(dropped))
+        dropped += yield from self._trim_in_slices()
+        returned: list[TxId] = []
+        for place, tx in enumerate(reverted, 1):
+            if place % GONE_AT_ONCE == 0:
+                yield
+            if self._graph.get(tx.txid) is not None:
+                returned.append(tx.txid)
+        return PoolChange(confirmed, tuple(returned), tuple(dropped))
 
-    def _confirm(self, change: TipChanged) -> tuple[int, list[Dropped]]:
+    def _confirm(self, change: TipChanged) -> Slices[tuple[int, list[Dropped]]]:
         """Remove what the new blocks hold, and what spends the same coins (with all that descends from it)."""
         confirmed = 0
         dropped: list[Dropped] = []
         height = change.fork_height
         for block in change.connected if self._graph else ():
             height += 1
-            held = [entry for tx in block.transactions[1:] if (entry := self._graph.get(tx.txid)) is not None]
-            self._graph.remove_all(held)
+            held: list[Entry] = []
+            for place, tx in enumerate(block.transactions[1:], 1):
+                if place % SLICE == 0:
+                    yield
+                found = self._graph.get(tx.txid)
+                if found is not None:
+                    held.append(found)
+            yield from self._graph.remove_all_in_slices(held)
             confirmed += len(held)
-            for entry in held:
+            for place, entry in enumerate(held, 1):
                 for listener in self.listeners:
                     listener.confirmed(entry, height)
-            for tx in block.transactions[1:] if self._graph else ():
+                if place % SLICE == 0:
+                    yield
+            for place, tx in enumerate(block.transactions[1:] if self._graph else (), 1):
+                if place % SLICE == 0:
+                    yield
                 for outpoint in tx.core.inputs:
                     rival = self._graph.spender(outpoint)
                     if rival is not None:
@@ -426,18 +482,30 @@ class Mempool:
         assets = (asset for block in blocks for tx in block.transactions for asset in issued_by(tx))
         return [entry for asset in dict.fromkeys(assets) for entry in self._graph.issuers(asset)]
 
-    def _readmit(self, branches: Branches, roots: Sequence[Entry]) -> list[Dropped]:
+    def _readmit(self, branches: Branches, roots: Sequence[Entry]) -> Slices[list[Dropped]]:
         """Bring back what the old branch held, then what depended on it; return what is lost.
 
         Args:
             roots: what may have become invalid though all its coins are there.
         """
-        spenders = (spender for spender in map(self._graph.spender, branches.gone) if spender)
+        spenders: list[Entry] = []
+        for place, outpoint in enumerate(branches.gone, 1):
+            if place % GONE_AT_ONCE == 0:
+                yield
+            spender = self._graph.spender(outpoint)
+            if spender is not None:
+                spenders.append(spender)
         doubtful = self._graph.family((*roots, *spenders))
         before = {entry.tx.wtxid: entry for entry in doubtful}
-        self._leave(doubtful, DropReason.REORG)
+        for end in range(len(doubtful), 0, -READMITTED_AT_ONCE):
+            # From the end: each slice is all that descends from what is in it.
+            self._leave(doubtful[max(0, end - READMITTED_AT_ONCE) : end], DropReason.REORG)
+            if end > READMITTED_AT_ONCE:
+                yield
         dropped = [Dropped(tx.txid, DropReason.TOO_MANY) for tx in branches.too_many]
-        for tx in (*branches.reverted, *(entry.tx for entry in doubtful)):
+        for place, tx in enumerate((*branches.reverted, *(entry.tx for entry in doubtful)), 1):
+            if place % READMITTED_AT_ONCE == 0:
+                yield
             examination = Examination(self._params, self._chain, self._graph, (tx,), self.generation)
             try:
                 # Its signatures were verified when it first came, and hold on every branch.
@@ -487,11 +555,18 @@ class Mempool:
 
         From then on only better pay is taken, until the floor has sunk again.
         """
+        return whole(self._trim_in_slices())
+
+    def _trim_in_slices(self) -> Slices[list[Dropped]]:
+        evicted = 0
         dropped: list[Dropped] = []
         floor = 0
         was_full = self.min_fee_rate > MIN_FEE_RATE
         while self._graph.memory > self.max_bytes and (worst := self._graph.leaving_order.first()) is not None:
             worth, _, entry = worst
+            evicted += 1
+            if evicted % SLICE == 0:
+                yield
             dropped += self._leave(self._graph.family((entry,)), DropReason.TOO_MANY)
             dropped += self._drop_unpaid()
             floor = max(floor, worth * 1_000 >> 32)

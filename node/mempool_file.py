@@ -136,6 +136,7 @@ class MempoolFile:
         Raises:
             StorageError: the old file stands.
         """
+        await self._mempool.at_rest()
         generation = self._mempool.generation
         entries = [Kept(entry.time, entry.tx.encoded) for entry in self._mempool]
         await self._files.save(FILE, await _image(self._params, [*entries, *reversed(self._left)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from consensus.slices import SLICE, Slices
 from consensus.types import Amount, AssetId, OutPoint, Transaction, TxId, WTxId
 from node.score_order import Ranked, ScoreOrder
 from node.waiting_assets import AssetChanges, issued_by
@@ -188,16 +189,22 @@ class MempoolGraph:
         self.block_order.remove(entry.in_block_order)
         self.leaving_order.remove(entry.in_leaving_order)
 
-    def remove_all(self, entries: Collection[Entry]) -> None:
-        """Remove entries, each of which can be removed once those before it are."""
-        if len(entries) < MANY:
-            for entry in entries:
+    def remove_all_in_slices(self, entries: Collection[Entry]) -> Slices[None]:
+        """Remove entries, each of which can be removed once those before it are; in slices.
+
+        Meanwhile nobody may change anything here, nor ask for an order.
+        """
+        many = len(entries) >= MANY
+        for place, entry in enumerate(entries, 1):
+            if many:
+                self._unlink(entry)
+            else:
                 self.remove(entry)
-            return
-        for entry in entries:
-            self._unlink(entry)
-        self.block_order.remove_all({entry.sequence for entry in entries})
-        self.leaving_order.remove_all({-entry.sequence for entry in entries})
+            if place % SLICE == 0:
+                yield
+        if many:
+            self.block_order.remove_all({entry.sequence for entry in entries})
+            self.leaving_order.remove_all({-entry.sequence for entry in entries})
 
     def _unlink(self, entry: Entry) -> None:
         """Take an entry out of all but the two orders."""

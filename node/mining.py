@@ -77,6 +77,7 @@ class Generator:
         mined: list[BlockHash] = []
         tries = max_tries
         while len(mined) < count and tries > 0:
+            await self._templates.ready()
             template = self._templates.create(lock)
             # Two nodes that mine to one address in one second must not find the same block.
             block = template.block(self._entropy.getrandbits(64))

@@ -19,6 +19,7 @@ from typing import TypeVarTuple
 from structlog.typing import FilteringBoundLogger
 
 from consensus.params import Params
+from consensus.slices import Slices
 from consensus.types import Block, BlockHash, Transaction, WTxId
 from node import gossip_limits as limits
 from node.address_gossip import AddressGossip
@@ -367,8 +368,8 @@ class Node:
 
     # --- events of the chain ----------------------------------------------------------------------------------
 
-    def _mempool_follows(self, change: TipChanged) -> Mapping[str, object]:
-        return self.mempool.on_tip_changed(change).facts()
+    def _mempool_follows(self, change: TipChanged) -> Slices[Mapping[str, object]]:
+        return (yield from self.mempool.follow_in_slices(change)).facts()
 
     def _tip_changed(self, change: TipChanged) -> None:
         """Tell peers at once, then those who wait for a new tip."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet, Rule
+from consensus.slices import SLICE, Slices
 from consensus.types import OutPoint, Transaction, TxId
 from node.chain_events import TipChanged
 from node.relay_policy import PolicyError, Refusal
@@ -71,10 +72,9 @@ class PoolChange(NamedTuple):
 class Branches:
     """The two sides of a reorg, asked about single transactions."""
 
-    def __init__(self, change: TipChanged) -> None:
-        confirmed = {tx.txid for block in change.connected for tx in block.transactions}
-        self._spent = {o for block in change.connected for tx in block.transactions[1:] for o in tx.core.inputs}
-        self._rewards = {block.transactions[0].txid for block in change.disconnected}
+    def __init__(self) -> None:
+        self._spent: set[OutPoint] = set()
+        self._rewards: set[TxId] = set()
         self._lost: set[TxId] = set()
         self.reverted: list[Transaction] = []
         """Payments that only the old branch held, oldest first."""
@@ -82,13 +82,30 @@ class Branches:
         """Those of them beyond `MAX_RETURNED_BYTES`: the newest, as they may descend from the others."""
         self.gone: list[OutPoint] = []
         """All outputs of the old branch, in its order."""
+
+    @classmethod
+    def of(cls, change: TipChanged) -> Slices[Branches]:
+        """Look through both sides, in slices."""
+        made = cls()
+        confirmed: set[TxId] = set()
+        for block in change.connected:
+            for place, tx in enumerate(block.transactions):
+                if place % SLICE == SLICE - 1:
+                    yield
+                confirmed.add(tx.txid)
+                if place:
+                    made._spent.update(tx.core.inputs)
         size = 0
         for block in reversed(change.disconnected):
+            made._rewards.add(block.transactions[0].txid)
             for place, tx in enumerate(block.transactions):
-                self.gone += (OutPoint(tx.txid, index) for index in range(len(tx.core.outputs)))
+                if place % SLICE == SLICE - 1:
+                    yield
+                made.gone += (OutPoint(tx.txid, index) for index in range(len(tx.core.outputs)))
                 if place and tx.txid not in confirmed:
                     size += len(tx.encoded)
-                    (self.reverted if size <= MAX_RETURNED_BYTES else self.too_many).append(tx)
+                    (made.reverted if size <= MAX_RETURNED_BYTES else made.too_many).append(tx)
+        return made
 
     def dropped(self, tx: Transaction, error: ConsensusError | NotYet | PolicyError) -> Dropped:
         """Remember that `tx` did not come back, and say why."""

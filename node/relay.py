@@ -383,7 +383,7 @@ class Relay:
         self._early.clear()
         for block in change.connected:
             self._retry(self._orphans.block_connected(block))
-        for block in change.disconnected:
-            for tx in block.transactions[1:]:
-                if self._mempool.by_wtxid(tx.wtxid) is not None:
-                    self.announce(tx.wtxid)
+        returned = (tx.wtxid for block in change.disconnected for tx in block.transactions[1:])
+        waiting = [wtxid for wtxid in returned if self._mempool.by_wtxid(wtxid) is not None]
+        for wtxid in waiting[-limits.MAX_TO_ANNOUNCE :]:  # of more, each would put out one before it
+            self.announce(wtxid)

@@ -237,6 +237,8 @@ class WalletService:
 
     def _drop_foreign(self, wallet: Wallet) -> None:
         """Tell the wallet of payments to us that the mempool gave up."""
+        if not self._node.mempool.is_at_rest or self.position != self._chain.tip.hash:
+            return  # What is missing there may be in a block that the wallet has not seen; it is woken again then.
         for txid in [txid for txid in self._foreign if txid not in self._node.mempool]:
             del self._foreign[txid]
             wallet.drop_pending(txid)

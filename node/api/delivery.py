@@ -100,7 +100,9 @@ class Delivery:
                 await self._stream.prepare(self._request)
             for start in range(0, len(data), PIECE):
                 left = self._deadline - asyncio.get_running_loop().time()
-                async with asyncio.timeout(max(0.0, min(READER_SECONDS, left))):
+                if left <= 0:
+                    raise TimeoutError
+                async with asyncio.timeout(min(READER_SECONDS, left)):
                     await self._stream.write(data[start : start + PIECE])
         except (TimeoutError, ConnectionError):
             self.cut()

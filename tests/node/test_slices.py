@@ -6,15 +6,31 @@ again, four times as many transactions would be four times as much between two t
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
 import coincurve
+import pytest
 
 from consensus.codec import decode_block
+from consensus.errors import NotYet
+from consensus.slices import SLICE
 from consensus.spend_policy import policy_id
 from consensus.types import Amount, Block, OutPoint, Output, Transaction
+from node.block_template import BlockTemplates
+from node.chain_events import TipChanged
+from node.mempool import Mempool
+from node.relay_policy import PolicyError
+from node.storage.lmdb_store import CHANGES_AT_ONCE, LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
-from tests.support.chain import ChainBuilder, feed, reward_of, running
-from tests.support.rules import core, key, pay, secret, witnesses_for
+from node.storage.store import Change
+from node.turns import in_turns
+from node.workers import InlineWorkers
+from tests.support.chain import ChainBuilder, ManualClock, feed, reward_of, running
+from tests.support.pool import silent_log
+from tests.support.rules import core, key, lock, pay, secret, witnesses_for
 from tests.support.stage import PARAMS
 from tests.support.turns import Turns, counting_turns
 
@@ -57,6 +73,7 @@ async def connected(count: int) -> Turns:
     raw = full.encoded
     async with running(MemoryDatabase(TABLES), PARAMS) as chain:
         await feed(chain, blocks)
+        chain.tip_listeners.clear()  # the model that tests hold a chain against is no part of the node
         block = decode_block(raw)
         async with counting_turns() as turns:
             await feed(chain, [block])
@@ -66,3 +83,132 @@ async def connected(count: int) -> Turns:
 
 async def test_a_block_is_connected_in_slices() -> None:
     assert in_slices(await connected(FEW), await connected(MANY))
+
+
+# The mempool
+
+
+async def followed(count: int) -> tuple[Turns, Turns]:
+    """What the mempool does when so many that wait are mined, and when the block that holds them is left."""
+    chain, blocks, full = crowd(count)
+    async with running(MemoryDatabase(TABLES), PARAMS) as manager:
+        await feed(manager, blocks)
+        manager.tip_listeners.clear()
+        mempool = Mempool(PARAMS, manager, ManualClock(), InlineWorkers(), silent_log())
+        for tx in full.transactions[1:]:
+            await mempool.accept_transaction(tx)
+        await feed(manager, [full])
+        change = TipChanged((), (full,), chain.state(blocks[-1]), manager.tip, len(blocks))
+        async with counting_turns() as mined:
+            await in_turns(mempool.follow_in_slices(change))
+        assert len(mempool) == 0
+        entry = manager.index.get(full.hash)
+        assert entry is not None
+        await manager.set_aside(entry)
+        change = TipChanged((full,), (), chain.state(full), manager.tip, len(blocks))
+        async with counting_turns() as left:
+            await in_turns(mempool.follow_in_slices(change))
+        assert len(mempool) == count
+        mempool.check_invariants()
+        return mined, left
+
+
+async def test_the_mempool_follows_in_slices() -> None:
+    (few_mined, few_left), (many_mined, many_left) = await followed(FEW), await followed(MANY)
+    assert in_slices(few_mined, many_mined)
+    assert in_slices(few_left, many_left)
+
+
+async def test_nobody_is_answered_from_a_mempool_that_is_half_way_through_a_block() -> None:
+    """No template, no arrival, and no twin of what is just being confirmed gets in between two slices."""
+    _, blocks, full = crowd(3 * SLICE)
+    async with running(MemoryDatabase(TABLES), PARAMS) as manager:
+        await feed(manager, blocks)
+        mempool = Mempool(PARAMS, manager, ManualClock(), InlineWorkers(), silent_log())
+        manager.tip_listeners.append(mempool.follow_in_slices)  # type: ignore[arg-type]
+        first, *others = full.transactions[1:]
+        for tx in others:
+            await mempool.accept_transaction(tx)
+        templates = BlockTemplates(PARAMS, manager, mempool, ManualClock())
+        seen: list[tuple[bool, int]] = []
+
+        async def look() -> None:
+            while True:
+                seen.append((mempool.is_at_rest, len(mempool)))
+                if not mempool.is_at_rest:
+                    with pytest.raises(RuntimeError, match="half way"):
+                        templates.create(lock(1))
+                    with pytest.raises(RuntimeError, match="half way"):
+                        mempool.check(first)
+                await asyncio.sleep(0)
+
+        async def arrive() -> None:
+            """Hand in what is just being mined, over and over."""
+            while manager.tip.hash != full.hash or not mempool.is_at_rest:
+                with suppress(NotYet, PolicyError):
+                    await mempool.accept_transaction(first)
+                await asyncio.sleep(0)
+
+        async def mine() -> None:
+            while manager.tip.hash != full.hash:
+                await templates.ready()
+                held = templates.create(lock(1)).entries
+                assert len(held) in {len(others), len(others) + 1}
+                await asyncio.sleep(0)
+            await templates.ready()
+            assert templates.create(lock(1)).entries == ()
+
+        looking = asyncio.create_task(look())
+        others_at_work = [asyncio.create_task(arrive()), asyncio.create_task(mine())]
+        await feed(manager, [full])
+        await asyncio.gather(*others_at_work)
+        looking.cancel()
+        await asyncio.wait([looking])
+        half_way = [size for rests, size in seen if not rests]
+        assert len(half_way) > 2
+        assert {size for rests, size in seen if rests} <= {len(others), len(others) + 1, 0}
+        assert any(0 < size < len(others) for size in half_way)
+        assert len(mempool) == 0
+        mempool.check_invariants()
+    assert looking.cancelled()
+
+
+# The disk
+
+
+async def test_a_large_write_is_made_in_slices_and_shown_at_once(tmp_path: Path) -> None:
+    count = 5 * CHANGES_AT_ONCE
+    changes = [Change("coins", n.to_bytes(4, "big"), b"new") for n in range(count)]
+    database = LmdbDatabase(tmp_path / "db", ["coins"], version=1, identity=b"x")
+    await database.commit([change._replace(value=b"old") for change in changes])
+    shown: list[set[bytes | None]] = []
+
+    async def look() -> None:
+        while True:
+            shown.append(set(database.get_many("coins", [change.key for change in changes[::97]])))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    await asyncio.sleep(0)
+    await database.commit(changes)
+    await asyncio.sleep(0)
+    looking.cancel()
+    await asyncio.wait([looking])
+    assert len(shown) >= 5
+    assert all(each in ({b"old"}, {b"new"}) for each in shown)
+    assert shown[-1] == {b"new"}
+    database.close()
+
+
+async def test_a_large_write_whose_caller_goes_away_is_made_whole(tmp_path: Path) -> None:
+    changes = [Change("coins", n.to_bytes(4, "big"), b"new") for n in range(5 * CHANGES_AT_ONCE)]
+    database = LmdbDatabase(tmp_path / "db", ["coins"], version=1, identity=b"x")
+    writing = asyncio.create_task(database.commit(changes))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    assert writing.cancelled()
+    assert sum(1 for _ in database.scan("coins")) == len(changes)
+    await database.commit([Change("coins", b"more", b"1")])
+    database.close()

@@ -227,6 +227,7 @@ async def gettxout(
         include_mempool: whether what waits for a block counts, on both sides: as made, and as spent.
     """
     outpoint = OutPoint(TxId(txid), n)
+    await services.mempool.at_rest()
     tip = services.chain.tip
     waiting = services.mempool.get(outpoint.txid) if include_mempool else None
     if include_mempool and services.mempool.spender(outpoint) is not None:

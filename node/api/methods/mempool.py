@@ -25,6 +25,7 @@ from rpc.errors import ErrorCode, RpcError
 async def getmempoolinfo(services: Services) -> schema.MempoolInfo:
     """Tell how full the mempool is, and what it takes to get in."""
     mempool = services.mempool
+    await mempool.at_rest()
     return schema.MempoolInfo(
         loaded=services.node.mempool_file.loaded,
         size=len(mempool),
@@ -50,6 +51,7 @@ async def getrawmempool(
     """
     if verbose and mempool_sequence:
         raise RpcError(ErrorCode.INVALID_PARAMETER, "Verbose results cannot contain mempool sequence values.")
+    await services.mempool.at_rest()
     if verbose:
         return _entries(services.mempool)
     txids = _txids(services.mempool)
@@ -65,6 +67,7 @@ async def getmempoolentry(services: Services, txid: HashHex) -> schema.MempoolEn
     Args:
         txid: its id.
     """
+    await services.mempool.at_rest()
     return _shown(_seen(_find(services, txid)))
 
 
@@ -78,6 +81,7 @@ async def getmempoolancestors(
         txid: of a transaction that waits for a block.
         verbose: true for an object with an entry for each txid.
     """
+    await services.mempool.at_rest()
     found = services.mempool.ancestors(_find(services, txid).tx.txid)
     return _entries(found) if verbose else _txids(found)
 
@@ -92,6 +96,7 @@ async def getmempooldescendants(
         txid: of a transaction that waits for a block.
         verbose: true for an object with an entry for each txid.
     """
+    await services.mempool.at_rest()
     found = services.mempool.descendants(_find(services, txid).tx.txid)
     return _entries(found) if verbose else _txids(found)
 

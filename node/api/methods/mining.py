@@ -71,6 +71,7 @@ async def getblocktemplate(services: Services, template_request: TemplateRequest
         lock = await services.mining_lock()
     if template_request.longpollid is not None:
         await services.templates.wait_for_news(template_request.longpollid, LONG_POLL_SECONDS)
+    await services.templates.ready()
     return template_view(services.templates.create(lock))
 
 

@@ -89,6 +89,7 @@ async def getrawtransaction(
     """
     if blockhash is not None:
         return await _from_block(services, txid, verbosity, blockhash)
+    await services.mempool.at_rest()
     entry = services.mempool.entry(TxId(txid))
     if entry is None:
         raise RpcError(
