@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from consensus.types import Amount, LockId, Output, Transaction
+from consensus.slices import Slices
+from consensus.types import Amount, Block, LockId, OutPoint, Output, Transaction
 from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
 from node.storage.staged import StagedDatabase
@@ -31,6 +32,7 @@ from tests.support.wallets import (
     payment,
     reopened,
 )
+from wallet.ledger import TAKEN_AT_ONCE
 from wallet.ports import Outside
 from wallet.results import Payment, State
 from wallet.wallet import Wallet
@@ -297,3 +299,90 @@ def test_a_reorg_reaches_the_wallet() -> None:
         assert not service.wallet.is_mine(LockId(bytes(32)))
 
     story(body)
+
+
+def storm(chain: Chain, tip: Block, to: LockId) -> tuple[Block, Block, int]:
+    """A block that makes many coins of the rest of the world, and one that gives all to a wallet; how much that is."""
+    count = 3 * TAKEN_AT_ONCE
+    fan = chain.gift(tip, [(lock(1), 100_000)] * count)
+    first = chain.mine(tip, [fan])
+    gifts = [
+        chain.builder.spend(first, [OutPoint(fan.txid, n)], [Output(Amount(90_000), to, None)]) for n in range(count)
+    ]
+    return first, chain.mine(first, gifts), 90_000 * count
+
+
+def test_nobody_sees_the_wallet_half_way_through_a_block() -> None:
+    """It is followed in slices, between which others run: they see it before the block, or after it."""
+
+    async def body(chain: Chain, running: RunningNode, service: WalletService) -> None:
+        tip = chain.builder.blocks[running.chain.tip.hash]
+        first, second, gifts = storm(chain, tip, lock_of(service.wallet.new_address()))
+        seen: list[tuple[int, int, int]] = []
+
+        async def look() -> None:
+            while True:
+                wallet = await service.current()
+                seen.append((wallet.cursor.height, wallet.balances().confirmed, len(list(wallet.coins.unspent()))))
+                await asyncio.sleep(0)
+
+        async def count() -> None:
+            def work(wallet: Wallet) -> Slices[tuple[int, int, int]]:
+                coins = []
+                for coin in wallet.coins.unspent():
+                    yield
+                    coins.append(coin)
+                return wallet.cursor.height, wallet.balances().confirmed, len(coins)
+
+            while True:
+                seen.append(await service.read(work))
+                await asyncio.sleep(0)
+
+        readers = [asyncio.create_task(work()) for work in (look, look, count)]
+        await running.feed([first, second])
+        await service.current()
+        await running.chain.set_aside(running.chain.index.tip)
+        await service.current()
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
+        height = chain.builder.state(tip).height
+        before, after = (50 * DURE, 1), (50 * DURE + gifts, 1 + 3 * TAKEN_AT_ONCE)
+        assert {(height, *before), (height + 2, *after)} <= set(seen)
+        left = {each for each in seen if each[0] != height + 2}
+        assert set(seen) - left == {(height + 2, *after)}
+        assert left <= {(height, *before), (height + 1, *before), (height + 1, 50 * DURE, 1 + 3 * TAKEN_AT_ONCE)}
+
+    story(body)
+
+
+@pytest.mark.parametrize("turns", range(1, 10))
+def test_a_caller_that_goes_away_leaves_the_wallet_on_the_tip_or_before_it(turns: int) -> None:
+    """Never between: neither in memory nor, after a restart, on disk."""
+
+    async def whole() -> None:
+        chain, disk = Chain(), outside()
+        async with World(params=PARAMS).node() as running:
+            async with service(running, world=disk) as following:
+                await running.feed(chain.builder.chain(chain.base))
+                await following.current()
+                following._ends[0]()  # from now on it follows when it is asked, and not else
+                first, second, gifts = storm(chain, chain.base, lock_of(following.wallet.new_address()))
+                await running.feed([first, second])
+                asking = asyncio.create_task(following.current())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait([asking])
+                height = chain.builder.state(second).height
+                wallet = following.wallet
+                assert (wallet.cursor.height, wallet.balances().confirmed) in {
+                    (height - 2, 0),
+                    (height - 1, 0),
+                    (height, gifts),
+                }
+            async with service(running, world=disk) as following:
+                assert (await following.current()).balances().confirmed == gifts
+                assert following.wallet.cursor.height == height
+
+    run_virtual(whole)
