@@ -198,5 +198,12 @@ class NotYet(Exception):
         return f"{self.reason}: {told}" if told else self.reason
 
 
+TOLD = 3
+"""Values of a fact that has many, in a sentence."""
+
+
 def _readable(fact: object) -> str:
+    if isinstance(fact, tuple):
+        more = f" and {len(fact) - TOLD} more" if len(fact) > TOLD else ""
+        return " ".join(map(_readable, fact[:TOLD])) + more
     return fact.hex() if isinstance(fact, bytes) else str(fact)

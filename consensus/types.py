@@ -124,6 +124,9 @@ class OutPoint(_Value, frozen=True):
     txid: Annotated[TxId, _Bytes32]
     index: Annotated[int, _UInt32]
 
+    def __str__(self) -> str:
+        return f"{self.txid[::-1].hex()}:{self.index}"
+
 
 class Output(_Value, frozen=True):
     """A value that only whoever satisfies the policy behind `lock` can spend."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consensus.errors import ConsensusError, NotYet, Rule
+from consensus.types import OutPoint, TxId
 
 
 def test_a_refusal_says_its_rule_and_its_facts() -> None:
@@ -12,6 +13,10 @@ def test_a_refusal_says_its_rule_and_its_facts() -> None:
     assert (error.rule, error.facts) == (Rule.OLDER, {"born": 4, "asset": b"\xab\xcd", "why": "young"})
     assert str(error) == "older: born=4, asset=abcd, why=young"
     assert str(ConsensusError(Rule.NO_INPUTS)) == "no-inputs"
+    coins = tuple(OutPoint(TxId(bytes(31) + b"\xab"), place) for place in range(5))
+    first = "ab" + "00" * 31
+    assert str(ConsensusError(Rule.MISSING_COIN, missing=coins[:1])) == f"missing-coin: missing={first}:0"
+    assert str(NotYet("missing-coin", missing=coins)).endswith(f"={first}:0 {first}:1 {first}:2 and 2 more")
     assert error.args == (Rule.OLDER, {"born": 4, "asset": b"\xab\xcd", "why": "young"})
 
 
