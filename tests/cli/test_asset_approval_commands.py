@@ -145,7 +145,7 @@ def test_an_approval_can_be_written_to_a_file_instead_and_is_if_more_are_wanted(
     ],
 )
 def test_who_has_nothing_to_approve_is_told_so(nodes: FakeNodes, shown: Psbt, sentence: str) -> None:
-    """A069"""
+    """A208"""
     Path("x.psdt").write_bytes(RAW)
     nodes.answers["decodepsbt"] = shown
     refused = dure("asset", "approve", "2", "x.psdt", "--yes")

@@ -12,7 +12,7 @@ from tests.support.repository import ROOT
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PAGES = ROOT / "docs" / "assets"
-STORIES = {"token.md", "stablecoin.md", "art.md"}
+STORIES = {"token.md", "share.md", "stablecoin.md", "art.md"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_every_page_is_a_story_that_is_told_on_the_first() -> None:
 
 @pytest.mark.parametrize("page", sorted(STORIES))
 def test_a_story_goes_as_its_page_tells_it(terminal: Terminal, page: str) -> None:
-    """A068, A070: each shows who is refused what, and by which words."""
+    """A068, A070, A208: each shows who is refused what, and by which words."""
     story = list(typed_in((PAGES / page).read_text()))
     assert any(typed.refused for typed in story)
     for typed in story:

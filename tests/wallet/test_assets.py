@@ -121,7 +121,7 @@ def test_more_can_be_issued_until_the_supply_is_closed(chain: Chain) -> None:
 
 
 def test_whoever_controls_an_asset_pays_it_out_himself(chain: Chain) -> None:
-    """A069: his key is in his wallet, and approves what that makes."""
+    """A208: his key is in his wallet, and approves what that makes."""
     town = Town(chain)
     other = town.join()
     share = town.issue(define(first=10, controller=lock_of(town.wallet.new_address())))

@@ -26,7 +26,7 @@ def freeze(at: Registry, where: LockId, why: str = "") -> None:
 
 
 def test_nothing_is_approved_to_a_frozen_address_nor_from_one(chain: Chain) -> None:
-    """A069: refused by name; the holder's transfer goes on waiting, and is approved once the address is free."""
+    """A208: refused by name; the holder's transfer goes on waiting, and is approved once the address is free."""
     at = Registry(chain)
     waiting = at.begin()
     (source,) = [coin.output.lock for coin in waiting.psdt.coins if coin.output.asset == at.share]

@@ -139,7 +139,7 @@ def test_a_signer_signs_for_no_other_coin_of_his_than_he_named(chain: Chain) -> 
 
 
 def test_a_share_moves_once_its_controller_has_approved(chain: Chain) -> None:
-    """A069: the holder's signature is no approval, nor is the controller's a signature for the coin."""
+    """A208: the holder's signature is no approval, nor is the controller's a signature for the coin."""
     table = Table(chain)
     registrar = lock_of(table.ann.new_address())
     share = table.town.issue(define(first=10, controller=registrar))

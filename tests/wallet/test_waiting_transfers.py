@@ -90,7 +90,7 @@ def states(wallet: Wallet) -> list[WaitingState]:
 
 
 def test_a_transfer_waits_until_the_controller_has_approved_it(chain: Chain) -> None:
-    """A069: what is not approved cannot be sent; its coins are kept, and are ours again as change once it is seen."""
+    """A208: what is not approved cannot be sent; its coins are kept, and are ours again as change once it is seen."""
     at = Registry(chain)
     before = at.bob.balances()
     waiting = at.begin()
@@ -122,7 +122,7 @@ def test_a_block_with_the_transfer_ends_the_waiting_too(chain: Chain) -> None:
 
 
 def test_a_controllers_key_is_not_the_holders(chain: Chain) -> None:
-    """A069: the file without approval, or approved by its holder, is not complete."""
+    """A208: the file without approval, or approved by its holder, is not complete."""
     at = Registry(chain)
     waiting = at.begin()
     with pytest.raises(IncompleteError, match="approves for asset"):
@@ -331,7 +331,7 @@ def test_a_damaged_record_is_refused_by_name(chain: Chain) -> None:
 
 
 def test_what_must_not_wait_is_refused_before_anything_is_made(chain: Chain) -> None:
-    """A069: as a swap asks for it, which ends at a time."""
+    """A208: as a swap asks for it, which ends at a time."""
     at = Registry(chain)
     records = chain.builder.assets(at.town.tip)
     wish = pay(at.share, 4, lock_of(at.ann.new_address()))

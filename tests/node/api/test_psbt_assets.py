@@ -114,7 +114,7 @@ async def test_two_wallets_exchange_an_asset_for_dure(pair: Pair) -> None:
 
 
 async def test_a_controllers_wallet_approves_and_opens_no_lock(pair: Pair) -> None:
-    """A069, A161: `approve` names assets; a coin of the controller's in the same file stays shut."""
+    """A161, A208: `approve` names assets; a coin of the controller's in the same file stays shut."""
     asset = await issued(
         pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, await pair.ann.client.call("getnewaddress")
     )
@@ -163,7 +163,7 @@ async def test_an_imbalance_and_a_worthless_output_are_refused(pair: Pair) -> No
 
 
 async def test_a_transfer_waits_for_its_controller_and_is_sent_by_him(pair: Pair) -> None:
-    """A069: whoever holds a share signs, the registrar's node approves and sends; the holder's wallet sees it."""
+    """A208: whoever holds a share signs, the registrar's node approves and sends; the holder's wallet sees it."""
     registrar = await pair.ann.client.call("getnewaddress")
     asset = await issued(pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, registrar)
     await pair.pay(await pair.bob.client.call("getnewaddress"), 3)
@@ -231,7 +231,7 @@ async def test_a_transfer_that_waits_is_cancelled_or_forgotten(pair: Pair) -> No
 
 
 async def test_a_frozen_address_gets_no_approval_until_it_is_free(pair: Pair) -> None:
-    """A069: the controller's own list: refused by name, and shown to him beforehand."""
+    """A208: the controller's own list: refused by name, and shown to him beforehand."""
     registrar = await pair.ann.client.call("getnewaddress")
     asset = await issued(pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, registrar)
     psbt, (shelf, _) = await deal(pair, asset)
