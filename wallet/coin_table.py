@@ -239,7 +239,7 @@ class CoinTable:
             for outpoint, coin, chain in self._with_chains(self._of_assets[asset]):
                 if chain is None:
                     pending += coin.value
-                elif outpoint in self._kept:
+                elif self._held_back(outpoint):
                     waiting += coin.value
                 elif coin.height is None:
                     change += coin.value
@@ -254,7 +254,7 @@ class CoinTable:
         return [
             _spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains(self._of_assets.get(asset, {}))
-            if chain is not None and outpoint not in self._kept
+            if chain is not None and not self._held_back(outpoint)
         ]
 
     def spendable(self, next_height: int) -> list[SpendableCoin]:

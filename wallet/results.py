@@ -84,7 +84,7 @@ class AssetSums(NamedTuple):
     pending: Amount
     """Paid to us by others, in no block yet. Not ours before it is."""
     waiting: Amount = Amount(0)
-    """Kept for transactions that wait for somebody's approval."""
+    """Set aside for an offer, say, or kept for transactions that wait for somebody's approval."""
 
     @property
     def trusted(self) -> Amount:

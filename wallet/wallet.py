@@ -51,6 +51,7 @@ from wallet.spend_policies.book import PolicyBook
 from wallet.spend_policies.desk import PolicyDesk
 from wallet.store import RequestRecord, WalletStore
 from wallet.swaps.desk import SwapDesk
+from wallet.swaps.exchange import OfferDesk
 
 
 class Wallet:
@@ -95,6 +96,7 @@ class Wallet:
         self.addresses = AddressList(store, self._addresses)
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
+        self.offers = OfferDesk(params, self._ledger, self._addresses, self._signer, maker, self.cosigner, outside)
         self.swaps = SwapDesk(
             params,
             self._ledger,

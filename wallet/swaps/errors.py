@@ -45,6 +45,8 @@ class SwapRule(StrEnum):
     """Something lies there, but not what was agreed."""
     SECRET = "swap-secret"  # noqa: S105 - a name, no password
     """The secret is another one, or is not known here."""
+    WITHDRAWN = "swap-withdrawn"
+    """What was offered is spent, or is not kept for the offer any more."""
     DONE = "swap-done"
     """It was claimed, or taken back."""
 

@@ -32,7 +32,16 @@ class FileKind(IntEnum):
     TERMS = 1
     """A swap across two networks (terms.py)."""
     OFFER = 2
-    """A swap in one transaction, offered."""
+    """A swap in one transaction, offered (offers.py)."""
+    ACCEPTANCE = 3
+    """The same with the other half, and whatever was signed of it."""
+
+
+_WHAT = {
+    FileKind.TERMS: "a swap across two networks",
+    FileKind.OFFER: "an offer that nobody has accepted",
+    FileKind.ACCEPTANCE: "an offer that was accepted",
+}
 
 
 class FileValue(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -76,8 +85,7 @@ def read_frame(kind: FileKind, decoder: msgspec.msgpack.Decoder[_V], raw: bytes)
     """
     found = file_kind(raw)
     if found is not kind:
-        other = "a swap across two networks" if found is FileKind.TERMS else "an offer on one network"
-        raise SwapError(SwapRule.MALFORMED, f"the file is about {other}, which goes by other commands")
+        raise SwapError(SwapRule.MALFORMED, f"the file is {_WHAT[found]}, which goes by other steps than {_WHAT[kind]}")
     body = raw[_HEAD_SIZE:-_CHECKSUM_SIZE]
     try:
         value: Any = decoder.decode(body)

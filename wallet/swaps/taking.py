@@ -1,4 +1,4 @@
-"""The transaction that takes what lies at a swap's lock: by the secret, or back after the refund time."""
+"""The transaction that takes one coin home: from a swap's lock, by the secret or in time; or out of an offer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from consensus.amounts import format_amount
 from consensus.assets import assets_of_coins, assets_of_transaction
 from consensus.codec import encode
-from consensus.spend_policy import witness_cost
-from consensus.types import Amount, Asset, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
+from consensus.spend_policy import WitnessCost, witness_cost
+from consensus.types import Amount, Asset, AssetId, Coin, Core, Key, LockId, OutPoint, Output, Transaction
 from wallet.addresses import AddressBook, Branch
 from wallet.coin_selection import CHANGE_SIZE, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
@@ -23,13 +23,21 @@ from wallet.signer import Opening
 from wallet.store import CoinRecord
 from wallet.tx_builder import WITNESS_FRAME, Built
 
+_ONE_KEY = witness_cost(Key(bytes(33)))
+
 
 class Taken(NamedTuple):
-    """A coin at a lock, and how it is opened."""
+    """A coin, and how it is opened."""
 
     outpoint: OutPoint
     record: CoinRecord
-    opening: Opening
+    opening: Opening | None
+    """None for a coin of the wallet's own."""
+
+    @property
+    def cost(self) -> WitnessCost:
+        """What opening it costs."""
+        return _ONE_KEY if self.opening is None else witness_cost(self.opening.shown)
 
 
 class Taker:
@@ -62,15 +70,14 @@ class Taker:
         record = taken.record
         coin = SpendableCoin(taken.outpoint, record.value, record.lock, record.height, record.coinbase, 0, record.asset)
         if record.asset is None:
-            built = self._of_dure(coin, taken.opening, terms, home.lock)
+            built = self._of_dure(coin, taken.cost, terms, home.lock)
         else:
-            built = self._of_asset(coin, taken.opening, terms, home.lock)
+            built = self._of_asset(coin, taken.cost, terms, home.lock)
         return self._maker.finish(
             built, home, request=request, note=note, assets=_known(built, records), opening=taken.opening
         )
 
-    def _of_dure(self, coin: SpendableCoin, opening: Opening, terms: RelayTerms, home: LockId) -> Built:
-        cost = witness_cost(opening.shown)
+    def _of_dure(self, coin: SpendableCoin, cost: WitnessCost, terms: RelayTerms, home: LockId) -> Built:
         size = len(encode(_core([coin], [Output(coin.value, home, None)]))) + WITNESS_FRAME + cost.size
         fee = Amount(fee_for(terms, size, cost.signatures))
         left = Amount(coin.value - fee)
@@ -79,8 +86,7 @@ class Taker:
         check_fee(fee, coin.value)
         return Built(_core([coin], [Output(left, home, None)]), (coin,), fee, left)
 
-    def _of_asset(self, coin: SpendableCoin, opening: Opening, terms: RelayTerms, home: LockId) -> Built:
-        cost = witness_cost(opening.shown)
+    def _of_asset(self, coin: SpendableCoin, cost: WitnessCost, terms: RelayTerms, home: LockId) -> Built:
         moved = Output(coin.value, home, coin.asset)
         size = len(encode(_core([coin], [moved]))) + WITNESS_FRAME + cost.size + CHANGE_SIZE
         spendable = self._ledger.coins.spendable(self._maker.next_height)
