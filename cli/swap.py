@@ -2,431 +2,229 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.assets import AssetWallet, in_units, named, quoted
+from cli import swap_networks
 from cli.context import Commands, Context, common
-from cli.wallet_access import SecondsType, fee_rate, moment
+from cli.swap_parties import FILE, GIVES, PARTY, WANTS, YES, PartyText, Trader, confirm
+from cli.wallet_access import fee_rate
 
 if TYPE_CHECKING:
-    from devnet.swaps import Asked, File, Party, Sides, Sight
-    from rpc.schema import Asset, SwapStep
-    from wallet.swaps.steps import Advice
-    from wallet.swaps.terms import Leg, Terms
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-DEPTH = 6
-"""Blocks that what the other side locked must be deep (wallet/swaps/desk.py)."""
+    from rpc.schema import SwapOffer
 
 
 @click.group(cls=Commands)
 def swap() -> None:
     """Exchange any asset, or DURE, for any other: each of the two gets what was agreed, or keeps his own.
 
-    Across two networks: propose, accept, lock, lock, claim, claim. A file passes between the two people; it holds no
-    secret. Each of them has a node on both networks, and names them as NODE@DIR: 0@north 0@south is node 0 of the
-    network in folder north and node 0 of that in south. Whoever is left alone takes back what he locked (refund) once
-    the time in the file has come. status says what to do next.
+    On one network, in one transaction: offer, accept, finish; or cancel. A file passes between the two people.
+
+    Across two networks: propose, accept, lock, lock, claim, claim. The file holds no secret. Each of the two has a node
+    on both networks, and names them as NODE@DIR: 0@north 0@south is node 0 of the network in folder north and node 0 of
+    that in south. Whoever is left alone takes back what he locked (refund) once the time in the file has come. status
+    says what to do next.
     """
 
 
-class PartyType(click.ParamType["tuple[int, str | None]"]):
-    """NODE@DIR, or NODE in the network of --dir."""
-
-    name = "NODE@DIR"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, str | None]:
-        """Read it."""
-        number, at, folder = str(value).partition("@")
-        if not (number.isascii() and number.isdigit() and len(number) < 6) or (at and not folder):
-            self.fail(f"{str(value)[:70]!r} is not NODE@DIR, such as 0@north.", param, ctx)
-        return int(number), folder or None
-
-
-PARTY = PartyType()
-GIVES = click.option(
-    "--give", "gives", nargs=2, required=True, metavar="AMOUNT ASSET", help="What you give: 2.5 DURE, or 100 9bb2."
-)
-WANTS = click.option(
-    "--want", "wants", nargs=2, required=True, metavar="AMOUNT ASSET", help="What you get for it; likewise."
-)
-DEEP = click.option(
-    "--depth",
-    type=click.IntRange(min=1, max=10_000),
-    default=DEPTH,
-    show_default=True,
-    metavar="N",
-    help="Blocks that what the other locked must be deep before you rely on it.",
-)
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
-BOTH = click.argument("parties", type=PARTY, nargs=2, required=True, metavar="NODE@DIR NODE@DIR")
-
-
-class Trader(AssetWallet):
-    """One person's node on one network, wherever its folder is."""
-
-    def __init__(self, context: Context, party: tuple[int, str | None]) -> None:
-        """
-        Raises:
-            Refused, Misused, Unavailable: there is no such network or node, or it does not run.
-        """
-        number, folder = party
-        own = Context()
-        own.given_folder = folder or context.given_folder
-        own.json = context.json
-        super().__init__(own, number)
-        self.network = folder or str(self.folder.path)
-        self.name = f"{number}@{folder}" if folder else str(number)
-
-    @property
-    def party(self) -> Party:
-        """As the logic of swaps wants it."""
-        from devnet.swaps import Party
-
-        return Party(self.calls, self.node, self.name, self.network)
-
-    def asked(self, given: tuple[str, str]) -> Asked:
-        """Read an amount and what it is of: DURE, an asset's id, or its first digits if the wallet holds it."""
-        from consensus.amounts import parse_amount
-        from devnet.errors import Misused
-        from devnet.swaps import Asked
-
-        amount, text = given
-        if text.upper() == "DURE":
-            try:
-                return Asked(None, int(parse_amount(amount)))
-            except ValueError as error:
-                raise Misused(f"{error}.") from None
-        known = self.asset(text)
-        return Asked(known.asset, self.units(amount, known.decimals))
-
-    def tell_amount(self, asset: str | None, amount: int, *, whole: bool = False) -> str:
-        """Return an amount as people write it, the id of an asset beside its name; `whole` for all its digits."""
-        from consensus.amounts import format_amount
-
-        if asset is None:
-            return f"{format_amount(amount)} DURE"
-        known: Asset = self.asset(asset)
-        if not whole:
-            return f"{in_units(amount, known.decimals)} {named(known.metadata, known.asset)}"
-        said = [] if known.metadata is None else [known.metadata.ticker or known.metadata.name]
-        name = "".join(f"{quoted(text)} " for text in said if text)
-        return f"{in_units(amount, known.decimals)} {name}of asset {known.asset}"
-
-
-def _place(context: Context, terms: Terms, parties: tuple[tuple[int, str | None], ...]) -> tuple[Trader, Trader]:
-    """Return the traders on the first network and on the second, in whichever order they were named."""
-    from devnet.swaps import place
-
-    traders = [Trader(context, each) for each in parties]
-    sides = place(terms, tuple([trader.party for trader in traders]))
-    by_name = {trader.name: trader for trader in traders}
-    return by_name[sides.first.name], by_name[sides.second.name]
-
-
-def _sides(traders: tuple[Trader, Trader]) -> Sides:
-    from devnet.swaps import Sides
-
-    return Sides(traders[0].party, traders[1].party)
-
-
-def _names(traders: tuple[Trader, Trader]) -> str:
-    return " ".join(shlex.quote(trader.name) for trader in traders)
-
-
-# Agreeing
+# On one network
 
 
 @swap.command()
-@click.argument("here", type=PARTY, metavar="NODE@DIR")
-@click.argument("there", type=PARTY, metavar="NODE@DIR")
+@click.argument("party", type=PARTY, metavar="NODE")
 @GIVES
 @WANTS
-@click.option(
-    "--time",
-    "seconds",
-    type=SecondsType(),
-    metavar="TIME",
-    help="Until the taker can take back what he locked, such as 2h; you wait twice as long. [default: long enough]",
-)
-@click.option("--file", "path", type=FILE, default="proposal.swap", show_default=True, help="Where to write it.")
+@click.option("--file", "path", type=FILE, default="offer.swap", show_default=True, help="Where to write it.")
 @common
-def propose(
-    context: Context,
-    *,
-    here: tuple[int, str | None],
-    there: tuple[int, str | None],
-    gives: tuple[str, str],
-    wants: tuple[str, str],
-    seconds: int | None,
-    path: Path,
-) -> None:
-    """Propose a swap across two networks: give on the first NODE@DIR's, get on the second's. Writes a file.
+def offer(context: Context, *, party: PartyText, gives: tuple[str, str], wants: tuple[str, str], path: Path) -> None:
+    """Offer a swap in one transaction: node NODE's wallet gives something, and wants something for it. Writes a file.
 
-    Nothing is locked yet. An ASSET that the second wallet holds none of is named by its whole id.
+    What is offered is kept until the swap is in a block, or cancel. Whoever accepts pays the fee. An ASSET that the
+    wallet holds none of is named by its whole id.
     """
-    from devnet import swaps
-    from devnet.policies import write_file
-
-    traders = Trader(context, here), Trader(context, there)
-    raw = swaps.propose(_sides(traders), traders[0].asked(gives), traders[1].asked(wants), seconds)
-    write_file(path, raw)
-    file = swaps.read_file(path)
-    _emit(context, file, traders, f"Written to {path}. Send it to whoever shall take it: {_accept_hint(context, path)}")
-
-
-def _accept_hint(context: Context, path: Path) -> str:
-    return f"{context.program} swap accept {shlex.quote(str(path))} NODE@DIR NODE@DIR"
-
-
-@swap.command()
-@click.argument("path", type=FILE, metavar="FILE")
-@BOTH
-@YES
-@common
-def accept(context: Context, *, path: Path, parties: tuple[tuple[int, str | None], ...], yes: bool) -> None:
-    """Accept what FILE proposes, as the taker, and write your part into FILE. Nothing is locked yet.
-
-    Keep a copy, and send FILE back to the proposer, who locks first.
-    """
-    from devnet import swaps
-    from devnet.policies import write_file
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    if file.terms.accepted is None:
-        _confirm(context, file, traders, "Accept it?", yes=yes)
-    write_file(path, swaps.accept(file, _sides(traders)), replace=True)
-    done = swaps.read_file(path)
-    value = _value(done) | {"file": str(path)}
-    context.emit(
-        value,
-        f"Accepted, in {path}. Keep it, and send a copy back to the proposer, who locks first.\n"
-        f"See when it is your turn: {_hint(context, 'status', path, traders)}",
-    )
-
-
-@swap.command()
-@click.argument("path", type=FILE, metavar="FILE")
-@click.argument("parties", type=PARTY, nargs=-1, metavar="[NODE@DIR NODE@DIR]")
-@common
-def show(context: Context, *, path: Path, parties: tuple[tuple[int, str | None], ...]) -> None:
-    """Show what FILE says; with a node on each network also the names of assets. A file that was changed is refused."""
-    from devnet import swaps
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties) if parties else None
-    _emit(context, file, traders, None)
-
-
-# Going on
-
-
-@swap.command()
-@click.argument("path", type=FILE, metavar="FILE")
-@BOTH
-@DEEP
-@common
-def status(context: Context, *, path: Path, parties: tuple[tuple[int, str | None], ...], depth: int) -> None:
-    """Say how the swap of FILE stands on both networks, and what you do next."""
-    from devnet import swaps
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sight = swaps.look(file, _sides(traders))
-    advice = sight.advice(file.terms, depth)
-    value = {
-        "side": sight.side.value,
-        "first": sight.first,
-        "second": sight.second,
-        "next": advice.move.value,
-        "why": advice.sentence,
-    }
-    context.emit(value, lambda: _show_status(context, file, traders, sight, advice))
-
-
-STAGES = {
-    "nothing": "nothing is locked",
-    "different": "something else lies there",
-    "pending": "locked, in no block yet",
-    "locked": "locked",
-    "claiming": "being claimed, in no block yet",
-    "claimed": "claimed",
-    "refunding": "being taken back, in no block yet",
-    "refunded": "taken back",
-}
-
-
-def _show_status(context: Context, file: File, traders: tuple[Trader, Trader], sight: Sight, advice: Advice) -> None:
-    from wallet.swaps.steps import Side
-
-    legs = (file.terms.first, file.terms.second)
-    for trader, leg, here, seen in zip(
-        traders, legs, (sight.first, sight.second), (sight.first_seen, sight.second_seen), strict=True
-    ):
-        gives = (leg is legs[0]) == (sight.side is Side.PROPOSER)
-        deep = f", {here.depth} deep" if here.depth else ""
-        amount = trader.tell_amount(None if leg.asset is None else leg.asset.hex(), leg.amount)
-        click.echo(f"You {'give' if gives else 'get '} {amount} on {trader.network}: {STAGES[here.stage]}{deep}")
-        if here.stage not in {"claimed", "refunded"}:
-            clock = moment(seen.median_time, "%Y-%m-%d %H:%M:%S")
-            refund = moment(leg.refund_at, "%Y-%m-%d %H:%M:%S")
-            click.echo(f"  by its chain it is {clock}; from {refund} UTC on whoever locked it can take it back")
-    click.echo(advice.sentence)
-    verb = {"lock": "lock", "claim": "claim", "refund": "refund"}.get(advice.move.value)
-    if verb:
-        click.echo(f"Next: {_hint(context, verb, file.path, traders)}")
-
-
-@swap.command()
-@click.argument("path", type=FILE, metavar="FILE")
-@BOTH
-@DEEP
-@fee_rate
-@YES
-@common
-def lock(
-    context: Context,
-    *,
-    path: Path,
-    parties: tuple[tuple[int, str | None], ...],
-    depth: int,
-    fee_rate: str | None,
-    yes: bool,
-) -> None:
-    """Lock what you give in the swap of FILE. The proposer goes first; the taker, once that is N blocks deep.
-
-    Repeated, it locks nothing twice.
-    """
-    from devnet import swaps
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sight = swaps.look(file, _sides(traders))
-    _confirm(context, file, traders, "Lock what you give?", yes=yes)
-    step = swaps.lock(file, _sides(traders), sight, depth, fee_rate)
-    _say_step(context, file, traders, step, "Locked")
-
-
-@swap.command()
-@click.argument("path", type=FILE, metavar="FILE")
-@BOTH
-@DEEP
-@fee_rate
-@common
-def claim(
-    context: Context, *, path: Path, parties: tuple[tuple[int, str | None], ...], depth: int, fee_rate: str | None
-) -> None:
-    """Claim what you get in the swap of FILE.
-
-    The proposer's claim shows the secret, so it is refused while what is claimed is not N blocks deep, and when too
-    little time is left. The taker's reads the secret off the proposer's chain.
-    """
-    from devnet import swaps
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sides = _sides(traders)
-    step = swaps.claim(file, sides, swaps.look(file, sides), depth, fee_rate)
-    _say_step(context, file, traders, step, "Claimed")
-
-
-@swap.command()
-@click.argument("path", type=FILE, metavar="FILE")
-@BOTH
-@fee_rate
-@common
-def refund(context: Context, *, path: Path, parties: tuple[tuple[int, str | None], ...], fee_rate: str | None) -> None:
-    """Take back what you locked in the swap of FILE, once its time has come and the other has not claimed it."""
-    from devnet import swaps
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sides = _sides(traders)
-    step = swaps.refund(file, sides, swaps.look(file, sides), fee_rate)
-    _say_step(context, file, traders, step, "Taken back")
-
-
-# Said
-
-
-def _hint(context: Context, verb: str, path: Path, traders: tuple[Trader, Trader]) -> str:
-    return f"{context.program} swap {verb} {shlex.quote(str(path))} {_names(traders)}"
-
-
-def _say_step(context: Context, file: File, traders: tuple[Trader, Trader], step: SwapStep, what: str) -> None:
-    already = " before; nothing was sent again" if step.again else ""
-    context.emit(
-        step,
-        f"{what}{already}: transaction {step.txid}, fee {step.fee} DURE.\n"
-        f"Look: {_hint(context, 'status', file.path, traders)}",
-    )
-
-
-def _confirm(context: Context, file: File, traders: tuple[Trader, Trader], question: str, *, yes: bool) -> None:
     from devnet.errors import Refused
+    from devnet.policies import write_file
 
-    if not context.json:
-        click.echo(_tell(file.terms, traders))
-    if not yes and (context.json or not click.confirm(question, err=True)):
-        raise Refused("Nothing was done. To go on without being asked: --yes")
+    if path.exists():
+        raise Refused(f"{path} is there already: name another --file.")
+    trader = Trader(context, party)
+    given, wanted = trader.asked(gives), trader.asked(wants)
+    text = str(trader.party.call("offerswap", given.amount, wanted.amount, given.asset, wanted.asset))
+    try:
+        write_file(path, base64.b64decode(text))
+    except Refused:
+        # Nobody has the offer: nothing needs to be kept for it.
+        trader.party.call("canceloffer", text)
+        raise
+    said = _decoded(trader, text)
+    context.emit(
+        {"file": str(path), "offer": said},
+        f"{_tell(trader, said)}\nWritten to {path}. Send it to whoever shall accept it: "
+        f"{_hint(context, 'accept', path)}\nWhat you give is kept for it until then, or: "
+        f"{_hint(context, 'cancel', path, trader)}",
+    )
 
 
-def _emit(context: Context, file: File, traders: tuple[Trader, Trader] | None, more: str | None) -> None:
-    text = _tell(file.terms, traders)
-    context.emit(_value(file) | {"file": str(file.path)}, text if more is None else f"{text}\n{more}")
+@swap.command()
+@click.argument("path", type=FILE, metavar="FILE")
+@click.argument("parties", type=PARTY, nargs=-1, required=True, metavar="NODE|NODE@DIR NODE@DIR")
+@fee_rate
+@YES
+@common
+def accept(context: Context, *, path: Path, parties: tuple[PartyText, ...], fee_rate: str | None, yes: bool) -> None:
+    """Accept what FILE offers or proposes, and write your part into FILE; then send it back.
+
+    An offer takes your node NODE: you are shown what you give, get and pay, and then sign. A proposal across two
+    networks takes your node on each: nothing is locked yet, and the proposer locks first.
+    """
+    from devnet.policies import write_file
+    from devnet.swaps import kind_of, read_raw
+    from wallet.swaps.frame import FileKind
+
+    raw = read_raw(path)
+    if kind_of(path, raw) is FileKind.TERMS:
+        swap_networks.accept_terms(context, path, parties, yes=yes)
+        return
+    trader = _only(context, parties)
+    text = str(trader.party.call("acceptoffer", base64.b64encode(raw).decode("ascii"), fee_rate))
+    confirm(context, _tell(trader, _decoded(trader, text)), "Sign it?", yes=yes)
+    signed = trader.signed(text)
+    write_file(path, base64.b64decode(signed.offer), replace=True)
+    context.emit(
+        {"file": str(path), "offer": _decoded(trader, signed.offer)},
+        f"Accepted and signed, in {path}. Send it back to whoever offered it: {_hint(context, 'finish', path)}\n"
+        f"What you give is kept for it until then, or: {_hint(context, 'cancel', path, trader)}",
+    )
 
 
-def _tell(terms: Terms, traders: tuple[Trader, Trader] | None) -> str:
-    state = "accepted" if terms.accepted is not None else "proposed"
-    lines = [f"A swap across two networks, {state}:"]
-    for place, (who, leg) in enumerate((("proposer", terms.first), ("taker", terms.second))):
-        trader = None if traders is None else traders[place]
-        lines.append(f"  the {who} gives {_amount(leg, trader)} on {_network(leg, trader)}")
-        lines.append(f"    and can take it back from {moment(leg.refund_at, '%Y-%m-%d %H:%M:%S')} UTC on")
-    lines.append("  Each pays the fees of what he locks and claims; a claim of DURE bears its own.")
+@swap.command()
+@click.argument("path", type=FILE, metavar="FILE")
+@click.argument("party", type=PARTY, metavar="NODE")
+@YES
+@common
+def finish(context: Context, *, path: Path, party: PartyText, yes: bool) -> None:
+    """Finish the offer of FILE that was accepted, as whoever offered it: sign last, and send.
+
+    A transaction that takes a unit more of you than you offered, or brings one less, is refused.
+    """
+    from devnet.errors import Refused
+    from devnet.policies import write_file
+
+    trader = Trader(context, party)
+    text = _read(path)
+    said = _decoded(trader, text)
+    if not said.ismine:
+        raise Refused(f"{path} is no offer of {trader.title}: whoever offered it finishes it.")
+    if not said.signed:
+        raise Refused(f"Nobody has accepted the offer of {path} and signed it yet.")
+    confirm(context, _tell(trader, said), "Sign and send it?", yes=yes)
+    signed = trader.signed(text)
+    if signed.complete:
+        context.emit(
+            {"txid": signed.txid},
+            f"Sent: transaction {signed.txid}. The next block confirms it, for both or for neither.",
+        )
+        return
+    target = path.with_suffix(".psdt")
+    write_file(target, base64.b64decode(signed.psbt))
+    file = shlex.quote(str(target))
+    context.emit(
+        {"file": str(target), "missing": signed.missing},
+        f"Signed. It still wants: {signed.missing}.\nWritten to {target}, for whoever has to approve: "
+        f"{context.folder.hint(f'psdt inspect {file}')}\nand then: {context.folder.hint(f'psdt send NODE {file}')}",
+    )
+
+
+@swap.command()
+@click.argument("path", type=FILE, metavar="FILE")
+@click.argument("party", type=PARTY, metavar="NODE")
+@fee_rate
+@common
+def cancel(context: Context, *, path: Path, party: PartyText, fee_rate: str | None) -> None:
+    """Withdraw from the offer of FILE, unless it was sent, and free what was kept for it.
+
+    Whoever offered it has signed nothing. Whoever accepted it has: a coin of his half is spent, to himself.
+    """
+    from rpc.schema import WithdrawnOffer
+
+    done = Trader(context, party).party.ask(WithdrawnOffer, "canceloffer", _read(path), fee_rate)
+    text = "Withdrawn: nothing is kept for it any more, and nobody can finish it."
+    if isinstance(done.txid, str):
+        text = (
+            f"Withdrawn by transaction {done.txid}, fee {done.fee} DURE.\n"
+            "Once a block holds it, nobody can finish the swap."
+        )
+    context.emit(done, text)
+
+
+@swap.command()
+@click.argument("path", type=FILE, metavar="FILE")
+@click.argument("parties", type=PARTY, nargs=-1, metavar="[NODE|NODE@DIR NODE@DIR]")
+@common
+def show(context: Context, *, path: Path, parties: tuple[PartyText, ...]) -> None:
+    """Show what FILE says. A file that was changed is refused.
+
+    An offer takes a node NODE of its network; a proposal across two networks shows the names of assets if it is given
+    a node on each.
+    """
+    from devnet.swaps import kind_of, read_raw
+    from wallet.swaps.frame import FileKind
+
+    if kind_of(path, read_raw(path)) is FileKind.TERMS:
+        swap_networks.show_terms(context, path, parties)
+        return
+    trader = _only(context, parties)
+    said = _decoded(trader, _read(path))
+    context.emit(said, _tell(trader, said))
+
+
+def _only(context: Context, parties: tuple[PartyText, ...]) -> Trader:
+    from devnet.errors import Misused
+
+    if len(parties) != 1:
+        raise Misused("This is an offer on one network: name one node, such as 1.")
+    return Trader(context, parties[0])
+
+
+def _read(path: Path) -> str:
+    from devnet.swaps import read_raw
+
+    return base64.b64encode(read_raw(path)).decode("ascii")
+
+
+def _decoded(trader: Trader, text: str) -> SwapOffer:
+    from rpc.schema import SwapOffer
+
+    return trader.party.ask(SwapOffer, "decodeoffer", text)
+
+
+def _hint(context: Context, verb: str, path: Path, trader: Trader | None = None) -> str:
+    return context.folder.hint(f"swap {verb} {shlex.quote(str(path))} {'NODE' if trader is None else trader.name}")
+
+
+def _tell(trader: Trader, said: SwapOffer) -> str:
+    state = "accepted and signed" if said.signed else "accepted" if said.accepted else "offered"
+    lines = [
+        f"A swap in one transaction, {state}:",
+        f"  who offers gives {trader.tell_amount(said.gives.asset, said.gives.amount, whole=True)}",
+        f"  who accepts gives {trader.tell_amount(said.wants.asset, said.wants.amount, whole=True)}",
+    ]
+    lines.append(f"  and pays the fee{f', {said.fee} DURE' if said.accepted else ''}")
+    moves = [(stake.asset, stake.gets - stake.gives) for stake in said.stakes if stake.gets != stake.gives]
+    if moves:
+        lines.append(f"  so {trader.title}, in all,")
+        for asset, net in moves:
+            lines.append(f"    {'gets ' if net > 0 else 'gives'} {trader.tell_amount(asset, abs(net))}")
+    if isinstance(said.problem, str):
+        lines.append(f"  It cannot be fulfilled: {said.problem}")
     return "\n".join(lines)
 
 
-def _amount(leg: Leg, trader: Trader | None) -> str:
-    from consensus.amounts import format_amount
-
-    if trader is not None:
-        return trader.tell_amount(None if leg.asset is None else leg.asset.hex(), leg.amount, whole=True)
-    if leg.asset is None:
-        return f"{format_amount(leg.amount)} DURE"
-    return f"{in_units(leg.amount, None)} of asset {leg.asset.hex()}"
-
-
-def _network(leg: Leg, trader: Trader | None) -> str:
-    from consensus.codec import display_hash
-
-    genesis = display_hash(leg.genesis)
-    return f"{trader.network} (genesis {genesis[:16]})" if trader is not None else f"the network of genesis {genesis}"
-
-
-def _value(file: File) -> dict[str, object]:
-    from consensus.codec import display_hash
-
-    return {
-        "accepted": file.terms.accepted is not None,
-        "hash": file.terms.digest.hex(),
-        "margin": file.terms.margin,
-    } | {
-        name: {
-            "genesis": display_hash(leg.genesis),
-            "asset": None if leg.asset is None else leg.asset.hex(),
-            "amount": leg.amount,
-            "refund_at": leg.refund_at,
-        }
-        for name, leg in (("first", file.terms.first), ("second", file.terms.second))
-    }
-
+for command in swap_networks.COMMANDS:
+    swap.add_command(command)
 
 COMMANDS = (swap,)

@@ -48,7 +48,11 @@ class Party(NamedTuple):
         try:
             return self.calls.call(self.node, method, *params, timeout=SLOW_SECONDS)
         except CallRefused as error:
-            raise Refused(f"{self.name} refused: {error.message}") from None
+            raise self._refused(error) from None
+
+    def _refused(self, error: CallRefused) -> Refused:
+        who = f"Node {self.name}" if self.name.isdigit() else self.name
+        return Refused(f"{who} refused: {error.message}")
 
     def ask(self, kind: type[T], method: str, *params: Any) -> T:
         """Call a method and return its result as a type of `rpc.schema`.
@@ -59,7 +63,7 @@ class Party(NamedTuple):
         try:
             return self.calls.ask(self.node, kind, method, *params, timeout=SLOW_SECONDS)
         except CallRefused as error:
-            raise Refused(f"{self.name} refused: {error.message}") from None
+            raise self._refused(error) from None
 
 
 class File(NamedTuple):

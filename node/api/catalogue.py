@@ -14,6 +14,7 @@ from node.api.methods import (
     mempool,
     mining,
     network,
+    offers,
     packages,
     payments,
     policies,
@@ -50,6 +51,7 @@ ALL: tuple[Method, ...] = (
     *policies.METHODS,
     *psbt.METHODS,
     *swaps.METHODS,
+    *offers.METHODS,
     *control.METHODS,
 )
 """Every method there is; `node.api.method.by_name` leaves out those that a network does not have."""

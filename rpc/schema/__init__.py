@@ -86,7 +86,18 @@ from rpc.schema.psbts import (
     PsbtStake,
     PsbtStakes,
 )
-from rpc.schema.swaps import Swap, SwapHere, SwapKey, SwapLeg, SwapStep
+from rpc.schema.swaps import (
+    SignedOffer,
+    Swap,
+    SwapHere,
+    SwapKey,
+    SwapLeg,
+    SwapOffer,
+    SwapStake,
+    SwapStep,
+    SwapWorth,
+    WithdrawnOffer,
+)
 from rpc.schema.wallet import (
     AddressInfo,
     AddressPurpose,
@@ -184,12 +195,16 @@ __all__ = [
     "SentAll",
     "SentAsset",
     "SentPayment",
+    "SignedOffer",
     "SubmittedPackage",
     "Swap",
     "SwapHere",
     "SwapKey",
     "SwapLeg",
+    "SwapOffer",
+    "SwapStake",
     "SwapStep",
+    "SwapWorth",
     "TemplateTransaction",
     "TransactionDetail",
     "TransactionInput",
@@ -203,5 +218,6 @@ __all__ = [
     "WalletInfo",
     "WalletTransaction",
     "Withdrawal",
+    "WithdrawnOffer",
     "WitnessDetail",
 ]

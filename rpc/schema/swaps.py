@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from rpc.encoding import Dure
 from rpc.schema.base import Result
+from rpc.schema.wallet import CoinName
 
 
 class SwapKey(Result, frozen=True, kw_only=True):
@@ -91,3 +92,64 @@ class SwapStep(Result, frozen=True, kw_only=True):
     fee: Dure
     again: bool
     """Whether that was done before: nothing was sent twice."""
+
+
+class SwapWorth(Result, frozen=True, kw_only=True):
+    """An amount of something."""
+
+    asset: str | None
+    """Null for DURE."""
+    amount: int
+
+
+class SwapStake(Result, frozen=True, kw_only=True):
+    """What a swap takes from this wallet and brings to it, of one asset or of DURE; the fee is in it."""
+
+    asset: str | None
+    gives: int
+    gets: int
+
+
+class SwapOffer(Result, frozen=True, kw_only=True):
+    """decodeoffer."""
+
+    gives: SwapWorth
+    """The offerer."""
+    wants: SwapWorth
+    coins: list[CoinName]
+    """That are given, whole; what is too much comes back to the offerer."""
+    ismine: bool
+    """Whether this wallet offered it."""
+    accepted: bool
+    """Whether somebody has added his half."""
+    signed: bool
+    """Whether he has signed it."""
+    fee: Dure | UnsetType = UNSET
+    """Paid by whoever accepts. This and what follows: if it is accepted."""
+    txid: str | UnsetType = UNSET
+    stakes: list[SwapStake]
+    """Of this wallet."""
+    problem: str | UnsetType = UNSET
+    """Why it cannot be fulfilled: a coin is spent, or not what the file says."""
+
+
+class SignedOffer(Result, frozen=True, kw_only=True):
+    """signoffer."""
+
+    offer: str
+    """The file, to be passed on."""
+    psbt: str
+    """The transaction in it, for whoever has to approve the movement of an asset."""
+    complete: bool
+    """Whether the swap was sent."""
+    txid: str | UnsetType = UNSET
+    missing: str | UnsetType = UNSET
+    """What it lacks, if it was not."""
+
+
+class WithdrawnOffer(Result, frozen=True, kw_only=True):
+    """canceloffer."""
+
+    txid: str | UnsetType = UNSET
+    """Of the payment to himself, by which an acceptor who has signed makes sure of it."""
+    fee: Dure | UnsetType = UNSET

@@ -208,3 +208,94 @@ def test_files_and_nodes_that_do_not_belong_together_are_refused(networks: Netwo
     Path(file).write_bytes(raw)
     assert "swap-checksum" in dure("swap", "show", file).output
     assert "cannot be read" in dure("swap", "show", "nowhere.swap").output
+
+
+# On one network
+
+
+def offer_text(kind: int = 2) -> bytes:
+    """What has the frame of a file and is judged by the node alone."""
+    content = b"dureswap" + bytes([1, kind]) + b"\xc0"
+    return content + sha256(content).digest()
+
+
+def said_of(**more: Any) -> dict[str, Any]:
+    usual = {
+        "gives": {"asset": HOURS.hex(), "amount": 10_000}, "wants": {"asset": None, "amount": 5 * 10**8}, "coins": [],
+        "ismine": False, "accepted": False, "signed": False, "stakes": [],
+    }  # fmt: skip
+    return usual | more
+
+
+def accepted_by_one(networks: Networks, **more: Any) -> None:
+    stakes = [
+        {"asset": None, "gives": 6 * 10**8, "gets": 10**8 - 530},
+        {"asset": HOURS.hex(), "gives": 0, "gets": 10_000},
+    ]
+    networks.north.answers["decodeoffer"] = said_of(
+        accepted=True, fee=0.0000053, txid=TXID, stakes=stakes, **more
+    )  # fmt: skip
+
+
+@pytest.fixture
+def market(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> Networks:
+    monkeypatch.setenv("DURE_DIR", "north")
+    text = base64.b64encode(offer_text(3)).decode()
+    signed = {"offer": text, "psbt": base64.b64encode(b"psdt").decode(), "complete": False, "missing": "an approval"}
+    networks.north.answers |= {
+        "offerswap": base64.b64encode(offer_text()).decode(), "decodeoffer": said_of(ismine=True),
+        "acceptoffer": text, "signoffer": signed, "canceloffer": {},
+    }  # fmt: skip
+    return networks
+
+
+def test_an_offer_is_written_and_names_ids(market: Networks) -> None:
+    done = dure("swap", "offer", "0", "--give", "100", HOURS.hex(), "--want", "5", "DURE")
+    assert done.exit_code == 0, done.output
+    assert market.asked(market.north, "offerswap") == [10_000, 5 * 10**8, HOURS.hex(), None]
+    assert Path("offer.swap").read_bytes() == offer_text()
+    assert f'who offers gives 100.00 "HOUR" of asset {HOURS.hex()}' in done.stdout
+    assert "dure swap cancel offer.swap 0" in done.stdout
+    assert dure("swap", "offer", "0", "--give", "100", HOURS.hex(), "--want", "5", "DURE").exit_code == 1
+    assert len(market.north.calls_of("offerswap")) == 1, "nothing is kept for an offer that is written nowhere"
+
+
+def test_an_acceptor_sees_what_he_pays_before_he_signs(market: Networks) -> None:
+    Path("offer.swap").write_bytes(offer_text())
+    accepted_by_one(market)
+    done = dure("swap", "accept", "offer.swap", "1", typed="n\n")
+    assert done.exit_code == 1
+    assert "and pays the fee, 0.00000530 DURE" in done.output
+    assert "gives 5.00000530 DURE" in done.output
+    assert 'gets  100.00 "HOUR"' in done.output
+    assert not market.north.calls_of("signoffer")
+    assert Path("offer.swap").read_bytes() == offer_text()
+    assert dure("swap", "accept", "offer.swap", "1", "--yes").exit_code == 0
+    assert Path("offer.swap").read_bytes() == offer_text(3)
+    assert dure("swap", "accept", "offer.swap", "1@north", "1@south", "--yes").exit_code == 2
+
+
+def test_only_whoever_offered_finishes_and_an_approval_that_lacks_is_asked_for(market: Networks) -> None:
+    Path("offer.swap").write_bytes(offer_text(3))
+    accepted_by_one(market, signed=True)
+    assert "no offer of node 1" in dure("swap", "finish", "offer.swap", "1", "--yes").output
+    accepted_by_one(market, ismine=True)
+    assert "signed it yet" in dure("swap", "finish", "offer.swap", "0", "--yes").output
+    accepted_by_one(market, ismine=True, signed=True)
+    assert dure("swap", "finish", "offer.swap", "0", typed="n\n").exit_code == 1
+    assert not market.north.calls_of("signoffer")
+    done = dure("swap", "finish", "offer.swap", "0", "--yes")
+    assert "It still wants: an approval" in done.stdout
+    assert Path("offer.psdt").read_bytes() == b"psdt"
+    market.north.answers["signoffer"] |= {"complete": True, "txid": TXID}
+    assert f"Sent: transaction {TXID}" in dure("swap", "finish", "offer.swap", "0", "--yes").stdout
+
+
+def test_an_offer_is_withdrawn_by_either_and_shown_to_anybody(market: Networks) -> None:
+    Path("offer.swap").write_bytes(offer_text())
+    assert "nothing is kept" in dure("swap", "cancel", "offer.swap", "0").stdout
+    market.north.answers["canceloffer"] = {"txid": TXID, "fee": 0.00000242}
+    assert f"Withdrawn by transaction {TXID}, fee 0.00000242 DURE" in dure("swap", "cancel", "offer.swap", "1").stdout
+    market.north.answers["decodeoffer"] = said_of(problem="swap-withdrawn: it was spent")
+    assert "cannot be fulfilled: swap-withdrawn" in dure("swap", "show", "offer.swap", "1").stdout
+    assert "name one node" in dure("swap", "show", "offer.swap").output

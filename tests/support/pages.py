@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from tests.support.repository import ROOT
 
-REFUSALS = re.compile(r"Node \d+ (refused: |has no key )|FORGED: |No work |This asset has |It is not complete: ")
+REFUSALS = re.compile(
+    r"(Node )?\d+(@\w+)? (refused: |has no key )|FORGED: |No work |This asset has |It is not complete: "
+)
 """How what a command shows begins if it fails."""
 SHORTENED = re.compile(r"(?<![0-9a-z])([0-9a-f]{8}|ldure1q[0-9a-z]{4})…")
 """An id or address of the page, which is another one in each network: the first time it stands for what was printed,
@@ -97,9 +99,10 @@ class Terminal:
             pattern + _any(wanted[place:]) + ("" if wanted.endswith("…") and place < len(wanted) else "$")
         )
 
-    def down(self) -> None:
-        """End the network, whatever has become of it."""
-        self._run("dure down")
+    def down(self, *folders: str) -> None:
+        """End the network, or those of some folders, whatever has become of them."""
+        for folder in folders or ("net",):
+            self._run(f"dure down --dir {folder}")
 
     def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
