@@ -256,7 +256,7 @@ class Node:
 
     def announce_again(self, tx: Transaction) -> None:
         """Tell peers once more of a transaction of the mempool, such as a payment of ours that waits for long."""
-        self.relay.announce(tx.wtxid)
+        self.relay.announce_again(tx.wtxid)
 
     def on_tip_changed(self, callback: TipCallback) -> Callable[[], None]:
         """Have `callback` called at each new tip, after the mempool has followed; returns what ends that.

@@ -147,6 +147,12 @@ class Relay:
         for listener in self._listeners.values():
             self._plan(listener, wtxid)
 
+    def announce_again(self, wtxid: WTxId) -> None:
+        """Tell all peers of a transaction, known to them or not: they may have had no use for it then."""
+        for listener in self._listeners.values():
+            listener.known.pop(wtxid, None)
+            self._plan(listener, wtxid)
+
     def _plan(self, listener: _Listener, wtxid: WTxId) -> None:
         if wtxid in listener.known or self._stopped:
             return
@@ -379,11 +385,18 @@ class Relay:
         self._retry(self._orphans.parent_arrived(entry.tx.txid))
 
     def tip_changed(self, change: TipChanged) -> None:
-        """What was early may not be any more; what a reorg brought back is told again to who does not know it."""
+        """What was early may not be any more; what a reorg brought back is told again, and whatever descends from it.
+
+        Whoever was on the other branch already had no coins for any of it when he was told, and has forgotten it since.
+        """
         self._early.clear()
         for block in change.connected:
             self._retry(self._orphans.block_connected(block))
-        returned = (tx.wtxid for block in change.disconnected for tx in block.transactions[1:])
-        waiting = [wtxid for wtxid in returned if self._mempool.by_wtxid(wtxid) is not None]
-        for wtxid in waiting[-limits.MAX_TO_ANNOUNCE :]:  # of more, each would put out one before it
-            self.announce(wtxid)
+        again: dict[WTxId, None] = {}
+        for block in change.disconnected:
+            for tx in block.transactions[1:]:
+                if self._mempool.by_wtxid(tx.wtxid) is not None:
+                    again[tx.wtxid] = None
+                    again.update((entry.tx.wtxid, None) for entry in self._mempool.descendants(tx.txid))
+        for wtxid in list(again)[-limits.MAX_TO_ANNOUNCE :]:  # of more, each would put out one before it
+            self.announce_again(wtxid)

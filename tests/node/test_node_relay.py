@@ -170,6 +170,50 @@ def test_what_a_reorg_gives_back_is_announced_again() -> None:
     run_virtual(story)
 
 
+def test_what_descends_from_a_payment_that_a_reorg_gives_back_is_announced_again_to_who_had_no_coins_for_it() -> None:
+    """The peer stood on the other branch, and had forgotten the child long before it could have the parent."""
+    chain, blocks, coins = funded()
+    parent = payment(chain, blocks[-1], coins[0])
+    child = child_of(parent)
+    with_parent = chain.mine(blocks[-1], [parent], to=3)
+    branch = chain.mine_chain(blocks[-1], 2, to=4)
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed([*blocks, with_parent])
+            peer = await dial(world, node)
+            await node.node.submit_transaction(child)
+
+            def heard(*txs: Transaction) -> bool:
+                return {tx.wtxid for tx in txs} <= {item.hash for message in peer.got(Inv) for item in message.items}
+
+            await until(lambda: heard(child))
+            peer.received.clear()
+            await node.feed(branch)
+            await until(lambda: heard(parent, child))
+
+    run_virtual(story)
+
+
+def test_a_payment_that_is_handed_in_again_is_told_again_to_who_knows_it() -> None:
+    chain, blocks, coins = funded()
+    tx = payment(chain, blocks[-1], coins[0])
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed(blocks)
+            peer = await dial(world, node)
+            await node.node.submit_transaction(tx)
+            for _ in range(2):
+                await until(lambda: any(item.hash == tx.wtxid for message in peer.got(Inv) for item in message.items))
+                peer.received.clear()
+                node.node.announce_again(tx)
+
+    run_virtual(story)
+
+
 # --- who does not deliver -----------------------------------------------------------------------------------------
 
 
