@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.util import find_spec
@@ -47,12 +48,14 @@ def campaign(target: str, minutes: float, folder: Path) -> int:
     command += [f"-max_total_time={max(1, round(60 * minutes))}", f"-max_len={MAX_INPUT[target]}"]
     command += [f"-timeout={MAX_SECONDS}", f"-rss_limit_mb={MAX_MEMORY}", "-print_final_stats=1"]
     print(f"{target}: from {len(list(inputs.iterdir()))} inputs, for {minutes:g} min", flush=True)
-    with log.open("wb") as output:
-        ended = subprocess.run(
-            [*command, f"-artifact_prefix={folder}/"], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False
-        ).returncode
-    said = log.read_text(errors="replace")
-    executions, seconds = add_up(folder, said)
+    command.append(f"-artifact_prefix={folder}/")
+    started = time.monotonic()
+    try:
+        with log.open("wb") as output:
+            ended = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    finally:  # also when it was interrupted
+        said = log.read_text(errors="replace")
+        executions, seconds = add_up(folder, said, time.monotonic() - started)
     print(
         f"{executions:,} executions in {seconds / 60:.1f} min so far; {len(list(inputs.iterdir()))} inputs in {inputs}"
     )
@@ -66,20 +69,21 @@ def campaign(target: str, minutes: float, folder: Path) -> int:
     return 1
 
 
-def add_up(folder: Path, said: str) -> tuple[int, float]:
-    """Add what libFuzzer said of a run to what the folder came to; return executions and seconds of all."""
+def add_up(folder: Path, said: str, seconds: float) -> tuple[int, float]:
+    """Add a run to what the folder came to: libFuzzer's last count of executions, which it tells as #N on the way.
+
+    Returns:
+        Executions and seconds of all runs.
+    """
     path = folder / "progress.json"
-    stored = json.loads(path.read_text()) if path.exists() else {"executions": 0, "seconds": 0}
-    ran = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)
-    took = re.search(r"Done \d+ runs in (\d+) second", said)
-    told = {
-        "executions": stored["executions"] + (int(ran[1]) if ran else 0),
-        "seconds": stored["seconds"] + (int(took[1]) if took else 0),
-    }
+    stored = json.loads(path.read_text()) if path.exists() else {"executions": 0, "seconds": 0.0}
+    counts = re.findall(r"^(?:#|stat::number_of_executed_units: )(\d+)", said, re.MULTILINE)
+    executions: int = stored["executions"] + (int(counts[-1]) if counts else 0)
+    total: float = round(stored["seconds"] + seconds, 1)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(told) + "\n")
+    fresh.write_text(json.dumps({"executions": executions, "seconds": total}) + "\n")
     os.replace(fresh, path)
-    return told["executions"], told["seconds"]
+    return executions, total
 
 
 def repeat(target: str, path: Path) -> int:

@@ -48,10 +48,10 @@ def test_a_disagreement_is_told_with_the_command_that_repeats_it(
 
 
 def test_a_guided_campaign_adds_up_what_was_said(tmp_path: Path) -> None:
-    said = "Done 900 runs in 31 second(s)\nstat::number_of_executed_units: 900\n"
-    assert fuzz_guided.add_up(tmp_path, said) == (900, 31)
-    assert fuzz_guided.add_up(tmp_path, said) == (1_800, 62)
-    assert fuzz_guided.add_up(tmp_path, "it never began") == (1_800, 62)
+    whole = "#2 INITED\n#512\tpulse\nDone 900 runs in 31 second(s)\nstat::number_of_executed_units: 900\n"
+    assert fuzz_guided.add_up(tmp_path, whole, 31.0) == (900, 31.0)
+    assert fuzz_guided.add_up(tmp_path, "#2 INITED\n#512\tpulse\nKeyboardInterrupt: stopping.\n", 9.04) == (1_412, 40.0)
+    assert fuzz_guided.add_up(tmp_path, "it never began", 0.0) == (1_412, 40.0)
 
 
 def test_where_there_is_no_atheris_one_sentence_says_so(
