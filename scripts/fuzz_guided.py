@@ -17,6 +17,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 from tests.fuzzing.corpora import FOLDER, corpus
 from tests.fuzzing.targets import TARGETS
@@ -76,7 +77,7 @@ def add_up(folder: Path, said: str, seconds: float) -> tuple[int, float]:
         Executions and seconds of all runs.
     """
     path = folder / "progress.json"
-    stored = json.loads(path.read_text()) if path.exists() else {"executions": 0, "seconds": 0.0}
+    stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"executions": 0, "seconds": 0.0}
     counts = re.findall(r"^(?:#|stat::number_of_executed_units: )(\d+)", said, re.MULTILINE)
     executions: int = stored["executions"] + (int(counts[-1]) if counts else 0)
     total: float = round(stored["seconds"] + seconds, 1)

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
@@ -39,7 +40,8 @@ def pytest_configure() -> None:
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     hypothesis.settings.load_profile("mutants")
-    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     if STATS.is_file():
         took.update(json.loads(STATS.read_text())["duration_by_test"])
 
