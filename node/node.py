@@ -212,7 +212,7 @@ class Node:
 
     async def submit_block(self, block: Block) -> BlockResult:
         """Take a block of our own, or of a user, as `ChainManager.accept_block`; peers hear of a new tip by itself."""
-        self.sync.block_found(block)
+        await self.sync.block_found(block)
         return await self.chain.accept_block(block, wanted=True)
 
     async def submit_transaction(self, tx: Transaction, max_fee_rate: int = 0) -> Entry:

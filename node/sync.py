@@ -1,6 +1,6 @@
 """Getting from the chain that we have to the one with the most work: headers first, then the bodies it lacks.
 
-Nothing here awaits but the answer of the chain manager, and nothing is decided after it that was looked at before it.
+Nothing is decided after an `await` that was looked at before it: others ran meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from consensus.errors import ConsensusError
 from consensus.hashing import hash256
 from consensus.params import Params
 from consensus.types import HEADER_SIZE, Block, BlockHash, Header
-from consensus.validation import check_body
+from consensus.validation import check_body_in_slices
 from node import gossip_limits as limits
 from node.block_download import BlockDownload
 from node.block_index import BlockEntry
@@ -24,6 +24,7 @@ from node.chain_events import BlockResult, BlockStatus
 from node.header_sync import Control, HeaderSync
 from node.outlines import BadOutlineError, Outlines
 from node.peer import Peer
+from node.turns import in_turns
 from p2p.messages import BlockMessage, BlockTransactions, GetData, Headers, Item, ItemKind, Outline
 
 _BLOCK_HEAD = b"\x92\xc4" + bytes((HEADER_SIZE,))
@@ -216,10 +217,10 @@ class Sync:
             return
         self._take(peer, entry, block, _size_of(block), blame=False)
 
-    def block_found(self, block: Block) -> None:
+    async def block_found(self, block: Block) -> None:
         """A block of our own: tell of it while it is being connected."""
         try:
-            check_body(block)
+            await in_turns(check_body_in_slices(block))
             entry = self._chain.accept_headers((block.header,), wanted=True).entry
         except ConsensusError:
             return  # whoever hands it to the chain manager hears why

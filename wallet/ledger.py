@@ -78,13 +78,16 @@ class Ledger:
         if changed:
             yield from self.pending.refresh_in_slices()
         if changed or reverted or self.cursor.height >= self._durable_cursor.height + CURSOR_LAG:
-            self.flush()
+            yield from self._flush_in_slices()
 
     def flush(self) -> None:
         """Make the cursor durable, with whatever else the step holds."""
+        whole(self._flush_in_slices())
+
+    def _flush_in_slices(self) -> Slices[None]:
         if self.cursor != self._durable_cursor:
             self.store.put_cursor(self.cursor)
-        self.store.commit()
+        yield from self.store.commit_in_slices()
         self._durable_cursor = self.cursor
 
     def now(self) -> int:

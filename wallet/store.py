@@ -32,6 +32,7 @@ from typing import TypeVar
 import msgspec
 
 from consensus.codec import decode_transaction
+from consensus.slices import Slices, whole
 from consensus.types import Amount, AssetId, BlockHash, LockId, OutPoint, Transaction, TxId
 from wallet.errors import WalletDataError
 from wallet.ports import Change, Database
@@ -171,6 +172,8 @@ class RescanRecord(_Record, frozen=True):
 
 
 _R = TypeVar("_R")
+RECORDS_AT_ONCE = 5_000
+"""Records of a step that are gathered in a slice."""
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
     kind: msgspec.msgpack.Decoder(kind)
@@ -248,12 +251,20 @@ class WalletStore:
 
     def commit(self) -> None:
         """Write all that was put since the last commit: all or nothing, durable when this returns."""
-        if self._step:
-            # Sorted, so that a simulation writes the same whatever order a caller worked in.
-            self._database.write(
-                [Change(table, key, value) for (table, key), value in sorted(self._step.items(), key=_place)]
-            )
-            self._step = {}
+        whole(self.commit_in_slices())
+
+    def commit_in_slices(self) -> Slices[None]:
+        """Do `commit`, in slices; nothing may be put between two of them."""
+        if not self._step:
+            return
+        changes: list[Change] = []
+        # Sorted, so that a simulation writes the same whatever order a caller worked in.
+        for place, (table, key) in enumerate(sorted(self._step), 1):
+            changes.append(Change(table, key, self._step[table, key]))
+            if place % RECORDS_AT_ONCE == 0:
+                yield
+        self._database.write(changes)
+        self._step = {}
 
     # Raw access
 
@@ -511,10 +522,6 @@ class WalletStore:
         """Remember that a payment was made in place of another."""
         self._put("replaced", old, new)
         self._put("replacing", new, old)
-
-
-def _place(item: tuple[tuple[str, bytes], bytes | None]) -> tuple[str, bytes]:
-    return item[0]
 
 
 def _decode(raw: bytes, kind: type[_R]) -> _R:

@@ -125,7 +125,10 @@ async def getblockheader(services: Services, blockhash: HashHex, verbose: bool =
     """
     entry = find_entry(services, blockhash)
     header = services.chain.read_header(entry)
-    return views.block_header(services.chain, entry, header) if verbose else header.encoded.hex()
+    if not verbose:
+        return header.encoded.hex()
+    body = await in_turns(services.chain.read_block_in_slices(entry.hash))
+    return views.block_header(services.chain, entry, header, 0 if body is None else len(body.transactions))
 
 
 @method(Area.BLOCKCHAIN, reads=True, long=True)
