@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -78,6 +79,8 @@ def chosen(arguments: argparse.Namespace) -> dict[str, Measure]:
 def main(given: Sequence[str] | None = None) -> int:
     """Take the measures that were named, or the shorter ones; return 1 if a figure is not what it must be."""
     arguments = arguments_of(given)
+    # Whoever ends the bench does not leave its nodes behind: measures end what they have started on their way out.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if arguments.prepare:
         growth.prepare(arguments.chains)
         return 0

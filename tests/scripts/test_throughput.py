@@ -24,7 +24,7 @@ def test_a_pace_is_borne_if_all_payments_are_made_and_none_is_late(
     made: int, late_ones: int, refused: str, borne: bool
 ) -> None:
     payments = [Payment(str(number), 1) for number in range(made)]
-    stretch = Stretch(10.0, 100, payments, late_ones, 2, 10.0, refused)
+    stretch = Stretch(10.0, 100, payments, late_ones, 2, 10.0, refused, 0.7)
     assert stretch.borne is borne
     assert stretch.rate == made / 10
     assert ("not borne" in str(stretch)) is not borne

@@ -113,6 +113,7 @@ def with_fits(samples: Iterator[Sample]) -> Iterator[Sample]:
     for sample in samples:
         yield sample
         if sample.at is not None:
+            tell(f"  {sample.figure}, {sample.at:,.0f}: {sample.value:.4g}\n")
             points.setdefault(sample.figure, []).append((sample.at, sample.value))
     for figure, found in points.items():
         fitted = fit(found)
