@@ -34,7 +34,7 @@ MAX_POLICY_DEPTH = 4
 """Levels of a policy; a lone leaf is 1."""
 MAX_POLICY_NODES = 64
 """Nodes of a policy, opaque ones counted."""
-_FIELD_PRIME = 2**256 - 2**32 - 977
+_FIELD_PRIME = (2**256 - 2**32 - 977).to_bytes(32, "big")
 
 Leaf = Key | Preimage | AfterHeight | AfterTime | Older | Pays
 
@@ -85,7 +85,7 @@ def check_policy(policy: Policy) -> list[Policy]:
 
 def _is_compressed(key: bytes) -> bool:
     # Whether x lies on the curve is left to the signature: a key that is no point verifies nothing.
-    return key[0] in (2, 3) and int.from_bytes(key[1:], "big") < _FIELD_PRIME
+    return 2 <= key[0] <= 3 and key[1:] < _FIELD_PRIME
 
 
 def check_revealed(policy: Policy) -> list[Leaf]:
@@ -124,11 +124,17 @@ def check_witness(witness: Witness) -> list[tuple[Leaf, bytes | None]]:
         ConsensusError: what `check_revealed` raises; then `SATISFACTION_COUNT`; then, leaf by leaf,
             `SATISFACTION_SIZE` or `BAD_PREIMAGE`.
     """
-    leaves = check_revealed(witness.policy)
+    policy, satisfactions = witness.policy, witness.satisfactions
+    if type(policy) is Key and len(satisfactions) == 1:
+        # Nearly every witness is one key's: the general way below says the same, in three times the time.
+        if not _is_compressed(policy.key):
+            raise ConsensusError(Rule.POLICY_KEY, key=policy.key)
+        return [(policy, _sized(satisfactions[0], SIGNATURE_SIZE))]
+    leaves = check_revealed(policy)
     wanted = sum([type(leaf) is Key or type(leaf) is Preimage for leaf in leaves])
-    if wanted != len(witness.satisfactions):
-        raise ConsensusError(Rule.SATISFACTION_COUNT, wanted=wanted, given=len(witness.satisfactions))
-    given = iter(witness.satisfactions)
+    if wanted != len(satisfactions):
+        raise ConsensusError(Rule.SATISFACTION_COUNT, wanted=wanted, given=len(satisfactions))
+    given = iter(satisfactions)
     matched: list[tuple[Leaf, bytes | None]] = []
     for leaf in leaves:
         if type(leaf) is Key:

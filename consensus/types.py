@@ -7,9 +7,9 @@ checked when bytes are decoded, not when a value is made in code.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from enum import IntEnum
-from functools import cached_property
-from typing import Annotated, NewType
+from typing import Annotated, Any, Generic, NewType, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -230,7 +230,26 @@ class Witness(_Value, frozen=True):
     """A signature for each revealed key and a preimage for each revealed hash, in pre-order."""
 
 
+_T = TypeVar("_T")
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class _Once(Generic[_T]):
+    """A property that is worked out at first use, and then found in the object's own dict.
+
+    `functools.cached_property` without its lock, which took most of the time (and which Python 3.12 dropped): whoever
+    asks in two threads at once works the same value out twice.
+    """
+
+    def __init__(self, work_out: Callable[[Any], _T]) -> None:
+        self._work_out = work_out
+        self.__doc__ = work_out.__doc__
+        self._name = work_out.__name__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _T:
+        value: _T = self._work_out(instance)
+        instance.__dict__[self._name] = value
+        return value
 
 
 class Transaction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
@@ -239,17 +258,17 @@ class Transaction(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     core: Core
     witnesses: Annotated[tuple[Witness, ...], Meta(max_length=MAX_WITNESSES)]
 
-    @cached_property
+    @_Once
     def encoded(self) -> bytes:
         """The one encoding of this transaction."""
         return _encode(self)
 
-    @cached_property
+    @_Once
     def txid(self) -> TxId:
         """H of the encoded core."""
         return TxId(hash256(_encode(self.core)))
 
-    @cached_property
+    @_Once
     def wtxid(self) -> WTxId:
         """H of the encoded transaction, witnesses included."""
         return WTxId(hash256(self.encoded))
@@ -277,12 +296,12 @@ class Header(msgspec.Struct, frozen=True, dict=True):
     """The target in Bitcoin's compact form."""
     nonce: int
 
-    @cached_property
+    @_Once
     def encoded(self) -> bytes:
         """The 80 bytes that are hashed."""
         return _HEADER.pack(self.version, self.previous, self.merkle_root, self.time, self.bits, self.nonce)
 
-    @cached_property
+    @_Once
     def hash(self) -> BlockHash:
         """The block's id: H of the 80 bytes."""
         return BlockHash(hash256(self.encoded))
@@ -304,7 +323,7 @@ class Block(msgspec.Struct, frozen=True, dict=True):
     header: Header
     transactions: tuple[Transaction, ...]
 
-    @cached_property
+    @_Once
     def encoded(self) -> bytes:
         """The one encoding of this block."""
         return _encode((self.header.encoded, self.transactions))

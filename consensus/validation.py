@@ -103,9 +103,11 @@ def _check_coinbase(params: Params, tx: Transaction) -> None:
 
 def count_signatures(tx: Transaction) -> int:
     """Return how many signatures count against a block's bound: satisfactions of 64 bytes."""
-    return sum(
-        len(satisfaction) == SIGNATURE_SIZE for witness in tx.witnesses for satisfaction in witness.satisfactions
-    )
+    signatures = 0
+    for witness in tx.witnesses:
+        for satisfaction in witness.satisfactions:
+            signatures += len(satisfaction) == SIGNATURE_SIZE
+    return signatures
 
 
 def check_body(block: Block) -> None:
@@ -151,7 +153,7 @@ def check_block_in_slices(params: Params, block: Block) -> Slices[None]:
     """Do `check_block`, in slices."""
     yield from check_body_in_slices(block)
     coinbase, *others = block.transactions
-    if not coinbase.is_coinbase or any(tx.is_coinbase for tx in others):
+    if not coinbase.is_coinbase or [None for tx in others if tx.is_coinbase]:
         raise ConsensusError(Rule.COINBASE_FIRST)
     _check_size(coinbase)
     _check_coinbase(params, coinbase)
@@ -159,7 +161,7 @@ def check_block_in_slices(params: Params, block: Block) -> Slices[None]:
     for start in range(0, len(others), SLICE):
         if start:
             yield
-        signatures += sum(count_signatures(tx) for tx in others[start : start + SLICE])
+        signatures += sum(map(count_signatures, others[start : start + SLICE]))
     if signatures > MAX_BLOCK_SIGNATURES:
         raise ConsensusError(Rule.BLOCK_SIGNATURES, signatures=signatures, limit=MAX_BLOCK_SIGNATURES)
     for start in range(0, len(others), SLICE):

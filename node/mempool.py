@@ -182,6 +182,8 @@ class Mempool:
     @property
     def min_fee_rate(self) -> int:
         """Grain per 1,000 virtual bytes that a transaction must pay now to be taken."""
+        if not self._floor:
+            return MIN_FEE_RATE
         halvings = int(self._clock.monotonic() - self._floor_set_at) // FLOOR_HALF_LIFE
         return max(MIN_FEE_RATE, self._floor >> halvings)
 

@@ -24,7 +24,7 @@ LONG_BODY = 256 * 1024
 """Bytes that are read in one go."""
 
 # A text without an end is taken to the end of the body, and nothing is ever looked at again: linear (A204).
-_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -69,11 +69,11 @@ def _check_structure(body: bytes) -> Slices[None]:
     """Bound depth and size before anything is built. Linear: each byte is looked at once."""
     depth = containers = 0
     looked = 0
-    for match in _STRUCTURE.finditer(body):
+    for match in _BRACKET.finditer(body):
         if match.end() > looked + LONG_BODY:
             looked = match.end()
             yield
-        match match[0]:
+        match match[1]:
             case b"[" | b"{":
                 depth += 1
                 containers += 1

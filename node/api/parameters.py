@@ -162,10 +162,9 @@ def _hex(text: str) -> Hex:
 
 
 def _unhex(text: str) -> bytes | None:
-    # bytes.fromhex passes over blanks, which are not alphanumeric; nor is a text without any character.
-    if not text.isascii() or not text.isalnum():
-        return None
     try:
-        return bytes.fromhex(text)
+        raw = bytes.fromhex(text)
     except ValueError:
         return None
+    # It passes over blanks; a text without any digit is none either.
+    return raw if raw and 2 * len(raw) == len(text) else None
