@@ -133,7 +133,7 @@ async def test_a_worker_that_is_killed_in_the_middle_is_replaced() -> None:
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         asking = asyncio.create_task(workers.verify(checks(400, 250)[100:]))
-        while workers._idle:  # noqa: ASYNC110  there is no event for it
+        while not any(worker.asked for worker in workers._running.values()):  # noqa: ASYNC110  there is no event for it
             await asyncio.sleep(0)
         for pid in stopped:
             os.kill(pid, signal.SIGKILL)
