@@ -83,6 +83,7 @@ class ChainManager:
             DamagedError: the store must be rebuilt.
         """
         self._store = store
+        self._workers = workers
         self.tip_listeners: list[TipListener] = []
         self._headers = HeaderChain(params, store, clock)
         self.index: BlockIndex = self._headers.index
@@ -265,6 +266,7 @@ class ChainManager:
         while self._queued_bytes > MAX_QUEUE_BYTES and not self._closing:
             self._room.clear()
             await self._room.wait()
+        self._workers.expect(len(block.transactions) - 1)
         # Shielded: who stops waiting does not stop the block.
         return await asyncio.shield(self._enqueue(Offer(block, wanted)).answer)
 

@@ -36,8 +36,8 @@ INLINE_SLICE = 64
 FEW_TRIES = 2_000
 """Nonces that are tried in line: 2 ms."""
 EARLY_START = 500
-"""Signatures verified in line after which the processes are started, so that the first large request need not wait
-a tenth of a second for them: a node that has seen so many will see more."""
+"""Signatures, verified in line or expected, after which the processes are started, so that the first large request need
+not wait a tenth of a second for them: a node that has seen so many will see more."""
 MAX_WORKERS = 4
 """Each takes some 15 MiB."""
 MAX_ATTEMPTS = 3
@@ -55,6 +55,10 @@ class Workers(Protocol):
 
     async def search(self, header: Header, tries: int) -> Header | None:
         """Try `tries` nonces, beginning with that of `header`; return the header that has the work, or None."""
+        ...
+
+    def expect(self, checks: int) -> None:
+        """About so many signatures will be asked about soon."""
         ...
 
     async def close(self) -> None:
@@ -75,6 +79,9 @@ class InlineWorkers:
     async def search(self, header: Header, tries: int) -> Header | None:
         """Try `tries` nonces, beginning with that of `header`."""
         return search(header, tries)
+
+    def expect(self, checks: int) -> None:
+        """Nothing to start."""
 
     async def close(self) -> None:
         """Nothing to end."""
@@ -128,16 +135,14 @@ class ProcessWorkers:
         self._free = asyncio.Semaphore(self._count * DEPTH)
         self._choosing = asyncio.Lock()
         self._closed = False
-        self._inline = 0
+        self._expected = 0
         self._preparing: asyncio.Task[None] | None = None
 
     async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
         """Return the place of the first check that fails, or None if all hold."""
         places = _unknown(self.cache, checks)
         if len(places) <= FEW_CHECKS:
-            self._inline += len(places)
-            if self._inline >= EARLY_START:
-                self._prepare()
+            self.expect(len(places))
             return await _verify_inline(self.cache, places)
         # As many chunks as keep every worker busy to the end, none too small to be worth sending.
         size = max(FEW_CHECKS, min(CHUNK, -(-len(places) // self._count)))
@@ -154,6 +159,12 @@ class ProcessWorkers:
         for each in places[:bad]:
             self.cache.add(each.name)
         return None if bad is None else places[bad].place
+
+    def expect(self, checks: int) -> None:
+        """About so many signatures will be asked about soon, or were just verified in line."""
+        self._expected += checks
+        if self._expected >= EARLY_START:
+            self._prepare()
 
     def _prepare(self) -> None:
         """Start all processes, once, beside whatever else runs; what fails is tried again when one is needed."""
