@@ -8,7 +8,7 @@ from typing import NamedTuple
 import coincurve
 from coincurve._libsecp256k1 import ffi, lib
 
-from consensus.types import SIGNATURE_SIZE
+from consensus.sizes import SIGNATURE_SIZE
 
 _parse_key = lib.secp256k1_ec_pubkey_parse
 _parse_signature = lib.secp256k1_ecdsa_signature_parse_compact

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from consensus.codec import encode
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import tagged_hash
+from consensus.sizes import SIGNATURE_SIZE
 from consensus.types import (
     MAX_THRESHOLD_CHILDREN,
     PREIMAGE_SIZE,
-    SIGNATURE_SIZE,
     AfterHeight,
     AfterTime,
     Key,

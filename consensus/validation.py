@@ -11,6 +11,7 @@ from consensus.merkle import merkle_root
 from consensus.params import Params
 from consensus.pow import Anchor, check_proof_of_work, next_bits, work_of_bits
 from consensus.signatures import SignatureCheck
+from consensus.sizes import SIGNATURE_SIZE
 from consensus.slices import SLICE, Slices, whole
 from consensus.spend_policy import Leaf, check_witness, policy_id
 from consensus.state import MEDIAN_SPAN, ChainState, SpendContext
@@ -18,7 +19,6 @@ from consensus.types import (
     MAX_INTEGER,
     MAX_TRANSACTION_SIZE,
     NULL_TXID,
-    SIGNATURE_SIZE,
     AfterHeight,
     AfterTime,
     Amount,

@@ -133,6 +133,7 @@ class _Part:
                     answers += (await self._pool.accept_together((tx,), max_fee_rate=rate)).entries
             except (ConsensusError, NotYet, PolicyError) as error:
                 answers.append(error)
+                await self._pool.at_rest()
         return answers
 
     async def give_up(self) -> None:

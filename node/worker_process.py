@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from consensus.signatures import SignatureCheck, verify_all
-from consensus.types import HEADER_SIZE, SIGNATURE_SIZE, Header
-from miner.search import search
+from consensus.sizes import SIGNATURE_SIZE
+
+if TYPE_CHECKING:
+    from consensus.types import Header
 
 _VERIFY, _SEARCH = b"v", b"s"
 _DIGEST_SIZE, _KEY_SIZE = 32, 33
@@ -61,7 +63,15 @@ def _handle(payload: bytes) -> int | None:
     kind, fields = payload[:1], payload[1:]
     if kind == _VERIFY:
         return verify_all([_check(fields[at : at + _CHECK_SIZE]) for at in range(0, len(fields), _CHECK_SIZE)])
-    found = search(Header.from_bytes(fields[8 : 8 + HEADER_SIZE]), int.from_bytes(fields[:8], "big"))
+    return _search(int.from_bytes(fields[:8], "big"), fields[8:])
+
+
+def _search(tries: int, header: bytes) -> int | None:
+    # Imported where it is needed: most workers never search, and start in half the time.
+    from consensus.types import Header  # noqa: PLC0415
+    from miner.search import search  # noqa: PLC0415
+
+    found = search(Header.from_bytes(header), tries)
     return None if found is None else found.nonce
 
 

@@ -74,7 +74,7 @@ class InlineWorkers:
 
     async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
         """Return the place of the first check that fails, or None if all hold."""
-        return await _verify_inline(self.cache, _unknown(self.cache, checks))
+        return await _verify_inline(self.cache, await _unknown(self.cache, checks))
 
     async def search(self, header: Header, tries: int) -> Header | None:
         """Try `tries` nonces, beginning with that of `header`."""
@@ -95,9 +95,16 @@ class _Open(NamedTuple):
     check: SignatureCheck
 
 
-def _unknown(cache: SignatureCache, checks: Sequence[SignatureCheck]) -> list[_Open]:
+async def _unknown(cache: SignatureCache, checks: Sequence[SignatureCheck]) -> list[_Open]:
     """Return those of the checks that the cache does not have."""
-    return [_Open(place, name, check) for place, check in enumerate(checks) if (name := name_of(check)) not in cache]
+    found: list[_Open] = []
+    for place, check in enumerate(checks):
+        if place and place % CHUNK == 0:
+            await asyncio.sleep(0)
+        name = name_of(check)
+        if name not in cache:
+            found.append(_Open(place, name, check))
+    return found
 
 
 async def _verify_inline(cache: SignatureCache, places: Sequence[_Open]) -> int | None:
@@ -140,7 +147,7 @@ class ProcessWorkers:
 
     async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
         """Return the place of the first check that fails, or None if all hold."""
-        places = _unknown(self.cache, checks)
+        places = await _unknown(self.cache, checks)
         if len(places) <= FEW_CHECKS:
             self.expect(len(places))
             return await _verify_inline(self.cache, places)

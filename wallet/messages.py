@@ -16,7 +16,8 @@ from consensus.codec import encode
 from consensus.hashing import tagged_hash
 from consensus.params import Params
 from consensus.signatures import SignatureCheck, public_key, sign, verify
-from consensus.types import SIGNATURE_SIZE, LockId
+from consensus.sizes import SIGNATURE_SIZE
+from consensus.types import LockId
 from wallet.addresses import key_lock
 from wallet.errors import KeyFormatError
 

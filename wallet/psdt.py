@@ -29,6 +29,7 @@ from consensus.errors import ConsensusError
 from consensus.hashing import hash256
 from consensus.params import Params
 from consensus.signatures import SignatureCheck, verify
+from consensus.sizes import SIGNATURE_SIZE
 from consensus.spend_policy import check_policy, policy_id, walk
 from consensus.types import (
     MAX_INPUTS,
@@ -36,7 +37,6 @@ from consensus.types import (
     MAX_SATISFACTIONS,
     MAX_WITNESSES,
     PREIMAGE_SIZE,
-    SIGNATURE_SIZE,
     AssetId,
     BlockHash,
     Core,
