@@ -10,7 +10,7 @@ from random import Random
 import coincurve
 from msgspec.structs import replace
 
-from consensus.assets import asset_effects, asset_id, authority_id
+from consensus.assets import asset_effects, asset_id
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.spend_policy import policy_id
@@ -34,6 +34,7 @@ from consensus.types import (
     Transaction,
     Witness,
 )
+from simnet.asset_model import right_of
 from tests.support.assets import define, records_for
 from tests.support.rules import key, lock, witnesses_for
 
@@ -142,7 +143,7 @@ class Wishes:
     ) -> list[Issuance]:
         random = self._random
         made: list[Issuance] = []
-        rights = {authority_id(name): name for name in holdings.assets if authority_id(name) in amounts}
+        rights = {right_of(name): name for name in holdings.assets if right_of(name) in amounts}
         reserve = holdings.draw_reserved(random) if random.random() < 0.1 else None
         totals: dict[AssetId, int] = {}
         if reserve is not None:
@@ -165,7 +166,7 @@ class Wishes:
             made.append(NewAsset(definition))
             amounts[name] += definition.first_amount
             if definition.supply_kind != SupplyKind.FIXED:
-                amounts[authority_id(name)] += 1
+                amounts[right_of(name)] += 1
         return made
 
     def _definition(self, collection: AssetId | None) -> Definition:
@@ -243,7 +244,7 @@ def _other_amount(random: Random, core: Core, _: Holdings) -> Core:
 def _other_asset(random: Random, core: Core, holdings: Holdings) -> Core:
     place = random.randrange(len(core.outputs))
     names: list[AssetId | None] = [None, AssetId(random.randbytes(32)), *list(holdings.assets)[-8:]]
-    names += [authority_id(name) for name in names if name is not None]
+    names += [right_of(name) for name in names if name is not None]
     return _with_output(core, place, replace(core.outputs[place], asset=random.choice(names)))
 
 

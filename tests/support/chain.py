@@ -31,6 +31,7 @@ from node.clock import Clock
 from node.storage.chain_store import ChainStore
 from node.storage.store import Database
 from node.workers import InlineWorkers, Workers
+from simnet.invariants import ChainModel
 from tests.support.assets import Book, apply
 from tests.support.rules import build, coinbase, lock, pay, spend
 from tests.support.watch import raise_broken, watch
@@ -222,11 +223,12 @@ def chain_manager(
     workers: Workers | None = None,
     log: Any = None,
     reindex: bool = False,
+    model: ChainModel | None = None,
 ) -> ChainManager:
     """A chain manager on `database`, not started yet, whose every height is held against the model."""
     store = ChainStore(database, params, reindex=reindex)
     manager = ChainManager(params, store, workers or InlineWorkers(), clock or ManualClock(), log or recorder()[0])
-    watch(manager, store, params)
+    watch(manager, store, params, model)
     return manager
 
 
@@ -239,9 +241,10 @@ async def running(
     workers: Workers | None = None,
     log: Any = None,
     reindex: bool = False,
+    model: ChainModel | None = None,
 ) -> AsyncIterator[ChainManager]:
     """A chain manager on `database`, started, and closed at the end. The database stays open."""
-    manager = chain_manager(database, params, clock=clock, workers=workers, log=log, reindex=reindex)
+    manager = chain_manager(database, params, clock=clock, workers=workers, log=log, reindex=reindex, model=model)
     await manager.start()
     try:
         yield manager

@@ -20,9 +20,9 @@ _broken: list[InvariantBroken] = []
 _heights: list[int] = []
 
 
-def watch(chain: ChainManager, store: ChainStore, params: Params) -> ChainModel:
-    """Hold a chain against a model of its own from now on; return the model."""
-    model = ChainModel(params)
+def watch(chain: ChainManager, store: ChainStore, params: Params, model: ChainModel | None = None) -> None:
+    """Hold a chain against a model from now on: one of its own, unless somebody else needs it as well."""
+    model = model or ChainModel(params)
 
     def tip_changed(change: TipChanged) -> None:
         try:
@@ -40,7 +40,6 @@ def watch(chain: ChainManager, store: ChainStore, params: Params) -> ChainModel:
             _broken.append(error)
 
     chain.tip_listeners.append(tip_changed)
-    return model
 
 
 def heights_checked() -> int:
