@@ -6,7 +6,6 @@ returned where they change. An authority is no asset: it has no record, and is n
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
@@ -160,9 +159,10 @@ def asset_effects(tx: Transaction, coins: Mapping[OutPoint, Coin], assets: Asset
         return NO_EFFECTS
     records: dict[AssetId, Asset] = {}
     created: dict[AssetId, int] = {}
-    _attest(core, assets, records)
-    _reissue(core, assets, records, created, held)
-    _define(core, records, created, held)
+    if core.issuances:
+        _attest(core, assets, records)
+        _reissue(core, assets, records, created, held)
+        _define(core, records, created, held)
     _check_conservation(core, spent, created)
     for burn in core.burns:
         record = _record(burn.id, assets, records)
@@ -222,15 +222,15 @@ def _define(core: Core, records: dict[AssetId, Asset], created: dict[AssetId, in
 
 
 def _check_conservation(core: Core, spent: Iterable[Output], created: Mapping[AssetId, int]) -> None:
-    left = Counter(created)
+    left = dict(created)
     for output in spent:
         if output.asset is not None:
-            left[output.asset] += output.value
+            left[output.asset] = left.get(output.asset, 0) + output.value
     for output in core.outputs:
         if output.asset is not None:
-            left[output.asset] -= output.value
+            left[output.asset] = left.get(output.asset, 0) - output.value
     for burn in core.burns:
-        left[burn.id] -= burn.amount
+        left[burn.id] = left.get(burn.id, 0) - burn.amount
     for asset, amount in left.items():
         if amount:
             raise ConsensusError(Rule.ASSET_CONSERVATION, asset=asset, left_over=amount)

@@ -92,12 +92,14 @@ class BlockDownload:
     def next_for(self, peer: int, now: float) -> list[BlockEntry]:
         """Return the bodies to ask a peer for now, oldest first. They count as asked for."""
         source = self._sources[peer]
+        if source.best is None or source.best.complete:
+            return []  # nearly always: each peer tells of a block, and one of them brings it
         room = limits.BLOCKS_PER_PEER - len(source.asked)
         # Asked for in batches: a message for each body would be as many messages as bodies.
         if room < limits.BLOCKS_PER_PEER // 2 or self._is_busy():
             return []
         plan = self._plan_of(source)
-        if plan is None or source.best is None:
+        if plan is None:
             return []
         chosen: list[BlockEntry] = []
         for entry in self._open_entries(plan, source.best.height):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.benchmarks.harness import Measure
 from scripts.benchmarks.measures import (
+    assets,
     blocks,
     calls,
     connect,
@@ -29,6 +30,7 @@ MEASURES: dict[str, Measure] = {
     **devnet.MEASURES,
     **pool.MEASURES,
     **connect.MEASURES,
+    **assets.MEASURES,
     **lag.MEASURES,
     **wallet.MEASURES,
     **deposits.MEASURES,

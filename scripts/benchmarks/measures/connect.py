@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from consensus.codec import decode_block
 from consensus.merkle import merkle_root
@@ -35,8 +37,28 @@ def take_connect(_kind: type[Program]) -> Iterator[Sample]:
     yield from asyncio.run(_connect())
 
 
-async def _connect() -> list[Sample]:
-    taken: list[Sample] = []
+class Bench(NamedTuple):
+    """A chain of its own on the disk, and what feeds it."""
+
+    store: ChainStore
+    chain: ChainManager
+    mempool: Mempool
+    templates: BlockTemplates
+
+    async def connect(self, transactions: list[Transaction]) -> float:
+        """Have a block of these transactions connected; return how many a second."""
+        raw = _block(self.templates, transactions).encoded
+        began = time.perf_counter()
+        result = await self.chain.accept_block(decode_block(raw), wanted=True)
+        seconds = time.perf_counter() - began
+        if result.error is not None:
+            raise SystemExit(f"a block of the bench is not valid: {result.error}")
+        return len(transactions) / seconds
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    """The parts of a daemon that connect blocks, with their workers."""
     with tempfile.TemporaryDirectory(prefix="dure-bench-") as folder:
         database = LmdbDatabase(Path(folder) / "chain", TABLES, version=STORAGE_VERSION, identity=REGTEST.genesis_hash)
         store, workers, clock = ChainStore(database, REGTEST), ProcessWorkers(silent_log()), SystemClock()
@@ -44,23 +66,24 @@ async def _connect() -> list[Sample]:
         mempool = Mempool(REGTEST, chain, clock, workers, silent_log())
         chain.tip_listeners.append(lambda change: mempool.on_tip_changed(change).facts())
         await chain.start()
-        templates, payer = BlockTemplates(REGTEST, chain, mempool, clock), Payer(store)
+        yield Bench(store, chain, mempool, BlockTemplates(REGTEST, chain, mempool, clock))
+        await chain.close()
+        await workers.close()
+        store.close()
+
+
+async def _connect() -> list[Sample]:
+    taken: list[Sample] = []
+    async with bench() as node:
+        payer = Payer(node.store)
         for number in range(2 * BLOCKS + 1):
             payments = [payer.payment() for _ in range(PER_BLOCK)]
             known = number % 2 == 0
             for tx in payments if known else ():
-                await mempool.accept_transaction(tx)
-            raw = _block(templates, payments).encoded
-            began = time.perf_counter()
-            result = await chain.accept_block(decode_block(raw), wanted=True)
-            seconds = time.perf_counter() - began
-            if result.error is not None:
-                raise SystemExit(f"a block of the bench is not valid: {result.error}")
+                await node.mempool.accept_transaction(tx)
+            rate = await node.connect(payments)
             if number:  # the first starts the workers
-                taken.append(Sample("connect_known" if known else "connect_new", PER_BLOCK / seconds))
-        await chain.close()
-        await workers.close()
-        store.close()
+                taken.append(Sample("connect_known" if known else "connect_new", rate))
     return taken
 
 
