@@ -17,7 +17,10 @@ from consensus.codec import decode_block
 from consensus.errors import NotYet
 from consensus.slices import SLICE
 from consensus.spend_policy import policy_id
-from consensus.types import Amount, Block, OutPoint, Output, Transaction
+from consensus.types import Amount, Block, Header, OutPoint, Output, Transaction, TxId
+from node.api import views
+from node.api.long_answers import array, encode_in_pieces
+from node.api.methods.mining import template_view
 from node.block_template import BlockTemplates
 from node.chain_events import TipChanged
 from node.mempool import Mempool
@@ -32,7 +35,8 @@ from tests.support.chain import ChainBuilder, ManualClock, feed, reward_of, runn
 from tests.support.pool import silent_log
 from tests.support.rules import core, key, lock, pay, secret, witnesses_for
 from tests.support.stage import PARAMS
-from tests.support.turns import Turns, counting_turns
+from tests.support.turns import Turns, counted, counting_turns
+from tests.support.wallets import lock_of, new_wallet
 
 FEW, MANY = 1_000, 4_000
 """Transactions of a block: both are several slices."""
@@ -63,11 +67,6 @@ def crowd(count: int) -> tuple[ChainBuilder, list[Block], Block]:
     return chain, blocks, chain.mine(blocks[-1], payments)
 
 
-def in_slices(few: Turns, many: Turns) -> bool:
-    """Tell whether many took more than few in all, but not between two turns."""
-    return many.calls > 2 * few.calls and many.most < 1.5 * few.most
-
-
 async def connected(count: int) -> Turns:
     _, blocks, full = crowd(count)
     raw = full.encoded
@@ -82,7 +81,8 @@ async def connected(count: int) -> Turns:
 
 
 async def test_a_block_is_connected_in_slices() -> None:
-    assert in_slices(await connected(FEW), await connected(MANY))
+    few, many = await connected(FEW), await connected(MANY)
+    assert many.came_in_slices(few)
 
 
 # The mempool
@@ -115,8 +115,8 @@ async def followed(count: int) -> tuple[Turns, Turns]:
 
 async def test_the_mempool_follows_in_slices() -> None:
     (few_mined, few_left), (many_mined, many_left) = await followed(FEW), await followed(MANY)
-    assert in_slices(few_mined, many_mined)
-    assert in_slices(few_left, many_left)
+    assert many_mined.came_in_slices(few_mined)
+    assert many_left.came_in_slices(few_left)
 
 
 async def test_nobody_is_answered_from_a_mempool_that_is_half_way_through_a_block() -> None:
@@ -212,3 +212,55 @@ async def test_a_large_write_whose_caller_goes_away_is_made_whole(tmp_path: Path
     assert sum(1 for _ in database.scan("coins")) == len(changes)
     await database.commit([Change("coins", b"more", b"1")])
     database.close()
+
+
+# Answers
+
+
+async def answered(count: int) -> list[Turns]:
+    """What it takes to make the long answers of a node on which so many wait, or are in a block."""
+    _, blocks, full = crowd(count)
+    async with running(MemoryDatabase(TABLES), PARAMS) as manager:
+        manager.tip_listeners.clear()
+        await feed(manager, blocks)
+        mempool = Mempool(PARAMS, manager, ManualClock(), InlineWorkers(), silent_log())
+        for tx in full.transactions[1:]:
+            await mempool.accept_transaction(tx)
+        template = template_view(BlockTemplates(PARAMS, manager, mempool, ManualClock()).create(lock(1)))
+        await feed(manager, [full])
+        entry = manager.index.get(full.hash)
+        assert entry is not None
+        shown = views.block(
+            manager, entry, full, array(views.block_transactions(PARAMS, manager._store, entry, full.transactions))
+        )
+        return [counted(encode_in_pieces(template)), counted(encode_in_pieces(shown))]
+
+
+async def test_long_answers_come_in_pieces() -> None:
+    for few, many in zip(await answered(FEW), await answered(MANY), strict=True):
+        assert many.came_in_slices(few)
+
+
+# The wallet
+
+
+def wallet_followed(count: int) -> tuple[Turns, Turns]:
+    """What a wallet does about a block whose every output is its own, and when that block is left."""
+    wallet = new_wallet()
+    to = Output(Amount(90_000), lock_of(wallet.new_address()), None)
+    gifts = [Transaction(core([OutPoint(TxId(n.to_bytes(32, "big")), 0)], [to, to]), ()) for n in range(1, count + 1)]
+    nobody = Transaction(core([OutPoint(TxId(bytes(32)), 1)], []), ())
+    header = Header(1, wallet.cursor.hash, bytes(32), 1_800_000_000, 0x207FFFFF, 0)
+    block = Block(header, (nobody, *gifts))
+    applied = counted(wallet.updates_in_slices([], [block]))
+    assert wallet.balances().confirmed == 2 * 90_000 * count
+    reverted = counted(wallet.updates_in_slices([block], []))
+    assert wallet.balances().confirmed == 0
+    assert wallet.balances().pending == 2 * 90_000 * count
+    return applied, reverted
+
+
+def test_a_wallet_follows_in_slices() -> None:
+    (few_applied, few_reverted), (many_applied, many_reverted) = wallet_followed(FEW), wallet_followed(MANY)
+    assert many_applied.came_in_slices(few_applied)
+    assert many_reverted.came_in_slices(few_reverted)
