@@ -72,6 +72,12 @@ def test_asert_at_absurd_distances_stays_exact_and_bounded() -> None:
         assert asert_target(LIMIT, -far, 0, 60, 172_800) >= 1
         assert asert_target(LIMIT, far, 0, 60, 172_800) > LIMIT
         assert asert_target(LIMIT, 0, far, 60, 172_800) >= 1
+        assert asert_target(LIMIT, 0, -far, 60, 172_800) > LIMIT
+        assert asert_target(LIMIT, 60 * far, far, 60, 172_800) == LIMIT
+        assert asert_target(LIMIT, -60 * far, -far, 60, 172_800) == LIMIT
+    for halvings in (1, 17, 223, 300):
+        assert asert_target(LIMIT, halvings * 172_800, 0, 60, 172_800) == LIMIT << halvings
+        assert asert_target(LIMIT, -halvings * 172_800, 0, 60, 172_800) == max(1, LIMIT >> halvings)
     assert asert_target(LIMIT, -(2**63), 0, 60, 172_800) == 1
 
 
