@@ -73,8 +73,8 @@ def _told_waiting(target: AssetWallet, sentence: str, path: Path, approvers: lis
 @click.option("--uri", help="Where to read more about it.")
 @click.option("--decimals", type=click.IntRange(0, 18), default=0, show_default=True, help="Digits after the point.")
 @click.option("--amount", help="How much to issue now. [default: 0; 1 of a fixed one]")
-@click.option("--controller", metavar="P", help="Whose approval everything takes: a node or an address.")
-@click.option("--auditor", metavar="P", help="Who attests the reserve of a stable one: a node or an address.")
+@click.option("--controller", metavar="P", help="Whose approval everything takes: a node, a policy or an address.")
+@click.option("--auditor", metavar="P", help="Who attests the reserve of a stable one: a node, a policy or an address.")
 @out_file
 @fee_rate
 @request_id
@@ -159,7 +159,7 @@ def send(
     request_id: str | None,
     force: bool,
 ) -> None:
-    """Pay AMOUNT of ASSET to TO: a node, or an address.
+    """Pay AMOUNT of ASSET to TO: a node, a policy or an address.
 
     Several pairs of AMOUNT and ASSET go in one transaction. The fee is paid in DURE. If the controller of an asset is
     another wallet, a file is written for it to approve, and the coins are kept until then.
@@ -283,6 +283,38 @@ def _change(
 
 
 @click.command()
+@click.argument("sender", type=NODE, metavar="FROM")
+@click.argument("to")
+@click.argument("asset")
+@click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
+@fee_rate
+@request_id
+@force
+@common
+def entrust(
+    context: Context,
+    *,
+    sender: int,
+    to: str,
+    asset: str,
+    comment: str,
+    fee_rate: str | None,
+    request_id: str | None,
+    force: bool,
+) -> None:
+    """Give the authority over ASSET to TO: a node, a policy or an address. Only TO can issue more from then on."""
+    from cli.wallet_pay import recipient
+    from rpc.schema import SentAsset
+
+    target = AssetWallet(context, sender)
+    known = target.asset(asset)
+    address = recipient(target, to, request_id)
+    sent = target.ask(SentAsset, "sendauthority", known.asset, address, comment, fee_rate, request_id, force)
+    name = named(known.metadata, known.asset)
+    say_sent(context, target, sent, f"Node {sender} gives the authority over {name} to {address}", asset=known.asset)
+
+
+@click.command()
 @click.argument("node", type=NODE)
 @click.argument("asset")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -317,4 +349,4 @@ def close(
     say_sent(context, target, sent, f"Node {node} closes {name}: nobody can issue more", out, asset=known.asset)
 
 
-COMMANDS = (issue, send, reissue, burn, attest, close)
+COMMANDS = (issue, send, reissue, burn, attest, entrust, close)

@@ -43,15 +43,20 @@ def write_waiting(target: AssetWallet, txid: str, psbt: str, out: Path | None) -
 
 
 def nodes_of(target: AssetWallet, address: str) -> list[int]:
-    """Return the running nodes whose wallet has the key of an address."""
+    """Return the running nodes whose wallet has the key of an address, or one of those of its policy."""
     from devnet.calls import CallRefused
     from devnet.payments import running
-    from rpc.schema import AddressInfo
+    from rpc.schema import AddressInfo, Policies
 
     found = []
     for node in running(target.record):
         try:
-            if target.calls.ask(node, AddressInfo, "getaddressinfo", address).ismine:
+            if target.calls.ask(node, AddressInfo, "getaddressinfo", address).ismine or any(
+                key.ismine
+                for known in target.calls.ask(node, Policies, "listpolicies").policies
+                for key in known.keys
+                if known.address == address
+            ):
                 found.append(node.id)
         except CallRefused:  # it has no wallet
             continue

@@ -11,7 +11,7 @@ from cli.context import NODE, Commands, Context, common, plural
 from cli.wallet_access import NodeWallet, moment, short_address
 
 if TYPE_CHECKING:
-    from rpc.schema import Asset, AssetBalance, AssetEntry, AssetText
+    from rpc.schema import Asset, AssetBalance, AssetEntry, AssetText, PolicyAsset
 
 MIN_DIGITS = 4
 """Of an id, where not all are given."""
@@ -163,7 +163,27 @@ def list_assets(context: Context, *, node: int, show_all: bool) -> None:
         if held.hidden:
             click.echo(f"Not shown: {plural(held.hidden, 'asset')} that others paid unasked. See them: --all")
 
+        show_at_policies(target, show_all=show_all)
+
     context.emit(held, show)
+
+
+def show_at_policies(target: AssetWallet, *, show_all: bool) -> None:
+    """Say which assets lie at policies that the wallet watches: none of them is its own alone."""
+    from rpc.schema import Policies
+
+    for known in target.ask(Policies, "listpolicies").policies:
+        for each in known.assets:
+            if each.shown or show_all:
+                click.echo(f"At {known.name}: {at_policy(each)}")
+
+
+def at_policy(held: PolicyAsset) -> str:
+    """Return what lies at a policy of an asset, in words."""
+    of = held.authority_of
+    name = f"authority over {named(held.metadata, of)}" if isinstance(of, str) else named(held.metadata, held.asset)
+    amount = f"{in_units(held.confirmed, held.decimals)} {name}"
+    return amount + (f", and {in_units(held.pending, held.decimals)} on their way" if held.pending else "")
 
 
 def _row(held: AssetBalance) -> list[str]:

@@ -13,8 +13,10 @@ from cli.coins import AMOUNT, show_alarms
 from cli.context import NODE, Commands, Context, common, name_nodes
 
 if TYPE_CHECKING:
+    from cli.assets import AssetWallet
+    from devnet.folder import NodeRecord
     from devnet.policies import KeyChoice, MadePolicy
-    from rpc.schema import PolicyExplanation
+    from rpc.schema import Policies, PolicyExplanation
     from wallet.spend_policies.templates import Made
 
 
@@ -367,6 +369,7 @@ def list_(context: Context, *, nodes: tuple[int, ...]) -> None:
             click.echo(f"No wallet watches a policy. Make one: {context.folder.hint('policy make --help')}")
             return
         show_table(["node", "policy", "confirmed", "pending", "coins"], rows, right=["confirmed", "pending", "coins"])
+        _show_assets(list(zip(asked, found, strict=True)))
         both = zip(asked, found, strict=True)
         show_alarms([(node.id, alarm.sentence) for node, listed in both for alarm in listed.withdrawals])
 
@@ -374,24 +377,57 @@ def list_(context: Context, *, nodes: tuple[int, ...]) -> None:
     context.emit(value, show)
 
 
+def _show_assets(listed: Sequence[tuple[NodeRecord, Policies]]) -> None:
+    """Say once of each policy what assets lie there, as the first wallet that watches it tells."""
+    from cli.assets import at_policy
+
+    told: set[str] = set()
+    for _, policies in listed:
+        for known in policies.policies:
+            if known.address not in told:
+                told.add(known.address)
+                for each in known.assets:
+                    click.echo(f"At {known.name}: {at_policy(each)}")
+
+
 # Spending
 
 
-class AmountOrAll(click.ParamType["int | None"]):
-    """An amount in DURE, or `all`."""
+How = tuple[int | None, str | None, bool]
+"""By which branch, at which fee rate, and whether an absurd fee is meant."""
 
-    name = "AMOUNT|all"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Read it; None stands for all."""
-        return None if value == "all" else int(AMOUNT.convert(value, param, ctx))
+def _dure_spend(text: str, address: str, amount: str, how: How, replace: str | None) -> Sequence[object]:
+    """Return the call that begins a spend of DURE."""
+    from rpc.encoding import Dure
+
+    recipients = None
+    if amount != "all":
+        recipients = {address: str(Dure(int(AMOUNT.convert(amount, None, None))))}
+    branch, fee_rate, force = how
+    everything_to = address if recipients is None else None
+    return "spendpolicy", text, recipients, everything_to, branch, fee_rate, None, force, replace
+
+
+def _asset_spend(
+    wallet: AssetWallet, text: str, address: str, amount: str, how: How, asset: str, *, authority: bool
+) -> Sequence[object]:
+    """Return the call that begins a spend of an asset."""
+    known = wallet.asset(asset, hidden=True)
+    recipients = None
+    if amount != "all":
+        recipients = {address: wallet.units(amount, 0 if authority else known.decimals)}
+    everything_to = address if recipients is None else None
+    return "spendpolicyasset", text, known.asset, recipients, everything_to, authority, *how
 
 
 @policy.command()
 @click.argument("node", type=NODE)
 @click.argument("text", metavar="POLICY")
 @click.argument("to")
-@click.argument("amount", type=AmountOrAll(), metavar="AMOUNT|all")
+@click.argument("amount", metavar="AMOUNT|all")
+@click.option("--asset", metavar="ASSET", help="Of an asset that lies there, not of DURE; this wallet pays the fee.")
+@click.option("--authority", is_flag=True, help="With --asset: the authority over it.")
 @click.option("--branch", type=click.IntRange(min=1), metavar="N", help="By this branch, as explain numbers them.")
 @click.option("--secret", "secrets", type=HASH, multiple=True, help="The secret of a hash lock.")
 @click.option("--fee-rate", metavar="RATE", help="Grain per byte.")
@@ -414,7 +450,9 @@ def spend(
     node: int,
     text: str,
     to: str,
-    amount: int | None,
+    amount: str,
+    asset: str | None,
+    authority: bool,
     branch: int | None,
     secrets: tuple[str, ...],
     fee_rate: str | None,
@@ -427,25 +465,24 @@ def spend(
 
     Node NODE signs what it can. If that is enough the payment is sent; else a file is written for the others to sign.
     """
+    from cli.assets import AssetWallet
     from devnet import payments, policies
-    from rpc.encoding import Dure
+    from devnet.errors import Misused
 
     calls, record = context.calls, context.folder.load()
     spender = policies.running_node(calls, record, node)
     target = path or Path(f"{text.replace('/', '-') if len(text) < 65 else 'spend'}.psdt")
-    begun = policies.spend(
-        calls,
-        spender,
-        text,
-        payments.resolve_recipient(calls, record, to),
-        None if amount is None else Dure(amount),
-        branch=branch,
-        secrets=secrets,
-        fee_rate=fee_rate,
-        force=force,
-        sign=not unsigned,
-        replace=replace,
-    )
+    address = payments.resolve_recipient(calls, record, to)
+    how = (branch, fee_rate, force)
+    if asset is None:
+        if authority:
+            raise Misused("--authority says of which asset: --asset ASSET.")
+        asked = _dure_spend(text, address, amount, how, replace)
+    else:
+        if replace is not None:
+            raise Misused("--replace is for spends in DURE.")
+        asked = _asset_spend(AssetWallet(context, node), text, address, amount, how, asset, authority=authority)
+    begun = policies.spend(calls, spender, asked, secrets=secrets, force=force, sign=not unsigned)
     value = {"branch": begun.spend.branch, "fee": begun.spend.fee, "missing": begun.missing}
     by = f"By branch {begun.spend.branch}: {_plain(begun.spend.sentence)}"
     if begun.txid is not None:

@@ -17,7 +17,6 @@ from devnet.folder import NetworkRecord, NodeRecord
 from devnet.payments import running
 from devnet.status import require_network_up, require_running
 from devnet.units import is_node_number
-from rpc.encoding import Dure
 from rpc.schema import (
     BlockchainInfo,
     FinalizedPsbt,
@@ -272,33 +271,23 @@ class Begun(msgspec.Struct, frozen=True):
 def spend(
     calls: Calls,
     node: NodeRecord,
-    policy: str,
-    to: str,
-    amount: Dure | None,
+    asked: Sequence[object],
     *,
-    branch: int | None,
     secrets: Sequence[str],
-    fee_rate: str | None,
     force: bool,
     sign: bool,
-    replace: str | None = None,
 ) -> Begun:
     """Begin a spend from a policy of a node's wallet, sign what that wallet can, and send it if that is enough.
 
     Args:
-        to: an address.
-        amount: None for all that lies there, the fee taken out of it.
-        replace: the txid of a transaction that waits, and is to be put out by paying more.
+        asked: the method that begins it, and its parameters.
 
     Raises:
         Refused: nothing was sent.
         Unavailable: the node does not answer.
     """
-    recipients = None if amount is None else {to: str(amount)}
-    everything_to = to if amount is None else None
-    begun = calls.ask(
-        node, PolicySpend, "spendpolicy", policy, recipients, everything_to, branch, fee_rate, None, force, replace
-    )
+    method, *params = asked
+    begun = calls.ask(node, PolicySpend, str(method), *params)
     done = process(calls, node, begun.psbt, sign=sign, only=None, secrets=secrets, force=force)
     txid = None
     if done.complete and sign:

@@ -47,6 +47,7 @@ from wallet.results import (
     WalletInfo,
 )
 from wallet.signer import Signer
+from wallet.spend_policies.asset_spends import AssetSpends
 from wallet.spend_policies.book import PolicyBook
 from wallet.spend_policies.desk import PolicyDesk
 from wallet.store import RequestRecord, WalletStore
@@ -97,6 +98,7 @@ class Wallet:
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
         self.offers = OfferDesk(params, self._ledger, self._addresses, self._signer, maker, self.cosigner, outside)
+        self.asset_spends = AssetSpends(params, self._ledger, self.policies.spends, approvers, self.cosigner)
         self.swaps = SwapDesk(
             params,
             self._ledger,

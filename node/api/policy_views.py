@@ -13,12 +13,13 @@ from consensus.policy_text import format_policy
 from consensus.spend_policy import policy_id
 from consensus.state import SpendContext
 from consensus.types import LockId, Policy
+from node.api.methods.assets import asset_text
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from wallet.spend_policies.book import KnownPolicy
 from wallet.spend_policies.branches import Branch, branches_of, keys_of, pays_of
-from wallet.spend_policies.desk import Holdings, Withdrawal
+from wallet.spend_policies.desk import Holdings, PolicyAsset, Withdrawal
 from wallet.spend_policies.traps import find_traps
 from wallet.spend_policies.words import Now, branch_sentence, key_text, withdrawal_sentence
 from wallet.wallet import Wallet
@@ -85,9 +86,9 @@ class PolicyView:
         remembered = self._remembered(lock)
         return {} if remembered is None else remembered.roles
 
-    def sentence(self, branch: Branch, roles: Mapping[bytes, str]) -> str:
-        """Return a branch in words."""
-        return branch_sentence(branch, lambda key: self.key_name(key, roles), self.lock_name, self.now)
+    def sentence(self, branch: Branch, roles: Mapping[bytes, str], *, verb: str = "spend") -> str:
+        """Return a branch in words; `verb` is what it lets people do."""
+        return branch_sentence(branch, lambda key: self.key_name(key, roles), self.lock_name, self.now, verb=verb)
 
     # Policies
 
@@ -158,6 +159,21 @@ class PolicyView:
                 )
                 for coin in held.coins
             ],
+            assets=[self._held_asset(each) for each in held.assets],
+        )
+
+    def _held_asset(self, held: PolicyAsset) -> schema.PolicyAsset:
+        of = None if self.wallet is None else self.wallet.assets.asset_of(held.asset)
+        known = held.asset if of is None else of
+        record = self.services.chain.get_assets([known]).get(known)
+        return schema.PolicyAsset(
+            asset=held.asset.hex(),
+            authority_of=UNSET if of is None else of.hex(),
+            metadata=None if record is None else asset_text(record.definition.metadata),
+            decimals=0 if of is not None else None if record is None else record.definition.decimals,
+            confirmed=held.confirmed,
+            pending=held.pending,
+            shown=self.wallet is not None and self.wallet.assets.is_shown(known),
         )
 
     def _depth(self, height: int | None) -> int:

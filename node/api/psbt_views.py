@@ -149,7 +149,7 @@ class PsbtView(PolicyView):
             branches=[
                 schema.PsbtBranch(
                     number=number,
-                    sentence=self.sentence(lack.branch, roles),
+                    sentence=self.sentence(lack.branch, roles, verb="spend" if part.asset is None else "approve"),
                     missing=self._missing(lack, roles),
                 )
                 for number, lack in enumerate(lacks(self._psdt, part, self.context), 1)

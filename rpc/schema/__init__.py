@@ -65,6 +65,7 @@ from rpc.schema.mining import (
 from rpc.schema.network import AddedNode, LocalAddress, NetworkInfo, PeerInfo
 from rpc.schema.policies import (
     Policies,
+    PolicyAsset,
     PolicyBranch,
     PolicyCoin,
     PolicyExplanation,
@@ -169,6 +170,7 @@ __all__ = [
     "PackageTransaction",
     "PeerInfo",
     "Policies",
+    "PolicyAsset",
     "PolicyBranch",
     "PolicyCoin",
     "PolicyExplanation",

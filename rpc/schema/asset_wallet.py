@@ -44,7 +44,7 @@ class AssetBalances(Result, frozen=True, kw_only=True):
 class AssetEntry(Result, frozen=True, kw_only=True):
     """One of listassettransactions: what one transaction did to what the wallet has of one asset."""
 
-    category: Literal["issued", "burned", "sent", "received", "moved", "attested", "closed"]
+    category: Literal["issued", "burned", "sent", "received", "moved", "attested", "closed", "passed on", "entrusted"]
     asset: str
     metadata: AssetText | None
     decimals: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET, UnsetType
 
 from rpc.encoding import Dure
+from rpc.schema.assets import AssetText
 from rpc.schema.base import Result
 
 
@@ -74,6 +75,21 @@ class PolicyCoin(Result, frozen=True, kw_only=True):
     confirmations: int
 
 
+class PolicyAsset(Result, frozen=True, kw_only=True):
+    """What lies at a policy of one asset or authority, in smallest units."""
+
+    asset: str
+    authority_of: str | UnsetType = UNSET
+    """Of an authority: the asset that it is over."""
+    metadata: AssetText | None
+    decimals: int | None
+    confirmed: int
+    pending: int
+    """In no block yet."""
+    shown: bool
+    """Whether the wallet shows that asset unasked."""
+
+
 class RememberedPolicy(Result, frozen=True, kw_only=True):
     """A policy whose coins the wallet watches."""
 
@@ -88,6 +104,8 @@ class RememberedPolicy(Result, frozen=True, kw_only=True):
     immature: Dure
     """Rewards that are too young."""
     coins: list[PolicyCoin]
+    """In DURE."""
+    assets: list[PolicyAsset]
 
 
 class Withdrawal(Result, frozen=True, kw_only=True):

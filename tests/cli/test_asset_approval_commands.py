@@ -85,6 +85,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNodes
         "decodepsbt": file(),
         "walletprocesspsbt": ProcessedPsbt(psbt=APPROVED, complete=True, signed=["02" * 33]),
         "finalizepsbt": FinalizedPsbt(hex="00", txid=TXID, complete=True),
+        "listpolicies": {"policies": [], "withdrawals": []},
         "listwaitingtransfers": [waits()],
         "getwaitingtransfer": waits(psbt=PSBT),
         "cancelwaitingtransfer": CancelledTransfer(txid="cd" * 32, fee=Dure(500)),
@@ -100,6 +101,12 @@ def test_a_transfer_that_waits_is_written_to_a_file_for_whoever_approves(nodes: 
     assert "To be approved: Node 1 pays 4.00" in result.stdout
     assert f"node 2 ({REGISTRAR}): dure asset approve 2 {TXID[:16]}.psdt" in result.stdout
     assert dure("asset", "send", "1", "0", "4", ASSET).exit_code == 0, "the same file, once more"
+    board = {
+        "name": "board", "address": REGISTRAR, "policy": "", "branches": [], "confirmed": Dure(0), "pending": Dure(0),
+        "immature": Dure(0), "coins": [], "assets": [], "keys": [{"pubkey": "02" * 33, "ismine": True}],
+    }  # fmt: skip
+    nodes.answers["listpolicies"] = lambda node, _params: {"policies": [board] if node else [], "withdrawals": []}
+    assert f"nodes 1 and 2 ({REGISTRAR}): dure asset approve 1" in dure("asset", "send", "1", "0", "4", ASSET).stdout
     assert dure("asset", "attest", "1", "500", ASSET, "--out", "a.psdt").exit_code == 0
     assert Path("a.psdt").read_bytes() == RAW
     Path("a.psdt").write_bytes(b"mine")
@@ -201,3 +208,11 @@ def test_addresses_are_frozen_listed_and_freed(nodes: FakeNodes) -> None:
     assert nodes.calls_of("unfreezeaddress") == [(2, [ASSET, REGISTRAR])]
     nodes.answers["listfrozenaddresses"] = []
     assert dure("asset", "frozen", "2").stdout == "Nothing is frozen.\n"
+
+
+def test_the_authority_is_given_to_whoever_is_named(nodes: FakeNodes) -> None:
+    nodes.answers["sendauthority"] = {"txid": TXID, "fee": Dure(700)}
+    result = dure("asset", "entrust", "0", "1", ASSET, "--comment", "take over")
+    assert nodes.calls_of("sendauthority") == [(0, [ASSET, "ldure1qsomebody", "take over", None, None, False])]
+    told = 'Node 0 gives the authority over "HOUR" (9bb2000000000000) to ldure1qsomebody'
+    assert result.stdout.splitlines()[0] == told

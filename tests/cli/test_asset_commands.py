@@ -51,6 +51,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNodes
         "getnewaddress": lambda node, _params: f"address of {node}",
         "issueasset": sent | {"asset": ASSET},
         "listassets": [],
+        "listpolicies": {"policies": [], "withdrawals": []},
     }
     answers |= dict.fromkeys(("sendassets", "reissueasset", "burnasset", "attestasset", "closeasset"), sent)
     answers["showasset"] = None

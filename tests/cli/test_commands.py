@@ -33,7 +33,7 @@ ADDRESS = encode_address(LOCAL, LockId(bytes(range(32))))
 
 def policies_of(*names: str) -> Policies:
     none: Any = {"keys": [], "branches": [], "coins": []}
-    nothing: Any = {"confirmed": Dure(0), "pending": Dure(0), "immature": Dure(0)}
+    nothing: Any = {"assets": [], "confirmed": Dure(0), "pending": Dure(0), "immature": Dure(0)}
     known = [RememberedPolicy(name=name, address=ADDRESS, policy="", **none, **nothing) for name in names]
     return Policies(policies=known, withdrawals=[])
 

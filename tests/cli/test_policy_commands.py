@@ -21,6 +21,7 @@ from rpc.schema import (
     LastProcessedBlock,
     MineBalances,
     Policies,
+    PolicyAsset,
     PolicyBranch,
     PolicyExplanation,
     PolicyKey,
@@ -67,7 +68,7 @@ def remembered(name: str) -> RememberedPolicy:
     nothing = Dure(0)
     return RememberedPolicy(
         name=name, address=ADDRESS, policy="", keys=[], branches=[], confirmed=Dure(5 * 10**8), pending=nothing,
-        immature=nothing, coins=[],
+        immature=nothing, coins=[], assets=[],
     )  # fmt: skip
 
 
@@ -364,13 +365,17 @@ def test_a_wallet_approves_without_a_signature_for_its_own_coins(network: FakeNo
     assert dure("psdt", "sign", "1", "x.psdt", "--yes", "--approve", "bb").exit_code == 1
 
 
-def test_outputs_and_burns_of_assets_are_named_with_their_units(network: FakeNodes) -> None:
-    network.answers["createpsbt"] = PSBT
-    network.answers["getasset"] = lambda _node, params: {
-        "asset": params[0], "kind": "fixed", "supply": 120, "decimals": 1, "closed": True, "authority": None,
+def asset_record(asset: str) -> dict[str, Any]:
+    return {
+        "asset": asset, "kind": "fixed", "supply": 120, "decimals": 1, "closed": True, "authority": None,
         "controller": None, "auditor": None, "content": None, "collection": None, "raw_metadata": "", "metadata": None,
         "origin": {"txid": TIP, "blockhash": TIP, "height": 7, "time": 1, "issuer": ADDRESS},
     }  # fmt: skip
+
+
+def test_outputs_and_burns_of_assets_are_named_with_their_units(network: FakeNodes) -> None:
+    network.answers["createpsbt"] = PSBT
+    network.answers["getasset"] = lambda _node, params: asset_record(params[0])
     result = dure(
         "psdt", "create", "0", "a.psdt", "--in", f"{TIP}:3", "--out", f"1=2.5:{SHARE}", "--burn", f"1:{SHARE}"
     )
@@ -405,7 +410,7 @@ def test_a_policy_is_imported_with_the_names_that_others_gave_its_keys(network: 
     role = PolicyKey(pubkey="02" * 33, role="Ann", ismine=False)
     other = RememberedPolicy(
         name="x", address=ADDRESS, policy=text, keys=[role], branches=[], confirmed=Dure(0), pending=Dure(0),
-        immature=Dure(0), coins=[],
+        immature=Dure(0), coins=[], assets=[],
     )  # fmt: skip
     network.answers["listpolicies"] = lambda node, _params: Policies(
         policies=[other] if node == 2 else [], withdrawals=[]
@@ -414,3 +419,35 @@ def test_a_policy_is_imported_with_the_names_that_others_gave_its_keys(network: 
     assert network.calls_of("importpolicy") == [(0, ["board", text, {"02" * 33: "Ann"}, True])]
     assert f"{known.confirmed} DURE lie there" in result.stdout
     assert dure("policy", "key", "1").stdout == f"{key(2).key.hex()}\n"
+
+
+def test_assets_at_policies_are_listed_and_spent_in_their_units(network: FakeNodes) -> None:
+    """A070"""
+    text = AssetText(name="Share", ticker=None, uri=None, media_type=None)
+    share = PolicyAsset(asset=SHARE, metadata=text, decimals=1, confirmed=125, pending=5, shown=True)
+    right = PolicyAsset(
+        asset="ee" * 32, authority_of=SHARE, metadata=text, decimals=0, confirmed=1, pending=0, shown=False
+    )
+    network.answers["listpolicies"] = Policies(
+        policies=[replace(remembered("board"), assets=[share, right])], withdrawals=[]
+    )
+    network.answers["getasset"] = lambda _node, params: asset_record(params[0])
+    network.answers["spendpolicyasset"] = network.answers["spendpolicy"]
+    network.answers["getassetbalances"] = {"assets": [], "hidden": 0, "lastprocessedblock": {"hash": TIP, "height": 9}}
+    lines = dure("policy", "list").stdout.splitlines()
+    assert lines[-2:] == [
+        'At board: 12.5 "Share" (aaaaaaaaaaaaaaaa), and 0.5 on their way',
+        'At board: 1 authority over "Share" (aaaaaaaaaaaaaaaa)',
+    ]
+    assert dure("asset", "list", "0").stdout.splitlines()[-1] == lines[-2]
+    assert dure("asset", "list", "0", "--all").stdout.splitlines()[-2:] == lines[-2:]
+    for amount, options, asked in (
+        ("1.5", (), [{"ldure1qnew": 15}, None, False]),
+        ("all", ("--authority",), [None, "ldure1qnew", True]),
+    ):
+        Path("board.psdt").unlink(missing_ok=True)
+        result = dure("policy", "spend", "0", "board", "1", amount, "--asset", SHARE, *options)
+        assert result.exit_code == 0, result.stderr
+        assert network.calls_of("spendpolicyasset")[-1][1] == ["board", SHARE, *asked, None, None, False]
+    for wrong in (["1.55", "--asset", SHARE], ["1", "--authority"], ["1", "--asset", SHARE, "--replace", TIP]):
+        assert dure("policy", "spend", "0", "board", "1", *wrong).exit_code == 2

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from consensus.asset_text import format_units
+from consensus.assets import authority_id
 from consensus.spend_policy import reveal, witness_cost
 from consensus.types import Amount, Asset, AssetId, Attestation, Burn, Definition, LockId, NewAsset, Reissue, SupplyKind
 from wallet.assets.book import AssetBook
@@ -49,10 +50,11 @@ class Approvers:
             PaymentError: there is no such asset, it is no reserved one, or its reserve does not hold as much.
         """
         found: dict[tuple[AssetId, bool], LockId | None] = {}
+        rights = {authority_id(asset) for asset in records}
         for asset in paid:
             # An authority is never controlled.
-            known = self._assets.asset_of(asset) is None
-            found[asset, False] = definition_of(asset, records).controller if known else None
+            if asset not in rights and self._assets.asset_of(asset) is None:
+                found[asset, False] = definition_of(asset, records).controller
         for burn in burns:
             if burn.id in records:
                 found[burn.id, False] = records[burn.id].definition.controller

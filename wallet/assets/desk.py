@@ -62,6 +62,10 @@ class AssetDesk:
             None,
         )
 
+    def is_shown(self, asset: AssetId) -> bool:
+        """Tell whether an asset is shown unasked."""
+        return self._ledger.assets.is_shown(asset)
+
     def asset_of(self, authority: AssetId) -> AssetId | None:
         """Return the asset that an id is the authority over, if the wallet has had to do with it."""
         return self._ledger.assets.asset_of(authority)
@@ -205,8 +209,8 @@ class AssetDesk:
         for asset in sorted(amounts):
             amount, owner = amounts[asset], rights[asset]
             if owner is not None:
-                if asset in burned:
-                    lines.append((owner, AssetMovement.CLOSED, 0))
+                deed = _authority_movement(amount, burned=asset in burned, created=owner in created)
+                lines += [] if deed is None else [(owner, deed, 0)]
                 continue
             if record.ours and asset in created:
                 movement = AssetMovement.ISSUED
@@ -232,3 +236,12 @@ class AssetDesk:
                 note=self._ledger.store.note(txid),
                 shown=self._ledger.assets.is_shown(asset),
             )
+
+
+def _authority_movement(amount: int, *, burned: bool, created: bool) -> AssetMovement | None:
+    """Return what a transaction does with the authority over an asset; None if it comes back, or is created with it."""
+    if burned:
+        return AssetMovement.CLOSED
+    if amount < 0:
+        return AssetMovement.PASSED_ON
+    return AssetMovement.ENTRUSTED if amount > 0 and not created else None

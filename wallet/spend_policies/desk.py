@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from consensus.codec import decode_policy
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.spend_policy import check_policy
-from consensus.types import Amount, LockId, OutPoint, Policy, Transaction
+from consensus.types import Amount, AssetId, LockId, OutPoint, Policy, Transaction
 from wallet.addresses import AddressBook, Branch
 from wallet.errors import WalletDataError, WalletError
 from wallet.ledger import Ledger
@@ -17,6 +18,7 @@ from wallet.ports import Outside
 from wallet.spend_policies.book import KnownPolicy, PolicyBook
 from wallet.spend_policies.branches import branches_of
 from wallet.spend_policies.spends import PolicySpends
+from wallet.store import CoinRecord
 
 KEY_LABEL = "key of a policy"
 
@@ -32,13 +34,23 @@ class PolicyCoin(NamedTuple):
     """False: a reward that is too young."""
 
 
+class PolicyAsset(NamedTuple):
+    """What lies at a remembered policy of one asset or authority, in smallest units."""
+
+    asset: AssetId
+    confirmed: Amount
+    pending: Amount
+
+
 class Holdings(NamedTuple):
-    """What lies at a policy, each coin in one of the sums."""
+    """What lies at a policy, each coin in one of the sums; coins that carry an asset in none of those in DURE."""
 
     coins: tuple[PolicyCoin, ...]
     confirmed: Amount
     pending: Amount
     immature: Amount
+    assets: tuple[PolicyAsset, ...]
+    """In the order of their ids."""
 
 
 class Withdrawal(NamedTuple):
@@ -118,14 +130,21 @@ class PolicyDesk:
 
     def holdings(self, lock: LockId | None = None) -> Holdings:
         """Return what lies at one policy, or at all of them."""
-        return _summed([coin for at, coin in self._coins() if lock is None or at == lock])
+        coins = [coin for at, coin in self._coins() if lock is None or at == lock]
+        return _summed(coins, [record for record in self._assets() if lock in (None, record.lock)])
 
     def all_holdings(self) -> list[tuple[KnownPolicy, Holdings]]:
         """Return what lies at each policy, in the order in which they were added."""
         coins: dict[LockId, list[PolicyCoin]] = {}
         for lock, coin in self._coins():
             coins.setdefault(lock, []).append(coin)
-        return [(known, _summed(coins.get(known.lock, []))) for known in self._policies]
+        assets: dict[LockId, list[CoinRecord]] = {}
+        for record in self._assets():
+            assets.setdefault(record.lock, []).append(record)
+        return [(known, _summed(coins.get(known.lock, []), assets.get(known.lock, []))) for known in self._policies]
+
+    def _assets(self) -> Iterator[CoinRecord]:
+        return (record for _, record in self._ledger.coins.watched_apart() if record.asset is not None)
 
     def _coins(self) -> Iterator[tuple[LockId, PolicyCoin]]:
         next_height = self._ledger.cursor.height + 1
@@ -165,12 +184,20 @@ class PolicyDesk:
         return True
 
 
-def _summed(coins: Sequence[PolicyCoin]) -> Holdings:
+def _summed(coins: Sequence[PolicyCoin], carriers: Sequence[CoinRecord]) -> Holdings:
+    confirmed, pending = Counter[AssetId](), Counter[AssetId]()
+    for record in carriers:
+        if record.asset is not None:
+            (pending if record.height is None else confirmed)[record.asset] += record.value
     return Holdings(
         tuple(sorted(coins, key=_by_age)),
         confirmed=Amount(sum(coin.value for coin in coins if coin.height is not None and coin.mature)),
         pending=Amount(sum(coin.value for coin in coins if coin.height is None)),
         immature=Amount(sum(coin.value for coin in coins if not coin.mature)),
+        assets=tuple(
+            PolicyAsset(asset, Amount(confirmed[asset]), Amount(pending[asset]))
+            for asset in sorted(confirmed.keys() | pending.keys())
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from consensus.state import SpendContext
 from consensus.types import (
     MAX_INPUTS,
     Amount,
+    AssetId,
     Core,
     Key,
     LockId,
@@ -23,6 +24,7 @@ from consensus.types import (
 )
 from wallet.addresses import AddressBook
 from wallet.addresses import Branch as KeyBranch
+from wallet.assets.approvers import ApprovalCost
 from wallet.coin_selection import Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, PaymentError, WalletError
@@ -72,7 +74,9 @@ class Plan(NamedTuple):
     fee: Amount
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
+    """A coin to be spent."""
+
     outpoint: OutPoint
     record: CoinRecord
 
@@ -136,8 +140,8 @@ class PolicySpends:
         check_memo(memo)
         for payment in [] if isinstance(wish, Everything) else wish:
             check_dust(payment.amount, terms)
-        number, branch = self._choose(known, wish, context, number, rival)
-        coins = self._usable(known, branch, context, rival)
+        number, branch = self.choose(known, wish, context, number, rival)
+        coins = self.usable(known, branch, context, rival)
         if rival is not None and not any(coin.outpoint in rival.transaction.core.inputs for coin in coins):
             raise PaymentError("the transaction to be replaced spends no coin that this branch can spend now")
         pricing = _Pricing(terms, rival)
@@ -145,7 +149,7 @@ class PolicySpends:
             core, sources = self._forced(known, branch, coins, wish, pricing, memo)
         else:
             core, sources = self._free(known, branch, coins, wish, pricing, memo)
-        psdt = new_psdt(self._params, core, tuple([_spent_coin(source.record) for source in sources]))
+        psdt = new_psdt(self._params, core, tuple([spent_coin(source.record) for source in sources]))
         psdt = with_policy(psdt, known.policy)
         for lock in dict.fromkeys(source.record.lock for source in sources):
             own = self._addresses.find(lock)
@@ -157,14 +161,20 @@ class PolicySpends:
 
     # Which branch
 
-    def _choose(
+    def choose(
         self,
         known: KnownPolicy,
         wish: Sequence[Payment] | Everything,
         context: SpendContext,
         number: int | None,
-        rival: Rival | None,
+        rival: Rival | None = None,
+        asset: AssetId | None = None,
     ) -> tuple[int, Branch]:
+        """Return the branch of that number, or the one that is open, has coins of the asset, and needs the fewest.
+
+        Raises:
+            PaymentError: it is not there, not open, or forbids where the coins are to go.
+        """
         branches = branches_of(known.policy).all
         if number is not None:
             if not 1 <= number <= len(branches):
@@ -184,7 +194,7 @@ class PolicySpends:
                 refusal = refusal or error
                 continue
             others = branch.signatures - len(branch.signers(mine))
-            has_coins = bool(self._usable(known, branch, context, rival))
+            has_coins = bool(self.usable(known, branch, context, rival, asset))
             rank = (others + (0 if has_coins else 1_000), place)
             if best is None or rank < best[:2]:
                 best = (*rank, branch)
@@ -216,17 +226,28 @@ class PolicySpends:
             there = f"lock {branch.pays[0].hex()[:16]}…" if known is None else known.name
             raise PaymentError(f"by this branch coins go whole to {there} and nowhere else; or name another branch")
 
-    def _usable(self, known: KnownPolicy, branch: Branch, context: SpendContext, rival: Rival | None) -> list[_Source]:
-        """Return the coins in a block that the branch opens now: those of the rival, then the largest first."""
+    def usable(
+        self,
+        known: KnownPolicy,
+        branch: Branch,
+        context: SpendContext,
+        rival: Rival | None = None,
+        asset: AssetId | None = None,
+    ) -> list[Source]:
+        """Return the coins in a block that the branch opens now: those of the rival, then the largest first.
+
+        Args:
+            asset: what they carry; None for DURE.
+        """
         contested = () if rival is None else rival.transaction.core.inputs
         found = [(outpoint, self._ledger.coins.find(outpoint)) for outpoint in contested]
-        there = [_Source(outpoint, record) for outpoint, record in found if record is not None and not record.spender]
-        there += [_Source(outpoint, record) for outpoint, record in self._ledger.coins.watched_apart()]
+        there = [Source(outpoint, record) for outpoint, record in found if record is not None and not record.spender]
+        there += [Source(outpoint, record) for outpoint, record in self._ledger.coins.watched_apart()]
         sources = [
             source
             for source in dict.fromkeys(there)
             if source.record.lock == known.lock
-            and source.record.asset is None
+            and source.record.asset == asset
             and source.record.height is not None
             and context.height
             >= source.record.height + max(branch.older, self._params.coinbase_maturity * source.record.coinbase)
@@ -247,11 +268,11 @@ class PolicySpends:
         self,
         known: KnownPolicy,
         branch: Branch,
-        coins: list[_Source],
+        coins: list[Source],
         wish: Sequence[Payment] | Everything,
         pricing: _Pricing,
         memo: bytes,
-    ) -> tuple[Core, list[_Source]]:
+    ) -> tuple[Core, list[Source]]:
         """Pay out of the policy's coins, fee included; what is left goes back to the policy."""
         shown = _shown(known.policy, branch)
         payments = () if isinstance(wish, Everything) else tuple(wish)
@@ -259,7 +280,7 @@ class PolicySpends:
         wanted = sum(output.value for output in outputs)
         back = Output(self._params.total_supply, wish.lock if isinstance(wish, Everything) else known.lock, None)
         size = _size(_core((), [*outputs, back], memo), [shown]) + _MORE_INPUTS
-        chosen: list[_Source] = []
+        chosen: list[Source] = []
         terms = pricing.terms
         value, fee = 0, pricing.fee(size, branch.signatures)
         for coin in coins:
@@ -282,14 +303,14 @@ class PolicySpends:
         self,
         known: KnownPolicy,
         branch: Branch,
-        coins: list[_Source],
+        coins: list[Source],
         wish: Sequence[Payment] | Everything,
         pricing: _Pricing,
         memo: bytes,
-    ) -> tuple[Core, list[_Source]]:
+    ) -> tuple[Core, list[Source]]:
         """Move whole coins to where the branch wants them, and let coins of this wallet pay the fee."""
         wanted = None if isinstance(wish, Everything) else sum(payment.amount for payment in wish)
-        chosen: list[_Source] = []
+        chosen: list[Source] = []
         value = 0
         for coin in coins:
             if wanted is None or value < wanted:
@@ -300,10 +321,42 @@ class PolicySpends:
         if len(chosen) >= MAX_INPUTS:
             raise PaymentError("so many coins do not fit into one transaction: move fewer at once")
         moved = [Output(source.record.value, branch.pays[0], None) for source in chosen]
+        return self._with_fee(known, branch, chosen, moved, pricing, memo, ApprovalCost(0, 0))
+
+    def with_fee(
+        self,
+        known: KnownPolicy,
+        branch: Branch,
+        chosen: Sequence[Source],
+        outputs: Sequence[Output],
+        terms: RelayTerms,
+        approvals: ApprovalCost,
+    ) -> tuple[Core, list[Source]]:
+        """Let coins of this wallet pay for a spend of a policy's coins; these stand first, as do the outputs.
+
+        Args:
+            approvals: what their witnesses add.
+
+        Raises:
+            InsufficientFundsError, PaymentError: they cannot.
+        """
+        return self._with_fee(known, branch, chosen, outputs, _Pricing(terms, None), b"", approvals)
+
+    def _with_fee(
+        self,
+        known: KnownPolicy,
+        branch: Branch,
+        chosen: Sequence[Source],
+        moved: Sequence[Output],
+        pricing: _Pricing,
+        memo: bytes,
+        approvals: ApprovalCost,
+    ) -> tuple[Core, list[Source]]:
         inputs = [source.outpoint for source in chosen]
         shown = _shown(known.policy, branch)
         terms = pricing.terms
-        size = max(_size(_core(inputs, moved, memo), [shown]), branch.signatures * terms.signature_bytes)
+        given = branch.signatures + approvals.signatures
+        size = max(_size(_core(inputs, moved, memo), [shown]) + approvals.size, given * terms.signature_bytes)
         spendable = self._ledger.coins.spendable(self._ledger.cursor.height + 1)
         short = 0
         for _ in range(MAX_FEE_ROUNDS):
@@ -313,19 +366,19 @@ class PolicySpends:
                 outputs.append(Output(payer.change, self._addresses.peek(KeyBranch.CHANGE).lock, None))
             core = _core([*inputs, *(coin.outpoint for coin in payer.coins)], outputs, memo)
             locks = dict.fromkeys(coin.lock for coin in payer.coins)
-            whole = _size(core, [shown, *([Key(bytes(33))] * len(locks))])
-            due = pricing.fee(whole, branch.signatures + len(locks))
+            whole = _size(core, [shown, *([Key(bytes(33))] * len(locks))]) + approvals.size
+            due = pricing.fee(whole, given + len(locks))
             paid = sum(coin.value for coin in payer.coins) - payer.change
             if paid >= due:
                 return core, [*chosen, *(self._own_source(coin) for coin in payer.coins)]
             short += due - paid
         raise PaymentError("no coins of this wallet fit to pay the fee")
 
-    def _own_source(self, coin: SpendableCoin) -> _Source:
-        return _Source(coin.outpoint, CoinRecord(coin.value, coin.lock, None, coin.coinbase, coin.height, None, None))
+    def _own_source(self, coin: SpendableCoin) -> Source:
+        return Source(coin.outpoint, CoinRecord(coin.value, coin.lock, None, coin.coinbase, coin.height, None, None))
 
     def _too_little(
-        self, known: KnownPolicy, branch: Branch, coins: list[_Source], wanted: int, fee: int
+        self, known: KnownPolicy, branch: Branch, coins: list[Source], wanted: int, fee: int
     ) -> InsufficientFundsError:
         there = format_amount(sum(source.record.value for source in coins))
         needed = f"{format_amount(wanted)} DURE and a fee of about {format_amount(fee)} are needed; " if wanted else ""
@@ -352,5 +405,6 @@ def _size(core: Core, shown: Sequence[Policy]) -> int:
     return len(encode(core)) + _FRAME + sum(witness_cost(policy).size for policy in shown)
 
 
-def _spent_coin(record: CoinRecord) -> SpentCoin:
+def spent_coin(record: CoinRecord) -> SpentCoin:
+    """Return a coin as a file tells it."""
     return SpentCoin(Output(record.value, record.lock, record.asset), record.height, record.coinbase)

@@ -31,11 +31,14 @@ def key_text(key: bytes) -> str:
     return f"key {key.hex()[:10]}…"
 
 
-def branch_sentence(branch: Branch, key_name: KeyName, lock_name: LockName, now: Now | None = None) -> str:
+def branch_sentence(
+    branch: Branch, key_name: KeyName, lock_name: LockName, now: Now | None = None, *, verb: str = "spend"
+) -> str:
     """Return the sentence.
 
     Args:
         now: to say how far away a height or a time is; None leaves that out.
+        verb: what it lets them do.
     """
     if branch.hidden:
         ids = join([f"{lock.hex()[:10]}…" for lock in branch.hidden])
@@ -46,7 +49,7 @@ def branch_sentence(branch: Branch, key_name: KeyName, lock_name: LockName, now:
     together = " together" if branch.signatures > 1 and len(branch.groups) > 1 else ""
     clauses = [*_when(branch, now), *_secrets(branch.hashes), *_destination(branch.pays, lock_name)]
     comma = "," if clauses and clauses[0].startswith("but") else ""
-    sentence = f"{who} can spend{together}{comma} {', '.join(clauses) or 'at any time'}."
+    sentence = f"{who} can {verb}{together}{comma} {', '.join(clauses) or 'at any time'}."
     return sentence[:1].upper() + sentence[1:]
 
 

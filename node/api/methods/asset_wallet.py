@@ -339,6 +339,35 @@ async def closeasset(
 
 
 @method(Area.ASSETS, needs_wallet=True)
+async def sendauthority(
+    services: Services,
+    asset: LockHex,
+    address: AddressText,
+    comment: Comment = "",
+    fee_rate: FeeRate | None = None,
+    request_id: RequestId | None = None,
+    force: bool = False,
+) -> schema.SentAsset:
+    """Give the authority over an asset away: only whoever gets it can issue more from then on.
+
+    Its id is in the transaction's memo, so that the other wallet knows what it was given.
+
+    Args:
+        asset: its id.
+        address: whose it is to be.
+        comment: what for; kept in the wallet.
+        fee_rate: as in sendtoaddress.
+        request_id: as in sendtoaddress.
+        force: as in sendtoaddress.
+    """
+    name = AssetId(bytes(asset))
+    find_asset(services, name)
+    lock = read_address(services.params, address)
+    wish = AssetWish(payments=(AssetPayment(lock, authority_id(name), Amount(1)),), memo=bytes(name))
+    return _sent(services, await _make(services, wish, comment, fee_rate, request_id, force=force))
+
+
+@method(Area.ASSETS, needs_wallet=True)
 async def burnasset(
     services: Services,
     asset: LockHex,
@@ -389,6 +418,9 @@ def made_of(made: Sent | WaitingTransfer) -> Transaction:
 
 def _named(wish: AssetWish) -> Iterable[AssetId]:
     yield from (payment.asset for payment in wish.payments)
+    if wish.memo:
+        # The asset whose authority is paid out.
+        yield AssetId(wish.memo)
     yield from (burn.id for burn in wish.burns)
     yield from assets_of_issuances(wish.issuances)
 
@@ -413,5 +445,6 @@ METHODS = (
     reissueasset,
     attestasset,
     closeasset,
+    sendauthority,
     burnasset,
 )

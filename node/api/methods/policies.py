@@ -7,16 +7,18 @@ from typing import Annotated
 from msgspec import Meta
 
 from consensus.address import AddressError, decode_address
+from consensus.assets import authority_id
 from consensus.policy_text import MAX_TEXT, PolicyTextError, parse_policy
 from consensus.spend_policy import policy_id
-from consensus.types import Policy, TxId
+from consensus.types import MAX_INTEGER, Amount, AssetId, Policy, TxId
 from node.api.method import Area, method
-from node.api.methods.payments import Recipients, read_payment, read_terms
+from node.api.methods.assets import find_asset
+from node.api.methods.payments import MAX_RECIPIENTS, Recipients, read_payment, read_terms
 from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
 from node.api.methods.wallet_keys import rescan_from
-from node.api.parameters import AddressText, FeeRate, HashHex, Hex, Label
+from node.api.parameters import AddressText, FeeRate, HashHex, Hex, Label, LockHex
 from node.api.policy_views import PolicyView, context_of
 from node.api.services import Services
 from rpc import schema
@@ -30,6 +32,9 @@ from wallet.wallet import Wallet
 
 PolicyText = Annotated[str, Meta(max_length=MAX_TEXT)]
 PolicyName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+UnitRecipients = Annotated[
+    dict[AddressText, Annotated[int, Meta(ge=1, le=MAX_INTEGER)]], Meta(min_length=1, max_length=MAX_RECIPIENTS)
+]
 Roles = Annotated[dict[str, PolicyName], Meta(max_length=64)]
 
 
@@ -149,6 +154,60 @@ async def spendpolicy(
     return schema.PolicySpend(psbt=psbt_text(plan.psdt), fee=Dure(plan.fee), branch=plan.number, sentence=sentence)
 
 
+@method(Area.POLICIES, needs_wallet=True)
+async def spendpolicyasset(
+    services: Services,
+    policy: PolicyText,
+    asset: LockHex,
+    recipients: UnitRecipients | None = None,
+    everything_to: AddressText | None = None,
+    authority: bool = False,
+    branch: Annotated[int, Meta(ge=1)] | None = None,
+    fee_rate: FeeRate | None = None,
+    force: bool = False,
+) -> schema.PolicySpend:
+    """Begin to spend an asset that lies at a policy: return a partially signed transaction, not signed yet.
+
+    As spendpolicy, but coins of this wallet pay the fee. If the asset is controlled, its controller has to approve too.
+
+    Args:
+        policy: its name or its address.
+        asset: its id.
+        recipients: an object of address and smallest units.
+        everything_to: instead: an address that all of it goes to.
+        authority: whether not the asset is meant, but the authority over it.
+        branch: as in spendpolicy.
+        fee_rate: grain per byte, in place of an estimate.
+        force: true if a fee beyond the wallet's caps is meant.
+    """
+    service = service_of(services)
+    wallet = await service.current()
+    known, name = _find(services, wallet, policy), AssetId(bytes(asset))
+    find_asset(services, name)
+    if (recipients is None) == (everything_to is None):
+        raise RpcError(ErrorCode.INVALID_PARAMETER, "Name either recipients or everything_to")
+    wish: list[Payment] | Everything = [
+        Payment(read_address(services.params, address), Amount(units)) for address, units in (recipients or {}).items()
+    ]
+    if everything_to is not None:
+        wish = Everything(read_address(services.params, everything_to))
+    try:
+        plan = wallet.asset_spends.plan(
+            known,
+            authority_id(name) if authority else name,
+            wish,
+            read_terms(service, fee_rate, None, None),
+            context_of(services),
+            services.chain.get_assets([name]),
+            number=branch,
+            force=force,
+        )
+    except WalletError as error:
+        refuse_wallet(error)
+    sentence = PolicyView(services, wallet).sentence(plan.branch, known.roles)
+    return schema.PolicySpend(psbt=psbt_text(plan.psdt), fee=Dure(plan.fee), branch=plan.number, sentence=sentence)
+
+
 def _rival(services: Services, txid: HashHex | None) -> Rival | None:
     if txid is None:
         return None
@@ -207,4 +266,4 @@ def _find(services: Services, wallet: Wallet, text: str) -> KnownPolicy:
     return known
 
 
-METHODS = (getpolicykey, explainpolicy, importpolicy, listpolicies, spendpolicy)
+METHODS = (getpolicykey, explainpolicy, importpolicy, listpolicies, spendpolicy, spendpolicyasset)

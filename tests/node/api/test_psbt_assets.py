@@ -247,3 +247,53 @@ async def test_a_frozen_address_gets_no_approval_until_it_is_free(pair: Pair) ->
     await pair.ann.client.call("unfreezeaddress", asset, shelf)
     assert (await refused(pair.ann, "unfreezeaddress", asset, shelf)).message.endswith("not frozen for this asset")
     await pair.ann.client.call("walletprocesspsbt", *params)
+
+
+async def test_an_asset_and_its_authority_at_a_policy_are_moved_by_both(pair: Pair) -> None:
+    """A158: shown at the policy, by name with the id; spent by a file that both sign."""
+    keys = [await api.client.call("getpolicykey") for api in pair]
+    text = f"threshold(2, [key({keys[0]}), key({keys[1]})])"
+    board = ""
+    for api in pair:
+        board = (await api.client.call("importpolicy", "board", text, result=schema.RememberedPolicy)).address
+    hers, his = [await api.client.call("getnewaddress") for api in pair]
+    await pair.pay(his, 3)
+    bread = await issued(pair, pair.ann, "reissuable", 100, 1, "Bread")
+    params = [{"address": board, "asset": bread, "amount": 40}]
+    await mined(pair, (await pair.ann.client.call("sendassets", params, result=schema.SentAsset)).txid)
+    await mined(pair, (await pair.ann.client.call("sendauthority", bread, board, result=schema.SentAsset)).txid)
+    (known,) = (await pair.bob.client.call("listpolicies", result=schema.Policies)).policies
+    held = {(each.asset == bread): each for each in known.assets}
+    assert (held[True].confirmed, held[True].decimals, held[True].shown) == (40, 1, False)
+    assert (held[False].confirmed, held[False].authority_of) == (1, bread)
+    assert all(each.metadata is not None and each.metadata.name == "Bread" for each in known.assets)
+    for params_of, spent in (((bread, {hers: 15}), 40), ((bread, None, hers, True), 1)):
+        spend = await pair.bob.client.call("spendpolicyasset", "board", *params_of, result=schema.PolicySpend)
+        assert [flow.spent for flow in (await decoded(pair.bob, spend.psbt)).assets] == [spent]
+        together = await signed(pair.ann, await signed(pair.bob, spend.psbt))
+        done = await pair.bob.client.call("finalizepsbt", together, True, True, result=schema.FinalizedPsbt)
+        assert isinstance(done.txid, str)
+        await mined(pair, done.txid)
+    (balance,) = await held_by(pair.ann)
+    assert (balance.trusted, balance.authority) == (75, True)
+    for wrong in (("board", bread), ("board", bread, {hers: 1}, hers), ("bord", bread, {hers: 1})):
+        await refused(pair.bob, "spendpolicyasset", *wrong)
+    assert "at board lie 2.5" in (await refused(pair.bob, "spendpolicyasset", "board", bread, {hers: 26})).message
+
+
+async def test_an_authority_is_given_away_once(pair: Pair) -> None:
+    """A068"""
+    bread = await issued(pair, pair.ann, "reissuable", 100, 1, "Bread")
+    his = await pair.bob.client.call("getnewaddress")
+    sent = await pair.ann.client.call("sendauthority", bread, his, "take over", result=schema.SentAsset)
+    await mined(pair, sent.txid)
+    assert (await refused(pair.ann, "sendauthority", bread, his)).code is ErrorCode.INSUFFICIENT_FUNDS
+    assert (await refused(pair.ann, "reissueasset", bread, 1)).code is ErrorCode.INSUFFICIENT_FUNDS
+    assert (await refused(pair.ann, "sendauthority", "00" * 32, his)).code is ErrorCode.INVALID_ADDRESS_OR_KEY
+    (balance,) = await held_by(pair.bob)
+    assert (balance.asset, balance.authority, balance.shown) == (bread, True, False)
+    (line,) = await pair.bob.client.call("listassettransactions", 9, 0, bread, result=list[schema.AssetEntry])
+    assert (line.category, line.amount, line.comment) == ("entrusted", 0, UNSET)
+    known = await pair.bob.client.call("getasset", bread, result=schema.Asset)
+    assert known.authority is not None
+    assert known.authority.address == his
