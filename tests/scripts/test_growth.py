@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -105,29 +104,41 @@ def test_what_does_not_exist_is_refused_by_its_name(wrong: list[str], capsys: py
 # Pictures
 
 
-def test_a_picture_shows_every_point_and_names_its_axes() -> None:
-    drawn = plot.picture("Sync <of> blocks", "blocks", "s", [(1_000, 0.2), (10_000, 2.1), (100_000, 30.0)])
+def test_a_picture_shows_every_point_and_names_its_axes_and_lines() -> None:
+    lines = {
+        "<of> blocks": [(1_000.0, 0.2), (10_000.0, 2.1), (100_000.0, 30.0)],
+        "others": [(1_000.0, 1.0), (9e4, 2.0)],
+    }
+    drawn = plot.picture("Sync", "blocks", "s", lines)
     tree = ET.fromstring(drawn)
     space = "{http://www.w3.org/2000/svg}"
-    assert len(list(tree.iter(f"{space}circle"))) == 3
+    assert len(list(tree.iter(f"{space}circle"))) == 5
     words = [text.text for text in tree.iter(f"{space}text")]
-    assert {"Sync <of> blocks", "blocks", "s", "1,000", "100,000"} <= set(words)
-    places = [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in tree.iter(f"{space}circle")]
+    assert {"Sync", "<of> blocks", "others", "blocks", "s", "1,000", "100,000"} <= set(words)
+    places = [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in tree.iter(f"{space}circle")][:3]
     assert places == sorted(places, key=lambda place: (place[0], -place[1]))
-    assert all(0 < x < plot.WIDTH and 0 < y < plot.HEIGHT for x, y in places)
+    assert all(plot.LEFT <= x <= plot.WIDTH - plot.RIGHT and 0 < y < plot.HEIGHT for x, y in places)
 
 
 def test_a_flat_series_can_be_drawn_too() -> None:
-    assert "NaN" not in plot.picture("Flat", "nodes", "ms", [(2, 1.0), (32, 1.0)])
+    assert "nan" not in plot.picture("Flat", "nodes", "ms", {"flat": [(2, 1.0), (32, 1.0)]}).lower()
 
 
-def test_each_series_has_a_picture_of_its_own(tmp_path: Path) -> None:
+def test_series_of_one_kind_share_a_picture_if_they_share_its_axes(tmp_path: Path) -> None:
+    def points(figure: str, unit: str) -> list[Taken]:
+        return [Taken(figure, "dure", unit, 1, x, x, x, [x], at=x) for x in (10.0, 100.0)]
+
     taken = [
-        Taken("growth_sync", "dure", "s", 1, math.e * x, 0, 0, [], at=x) for x in (10.0, 100.0)
-    ] + [Taken("growth_sync_each", "dure", "s each", 1, 1, 1, 1, [])]  # fmt: skip
-    (path,) = plot.draw(taken, {"growth_sync": "blocks"}, tmp_path)
-    assert path == tmp_path / "growth-sync.svg"
-    assert "blocks" in path.read_text()
+        *points("growth_block_link", "messages"),
+        *points("growth_block_messages", "messages"),
+        *points("growth_block_cpu", "ms"),
+        Taken("growth_block_cpu_each", "dure", "ms each", 1, 1, 1, 1, []),
+    ]
+    drawn = plot.draw(
+        taken, dict.fromkeys(("growth_block_link", "growth_block_messages", "growth_block_cpu"), "nodes"), tmp_path
+    )
+    assert [path.name for path in drawn] == ["growth-block-nodes-messages.svg", "growth-block-nodes-ms.svg"]
+    assert drawn[0].read_text().count("<polyline") == 2
 
 
 # Chains
