@@ -19,6 +19,7 @@ from consensus.types import (
     Asset,
     AssetId,
     Coin,
+    Key,
     Older,
     OutPoint,
     Transaction,
@@ -116,12 +117,12 @@ class Proposal(NamedTuple):
     @property
     def fee(self) -> Amount:
         """Of all of them, in grain."""
-        return Amount(sum(candidate.fee for candidate in self.candidates))
+        return Amount(sum([candidate.fee for candidate in self.candidates]))
 
     @property
     def virtual_size(self) -> int:
         """Of all of them."""
-        return sum(candidate.virtual_size for candidate in self.candidates)
+        return sum([candidate.virtual_size for candidate in self.candidates])
 
     @property
     def checks(self) -> list[SignatureCheck]:
@@ -178,7 +179,7 @@ class Examination:
         conflicts = self._conflicts()
         replaced = find_replaced(self._graph, conflicts) if conflicts else []
         priced = [self._price(tx) for tx in self._txs]
-        fee, size = Amount(sum(each.fee for each in priced)), sum(each.virtual_size for each in priced)
+        fee, size = Amount(sum([each.fee for each in priced])), sum([each.virtual_size for each in priced])
         for paid, asked in ((fee, size), (priced[-1].fee, priced[-1].virtual_size)):
             if paid < required_fee(min_fee_rate, asked):
                 raise PolicyError(Refusal.LOW_FEE, fee=paid, required=required_fee(min_fee_rate, asked))
@@ -216,12 +217,12 @@ class Examination:
 
     def _conflicts(self) -> list[Entry]:
         """Return the transactions here that spend the same coins."""
-        spenders = (self._graph.spender(outpoint) for tx in self._txs for outpoint in tx.core.inputs)
+        spenders = [self._graph.spender(outpoint) for tx in self._txs for outpoint in tx.core.inputs]
         return list({entry.tx.txid: entry for entry in spenders if entry is not None}.values())
 
     def _parents(self) -> dict[TxId, Entry]:
         """Return all unconfirmed parents that are here already."""
-        parents = (self._graph.get(outpoint.txid) for tx in self._txs for outpoint in tx.core.inputs)
+        parents = [self._graph.get(outpoint.txid) for tx in self._txs for outpoint in tx.core.inputs]
         return {entry.tx.txid: entry for entry in parents if entry is not None}
 
     # Coins and fees
@@ -277,7 +278,15 @@ class Examination:
             raise _early_or_wrong(error) from None
         changes = changes_of(records, effects.records)
         self._changed[tx.txid] = changes
-        return candidate._replace(checks=checks, assets=changes, watched=candidate.watched or bool(changes))
+        return Candidate(
+            tx,
+            candidate.fee,
+            candidate.virtual_size,
+            candidate.signatures,
+            checks,
+            candidate.watched or bool(changes),
+            changes,
+        )
 
     # Assets
 
@@ -355,8 +364,11 @@ def _early_or_wrong(error: ConsensusError) -> ConsensusError | NotYet:
 
 def _may_be_early_again(tx: Transaction, coins: Mapping[OutPoint, Coin]) -> bool:
     """Tell whether `tx` asks for a height, a time or an age, which a reorg may take back."""
-    if any(coin.coinbase for coin in coins.values()):
+    if [None for coin in coins.values() if coin.coinbase]:
         return True
     return any(
-        isinstance(node, AfterHeight | AfterTime | Older) for witness in tx.witnesses for node in walk(witness.policy)
+        isinstance(node, AfterHeight | AfterTime | Older)
+        for witness in tx.witnesses
+        if type(witness.policy) is not Key
+        for node in walk(witness.policy)
     )

@@ -366,11 +366,12 @@ class Mempool:
         """Tell whether examining a transaction anew would say the same, without doing so."""
         if proposal.rests_on is not self._chain.tip:
             return False
-        tx = proposal.candidates[0].tx
+        (candidate,) = proposal.candidates
+        tx = candidate.tx
         return (
             self._graph.get(tx.txid) is None
-            and not any(self._graph.spender(outpoint) for outpoint in tx.core.inputs)
-            and proposal.fee >= required_fee(self.min_fee_rate, proposal.virtual_size)
+            and not [None for outpoint in tx.core.inputs if self._graph.spender(outpoint) is not None]
+            and candidate.fee >= required_fee(self.min_fee_rate, candidate.virtual_size)
         )
 
     def _insert(self, proposal: Proposal, time: int | None = None) -> tuple[Entry, ...]:

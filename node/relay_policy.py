@@ -123,5 +123,5 @@ def check_relay_policy(tx: Transaction) -> None:
             raise PolicyError(Refusal.DUST, index=index, value=output.value, limit=DUST_LIMIT)
     for place, witness in enumerate(tx.witnesses):
         # A key is only ever seen where it is revealed, and each revealed key needs its signature.
-        if not any(type(node) is Key for node in walk(witness.policy)):
+        if type(witness.policy) is not Key and not any(type(node) is Key for node in walk(witness.policy)):
             raise PolicyError(Refusal.NO_SIGNATURE, witness=place)
