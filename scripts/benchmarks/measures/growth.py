@@ -23,7 +23,7 @@ from scripts.benchmarks.measures.lag import WHILES, hold_ups
 from scripts.benchmarks.measures.process import SETTLE
 from scripts.benchmarks.measures.wallet import ask
 from scripts.benchmarks.money import DurePurse
-from scripts.benchmarks.programs import Dured, held
+from scripts.benchmarks.programs import Dured, family_seconds, held, until
 
 BLOCKS = (1_000, 3_000, 10_000, 30_000, 100_000)
 PAYMENTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -42,7 +42,7 @@ def take_chain(library: ChainLibrary, lengths: tuple[int, ...] = BLOCKS) -> Iter
     for length in lengths:
         kept = library.empty(length)
         tell(f"growth: {length:,} blocks …")
-        yield Sample("growth_sync_blocks", _sync(kept), length)
+        yield from _sync("growth_sync_blocks", kept, length)
         yield Sample("growth_memory_blocks", max(_held_on(kept) - nothing, 0.01), length)
 
 
@@ -51,16 +51,25 @@ def take_coins(library: ChainLibrary, numbers: tuple[int, ...] = PAYMENTS) -> It
     for number in numbers:
         kept = library.paid(number)
         tell(f"growth: {number:,} payments …")
-        yield Sample("growth_sync_coins", _sync(kept), number)
+        yield from _sync("growth_sync_coins", kept, number)
 
 
-def _sync(kept: Kept) -> float:
+def _sync(figure: str, kept: Kept, at: int) -> Iterator[Sample]:
+    """Yield the seconds until a fresh node has a chain, and those for which it, its workers included, kept processors
+    busy: of these two the one that tells of the program even where others are at work.
+    """
     source = Dured()
     kept.copy_to(source.folder)
-    with source:
+    with source, Dured() as sink:
+        tip = source.tip()
         if source.height() != kept.blocks:
             raise SystemExit(f"{kept.folder} has {source.height()} blocks: delete it")
-        return Dured.catch_up(source)
+        time.sleep(0.5)
+        began, spent = time.monotonic(), family_seconds(sink.pid)
+        sink.connect(source)
+        until("the source's tip", lambda: sink.tip() == tip, 0.02)
+        yield Sample(figure, time.monotonic() - began, at)
+        yield Sample(f"{figure}_cpu", family_seconds(sink.pid) - spent, at)
 
 
 def _held_on(kept: Kept | None) -> float:
@@ -151,9 +160,15 @@ def measures(folder: Path = DEFAULT_FOLDER) -> dict[str, Measure]:
             lambda: take_chain(library),
             1.5,
             series("growth_sync_blocks", "s", "blocks"),
+            series("growth_sync_blocks_cpu", "s", "blocks"),
             series("growth_memory_blocks", "MiB", "blocks"),
         ),
-        "coins": measure(lambda: take_coins(library), 2.5, series("growth_sync_coins", "s", "payments")),
+        "coins": measure(
+            lambda: take_coins(library),
+            2.5,
+            series("growth_sync_coins", "s", "payments"),
+            series("growth_sync_coins_cpu", "s", "payments"),
+        ),
         "mempool": measure(take_mempool, 1.5, series("growth_memory_mempool", "MiB", "payments")),
         "lag": measure(
             take_lag,
