@@ -145,16 +145,16 @@ class Relay:
     def announce(self, wtxid: WTxId) -> None:
         """Tell all peers, soon, of a transaction that has entered the mempool."""
         for listener in self._listeners.values():
-            self._plan(listener, wtxid)
+            if wtxid not in listener.known:
+                self._plan(listener, wtxid)
 
     def announce_again(self, wtxid: WTxId) -> None:
         """Tell all peers of a transaction, known to them or not: they may have had no use for it then."""
         for listener in self._listeners.values():
-            listener.known.pop(wtxid, None)
             self._plan(listener, wtxid)
 
     def _plan(self, listener: _Listener, wtxid: WTxId) -> None:
-        if wtxid in listener.known or self._stopped:
+        if self._stopped:
             return
         if len(listener.to_announce) >= limits.MAX_TO_ANNOUNCE:
             del listener.to_announce[next(iter(listener.to_announce))]
@@ -195,7 +195,10 @@ class Relay:
         else:
             tx = self._mempool.by_wtxid(WTxId(item_hash))
         entry = None if tx is None else self._mempool.entry(tx.txid)
-        if entry is None or entry.sequence > listener.told_up_to:
+        if tx is None or entry is None:
+            return None
+        # After a reorg what he was told of may have entered anew, later than he was told.
+        if entry.sequence > listener.told_up_to and tx.wtxid not in listener.known:
             return None
         listener.note(entry.tx.wtxid)
         return entry.tx
@@ -380,8 +383,8 @@ class Relay:
                 self._queue(listener, tx)
 
     def transaction_entered(self, entry: Entry) -> None:
-        """A transaction of our own, or of a user, is in the mempool."""
-        self.announce(entry.tx.wtxid)
+        """A transaction of our own, or of a user, is in the mempool, perhaps not for the first time."""
+        self.announce_again(entry.tx.wtxid)
         self._retry(self._orphans.parent_arrived(entry.tx.txid))
 
     def tip_changed(self, change: TipChanged) -> None:

@@ -40,7 +40,8 @@ from wallet.results import RelayTerms, Sent, State
 from wallet.wallet import Wallet
 
 REBROADCAST_SECONDS = 15 * 60
-"""How long at most until payments of ours that wait for a block are offered to the mempool again."""
+"""How long at most until payments of ours that wait for a block are offered to the mempool again; and how long until
+peers are told again of those that are in it."""
 CONFIRM_TARGET = 6
 """Blocks within which a payment should be in one, where its owner says nothing (Bitcoin Core: txconfirmtarget)."""
 MAX_FOREIGN = 1_000
@@ -88,6 +89,8 @@ class WalletService:
         self._offer_due = True
         """Whether our payments that wait are to be offered: at the start, with a new tip, and from time to time. Not
         with each transaction that is seen: many may wait, and many may be seen."""
+        self._told = asyncio.get_running_loop().time()
+        """When peers were last told again of what waits."""
         self._task: asyncio.Task[None] | None = None
         self._ends: list[Callable[[], None]] = []
         self._foreign: dict[TxId, None] = {}
@@ -285,11 +288,21 @@ class WalletService:
             raise
 
     async def _offer_own(self) -> None:
-        """Offer our payments that are in no block to the mempool; whoever connects is told by the relay what waits."""
+        """Offer our payments that are in no block to the mempool, and now and then tell peers again of all that waits.
+
+        Whoever connects is told by the relay; but a peer may have had no use for a payment when it was told, or have
+        lost it since.
+        """
+        now = asyncio.get_running_loop().time()
+        telling = now - self._told >= REBROADCAST_SECONDS
+        if telling:
+            self._told = now
         for place, tx in enumerate(self.wallet.rebroadcast()):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             if tx.txid in self._node.mempool:
+                if telling:
+                    self._node.announce_again(tx)
                 continue
             try:
                 await self._node.submit_transaction(tx)

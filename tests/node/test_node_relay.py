@@ -15,7 +15,7 @@ from node.gossip_limits import MAX_SPONSORS_TRIED, MAX_TX_ANNOUNCED_PER_PEER, TX
 from node.orphans import MAX_ORPHANS, MAX_ORPHANS_PER_PEER
 from p2p.messages import GetData, Inv, Item, ItemKind, NotFound, TxMessage
 from simnet.loop import run_virtual
-from tests.support.chain import ChainBuilder
+from tests.support.chain import ChainBuilder, reward_of
 from tests.support.nodes import FakePeer, World, dial, until
 from tests.support.rules import pay, spend
 
@@ -210,6 +210,57 @@ def test_a_payment_that_is_handed_in_again_is_told_again_to_who_knows_it() -> No
                 await until(lambda: any(item.hash == tx.wtxid for message in peer.got(Inv) for item in message.items))
                 peer.received.clear()
                 node.node.announce_again(tx)
+
+    run_virtual(story)
+
+
+def test_what_enters_anew_is_given_to_who_was_told_of_it_before() -> None:
+    """He asks late, as whoever catches up does; meanwhile the payment was in a block, and in none again."""
+    chain, blocks, coins = funded()
+    tx = payment(chain, blocks[-1], coins[0])
+    with_tx = chain.mine(blocks[-1], [tx], to=3)
+    branch = chain.mine_chain(blocks[-1], 2, to=4)
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed(blocks)
+            peer = await dial(world, node)
+            await node.node.submit_transaction(tx)
+            await until(lambda: bool(peer.got(Inv)))
+            await node.feed([with_tx])
+            await node.feed(branch)
+            assert tx.txid in node.mempool
+            peer.send(GetData((Item(ItemKind.TX, tx.wtxid),)))
+            await until(lambda: bool(peer.got(TxMessage) or peer.got(NotFound)))
+            assert not peer.got(NotFound)
+
+    run_virtual(story)
+
+
+def test_a_payment_that_comes_back_from_its_owner_is_told_again() -> None:
+    """Its coins went with a branch and came back with it; meanwhile a peer had forgotten it as well."""
+    chain = ChainBuilder(PARAMS)
+    trunk = chain.mine_chain(None, 3)
+    ours = chain.mine_chain(trunk[-1], 7)
+    theirs = chain.mine_chain(trunk[-1], 8, to=4)
+    longer = chain.mine_chain(ours[-1], 2, to=3)
+    tx = payment(chain, ours[-1], reward_of(ours[0]))
+
+    async def story() -> None:
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed([*trunk, *ours])
+            peer = await dial(world, node)
+            await node.node.submit_transaction(tx)
+            await until(lambda: bool(peer.got(Inv)))
+            await node.feed(theirs)
+            assert tx.txid not in node.mempool
+            await node.feed(longer)
+            assert tx.txid not in node.mempool
+            peer.received.clear()
+            await node.node.submit_transaction(tx)
+            await until(lambda: bool(peer.got(Inv)))
 
     run_virtual(story)
 

@@ -14,9 +14,10 @@ from node.relay_policy import PolicyError
 from node.storage.errors import StorageError
 from node.storage.staged import StagedDatabase
 from node.wallet_service import REBROADCAST_SECONDS, WalletService
+from p2p.messages import Inv
 from simnet.loop import run_virtual
 from tests.support.chain import recorder
-from tests.support.nodes import RunningNode, World, until
+from tests.support.nodes import RunningNode, World, dial, until
 from tests.support.rules import lock, pay
 from tests.support.wallets import (
     DURE,
@@ -229,6 +230,27 @@ def test_peers_that_came_later_hear_of_a_payment_that_waits() -> None:
             async with world.node(connect=[one.address]) as two:
                 await until(lambda: two.chain.tip.hash == tip.hash)
                 await until(lambda: sent.transaction.txid in two.mempool)
+
+    run_virtual(whole)
+
+
+def test_peers_are_told_again_and_again_of_a_payment_that_waits_for_long() -> None:
+    """A157: a peer may have had no use for it at first, as on another branch, or have lost it."""
+
+    async def whole() -> None:
+        chain, world = Chain(), World(params=PARAMS)
+        async with world.node() as one, service(one) as payer:
+            paid = chain.mine(chain.base, to=lock_of(payer.wallet.new_address()))
+            await one.feed(chain.builder.chain(chain.mine_many(paid, PARAMS.coinbase_maturity)))
+            await payer.current()
+            terms = payer.terms
+            await payer.hand_over(await payer.ask(lambda wallet: wallet.send([TO_HIM], terms)))
+            peer = await dial(world, one)
+            await until(lambda: bool(peer.got(Inv)))
+            for _ in range(2):
+                peer.received.clear()
+                took = await until(lambda: bool(peer.got(Inv)), within=REBROADCAST_SECONDS + 60)
+                assert took > REBROADCAST_SECONDS / 2
 
     run_virtual(whole)
 
