@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import tagged_hash
+from consensus.slices import SLICE, Slices
 from consensus.state import BlockUndo
 from consensus.types import (
     HEADER_SIZE,
@@ -51,7 +52,15 @@ class _BlockBody(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     transactions: tuple[Transaction, ...]
 
 
+class _BlockParts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The same, its transactions not read yet."""
+
+    header: Annotated[bytes, Meta(min_length=HEADER_SIZE, max_length=HEADER_SIZE)]
+    transactions: tuple[msgspec.Raw, ...]
+
+
 _transaction_decoder = msgspec.msgpack.Decoder(Transaction)
+_parts_decoder = msgspec.msgpack.Decoder(_BlockParts)
 _block_decoder = msgspec.msgpack.Decoder(_BlockBody)
 _policy_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Policy)
 _asset_decoder = msgspec.msgpack.Decoder(Asset)
@@ -130,6 +139,23 @@ def decode_block(raw: bytes) -> Block:
     _check_canonical("block", raw, block.encoded)
     _check_depth("block", block.transactions, 2)
     return block
+
+
+def decode_block_in_slices(raw: bytes) -> Slices[Block]:
+    """Do `decode_block`, in slices: transaction by transaction."""
+    if len(raw) > MAX_BLOCK_SIZE:
+        raise ConsensusError(Rule.BLOCK_SIZE, size=len(raw))
+    parts = _decode(_parts_decoder, raw, "block")
+    transactions: list[Transaction] = []
+    for place, part in enumerate(parts.transactions, 1):
+        tx = _decode(_transaction_decoder, bytes(part), "block")
+        _check_canonical("block", bytes(part), tx.encoded)
+        _check_depth("block", (tx,), 2)
+        transactions.append(tx)
+        if place % SLICE == 0:
+            yield
+    _check_canonical("block", raw, encode((parts.header, parts.transactions)))
+    return Block(decode_header(parts.header), tuple(transactions))
 
 
 def decode_policy(raw: bytes) -> Policy:

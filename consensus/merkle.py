@@ -11,8 +11,11 @@ from msgspec import Meta
 from consensus.codec import decode_transaction
 from consensus.errors import ConsensusError
 from consensus.hashing import hash256
+from consensus.slices import Slices
 from consensus.types import Transaction
 
+HASHED_AT_ONCE = 2_000
+"""Nodes of a level that are paired in a slice; even, so that no pair is parted."""
 MAX_PROOF_HASHES = 32
 """A tree of 2^32 leaves is no deeper; a block holds far fewer."""
 
@@ -34,6 +37,21 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
             paired.append(level[-1])
         level = paired
     return level[0]
+
+
+def merkle_root_in_slices(leaves: Sequence[bytes]) -> Slices[bytes]:
+    """Do `merkle_root`, in slices: level by level, as long as they are long."""
+    level = list(leaves)
+    while len(level) > HASHED_AT_ONCE:
+        paired: list[bytes] = []
+        for start in range(0, len(level), HASHED_AT_ONCE):
+            part = level[start : start + HASHED_AT_ONCE]
+            paired += [hash256(part[i] + part[i + 1]) for i in range(0, len(part) - 1, 2)]
+            yield
+        if len(level) % 2:
+            paired.append(level[-1])
+        level = paired
+    return merkle_root(level)
 
 
 class MerkleProof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from consensus.assets import Approval, check_issuances
 from consensus.codec import MAX_BLOCK_SIZE, approval_digest, lock_digest, spend_message
 from consensus.errors import ConsensusError, Rule
-from consensus.merkle import merkle_root
+from consensus.merkle import merkle_root_in_slices
 from consensus.params import Params
 from consensus.pow import Anchor, check_proof_of_work, next_bits, work_of_bits
 from consensus.signatures import SignatureCheck
@@ -134,7 +134,7 @@ def check_body_in_slices(block: Block) -> Slices[None]:
             if len(tx.encoded) == NODE_SIZE:
                 raise ConsensusError(Rule.TX_SIZE_64, txid=tx.txid[::-1])
         wtxids += [tx.wtxid for tx in part]
-    if merkle_root(wtxids) != block.header.merkle_root:
+    if (yield from merkle_root_in_slices(wtxids)) != block.header.merkle_root:
         raise ConsensusError(Rule.MERKLE_ROOT, block=block.hash[::-1])
 
 

@@ -29,7 +29,7 @@ from node.header_chain import HeaderChain
 from node.reorg import Advance, BadBlockError, Mover
 from node.storage.chain_store import ChainStore, Step
 from node.storage.schema import SET_ASIDE
-from node.turns import in_turns
+from node.turns import give_way, in_turns
 from node.workers import Workers
 
 _NOT_TAKEN = {
@@ -93,7 +93,7 @@ class ChainWriter:
             transactions += len(offer.block.transactions)
             if transactions >= SLICE:
                 transactions = 0
-                await asyncio.sleep(0)
+                await give_way()
         await self.settle(step)
         results = [answer if isinstance(answer, BlockResult) else self._result(answer) for answer in answers]
         self._tell_forks(results)

@@ -12,6 +12,7 @@ from consensus.assets import assets_of_coins
 from consensus.errors import ConsensusError, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
+from consensus.slices import SLICE
 from consensus.state import BlockUndo, ChainState
 from consensus.types import Block, BlockHash
 from node.block_index import BlockEntry, find_fork
@@ -21,7 +22,7 @@ from node.state_view import StateView
 from node.storage.asset_index import AssetIndexStep
 from node.storage.chain_store import ChainStore, Step
 from node.storage.store import Change
-from node.turns import in_turns
+from node.turns import give_way, in_turns
 from node.workers import Workers
 
 YIELD_AFTER = 200
@@ -81,7 +82,7 @@ class _Bounds:
         """Let the rest of the node run now and then: it sees the old tip until the step is written."""
         if self.transactions >= YIELD_AFTER:
             self.transactions = 0
-            await asyncio.sleep(0)
+            await give_way()
 
 
 class _Signatures:
@@ -165,8 +166,12 @@ class Mover:
         disconnected: list[Block] = []
         while tip is not fork and tip.parent is not None and not bounds.full(view):
             block = await self._block(tip, fresh)
-            delta = revert_block(block, tip.height, self._store.read_undo(tip.height, tip.hash))
+            undo_record = self._store.read_undo(tip.height, tip.hash)
+            await _give_way_if_large(block)
+            delta = revert_block(block, tip.height, undo_record)
+            await _give_way_if_large(block)
             view.apply(delta)
+            await _give_way_if_large(block)
             index.revert(block, delta)
             disconnected.append(block)
             bounds.take(block)
@@ -183,7 +188,9 @@ class Mover:
                 entry = target.ancestor(state.height + 1)
                 block = await self._block(entry, fresh)
                 applied, state = await self._apply(entry, block, state, view)
+                await _give_way_if_large(block)
                 index.apply(entry.height, block, applied.delta)
+                await _give_way_if_large(block)
                 connected.append(block)
                 undo.append(applied.undo)
                 signatures.add(entry, applied.checks)
@@ -216,6 +223,12 @@ class Mover:
         return applied, self._headers.state_of(entry)
 
 
+async def _give_way_if_large(block: Block) -> None:
+    """Let everybody else run between two steps that take ten milliseconds each for a full block."""
+    if len(block.transactions) > SLICE:
+        await give_way()
+
+
 async def _changes(
     new: BlockEntry, connected: list[Block], undo: list[BlockUndo], view: StateView, index: AssetIndexStep
 ) -> list[Change]:
@@ -224,7 +237,7 @@ async def _changes(
     coins = iter(view.changes().items())
     while piece := dict(islice(coins, COINS_AT_ONCE)):
         step.put_coins(piece)
-        await asyncio.sleep(0)
+        await (give_way() if len(piece) == COINS_AT_ONCE else asyncio.sleep(0))
     step.put_assets(view.asset_changes())
     step.changes += index.changes()
     height = new.height - len(connected)

@@ -8,6 +8,15 @@ from typing import TypeVar
 from consensus.slices import Slices
 
 _T = TypeVar("_T")
+TURNS = 8
+"""Turns of the loop that others have between two slices. A call of JSON-RPC takes six, from its bytes to its answer's:
+with one for each slice it would take as long as six slices. A turn with nothing to do takes microseconds."""
+
+
+async def give_way() -> None:
+    """Let everybody else run, as between two slices."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 async def in_turns(work: Slices[_T]) -> _T:
@@ -24,7 +33,7 @@ async def in_turns(work: Slices[_T]) -> _T:
             result: _T = end.value
             return result
         try:
-            await asyncio.sleep(0)
+            await give_way()
         except asyncio.CancelledError:
             work.close()
             raise
@@ -42,6 +51,6 @@ async def in_turns_to_the_end(work: Slices[_T]) -> _T:
             result: _T = end.value
             return result
         try:
-            await asyncio.sleep(0)
+            await give_way()
         except asyncio.CancelledError as error:
             cancelled = error

@@ -32,7 +32,7 @@ from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RAT
 from node.storage.errors import StorageError
 from node.storage.executor import INLINE, run_whole
 from node.storage.staged import StagedDatabase
-from node.turns import in_turns, in_turns_to_the_end
+from node.turns import give_way, in_turns, in_turns_to_the_end
 from node.wallet_lock import WalletLock
 from rpc.errors import ErrorCode, RpcError
 from rpc.follower import BATCH
@@ -299,7 +299,7 @@ class WalletService:
             self._told = now
         for place, tx in enumerate(self.wallet.rebroadcast()):
             if place % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
+                await give_way()
             if tx.txid in self._node.mempool:
                 if telling:
                     self._node.announce_again(tx)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 
+from node.turns import give_way
+
 LONG = 1024 * 1024
 """Bytes of an answer from which on it is sent while it is made; a shorter one is sent whole, with its length."""
 PIECE = 64 * 1024
@@ -66,7 +68,7 @@ class Delivery:
                 if self._lost:
                     return
                 await self._gather(piece)
-                await asyncio.sleep(0)
+                await give_way()
         except BrokenOffError:
             self.cut()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from consensus.codec import decode_asset, decode_block, decode_coin, decode_undo, encode
+from consensus.codec import decode_asset, decode_block_in_slices, decode_coin, decode_undo, encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.slices import Slices, whole
@@ -285,7 +285,7 @@ class ChainStore:
 def _whole_block(block_hash: BlockHash, raw: bytes) -> Slices[Block | None]:
     """Return the block in `raw`, or None unless every byte is the one that `block_hash` commits to."""
     try:
-        block = decode_block(raw)
+        block = yield from decode_block_in_slices(raw)
         yield from check_body_in_slices(block)
     except ConsensusError:
         return None

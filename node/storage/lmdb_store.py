@@ -35,6 +35,7 @@ from node.storage.executor import INLINE, run_whole, to_the_end
 from node.storage.files import sync
 from node.storage.folder import FolderLock
 from node.storage.store import Change, Database
+from node.turns import give_way
 
 INITIAL_MAP_SIZE = 16 * 1024 * 1024
 """Bytes of address space at first; the map doubles when it is full. The file is only as large as its content."""
@@ -276,7 +277,7 @@ class LmdbDatabase:
         """Make changes, in slices between which everybody else reads the view, and make them durable."""
         for start in range(0, len(changes), CHANGES_AT_ONCE):
             if start:
-                await asyncio.sleep(0)
+                await give_way()
             self._executor.submit(self._change, changes[start : start + CHANGES_AT_ONCE], ()).result()
         await run_whole(self._executor, self._commit)
 

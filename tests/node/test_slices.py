@@ -13,9 +13,11 @@ from pathlib import Path
 import coincurve
 import pytest
 
-from consensus.codec import decode_block
-from consensus.errors import NotYet
-from consensus.slices import SLICE
+from consensus.codec import decode_block, decode_block_in_slices
+from consensus.errors import ConsensusError, NotYet
+from consensus.merkle import HASHED_AT_ONCE, merkle_root, merkle_root_in_slices
+from consensus.params import REGTEST
+from consensus.slices import SLICE, whole
 from consensus.spend_policy import policy_id
 from consensus.types import Amount, Block, Header, OutPoint, Output, Transaction, TxId
 from node.api import views
@@ -83,6 +85,36 @@ async def connected(count: int) -> Turns:
 async def test_a_block_is_connected_in_slices() -> None:
     few, many = await connected(FEW), await connected(MANY)
     assert many.came_in_slices(few)
+
+
+def test_a_block_that_is_read_in_slices_is_read_as_in_one_go() -> None:
+    """What is malformed in one way is so in the other."""
+    raw = crowd(3 * SLICE)[2].encoded
+    tail = b"\x90"  # an empty array
+    longer = raw.replace(b"\xdc" + (3 * SLICE + 1).to_bytes(2, "big"), b"\xdd" + (3 * SLICE + 1).to_bytes(4, "big"), 1)
+    for bad in (
+        raw[:-1],
+        raw + tail,
+        b"",
+        b"\x92",
+        longer,
+        raw.replace(b"\xc4\x50", b"\xc4\x4f", 1),
+    ):
+        errors = []
+        for read in (decode_block, lambda raw: whole(decode_block_in_slices(raw))):
+            with pytest.raises(ConsensusError) as refused:
+                read(bad)
+            errors.append(refused.value.rule)
+        assert errors[0] == errors[1]
+    assert whole(decode_block_in_slices(raw)) == decode_block(raw)
+    small = REGTEST.genesis.encoded
+    assert whole(decode_block_in_slices(small)) == decode_block(small)
+
+
+@pytest.mark.parametrize("count", [1, 2, HASHED_AT_ONCE, HASHED_AT_ONCE + 1, 2 * HASHED_AT_ONCE + 1, 9_001])
+def test_a_root_that_is_worked_out_in_slices_is_the_root(count: int) -> None:
+    leaves = [n.to_bytes(32, "big") for n in range(count)]
+    assert whole(merkle_root_in_slices(leaves)) == merkle_root(leaves)
 
 
 # The mempool

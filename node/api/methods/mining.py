@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from consensus.codec import MAX_BLOCK_SIZE, decode_block, display_hash
+from consensus.codec import MAX_BLOCK_SIZE, decode_block_in_slices, display_hash
 from consensus.errors import ConsensusError, NotYet
 from consensus.pow import next_bits
 from consensus.types import TxId
@@ -24,6 +24,7 @@ from node.block_template import BLOCK_VERSION, BlockTemplate
 from node.chain_events import BlockStatus
 from node.mempool_graph import Entry
 from node.mining import DEFAULT_MAX_TRIES
+from node.turns import in_turns
 from rpc import schema
 from rpc.errors import ErrorCode, RpcError
 
@@ -148,7 +149,7 @@ async def submitblock(services: Services, hexdata: Hex, dummy: str | None = None
         rule that it breaks.
     """
     try:
-        block = decode_block(bytes(hexdata))
+        block = await in_turns(decode_block_in_slices(bytes(hexdata)))
     except ConsensusError as error:
         raise RpcError(ErrorCode.DESERIALIZATION_ERROR, f"Block decode failed: {error}") from None
     result = await services.node.submit_block(block)
