@@ -13,6 +13,7 @@ from consensus.codec import display_hash
 from consensus.params import Params
 from consensus.policy_text import format_policy
 from consensus.pow import target_from_bits
+from consensus.slices import SLICE, Slices
 from consensus.types import Attestation, Block, Header, NewAsset, OutPoint, Output, Reissue, Transaction
 from consensus.validation import count_signatures
 from node.block_index import BlockEntry
@@ -157,6 +158,15 @@ def _input(tx: Transaction, outpoint: OutPoint) -> schema.TransactionInput:
     if tx.is_coinbase:
         return schema.TransactionInput(coinbase=tx.core.memo.hex(), height=outpoint.index)
     return schema.TransactionInput(txid=display_hash(outpoint.txid), vout=outpoint.index)
+
+
+def named_in_slices(found: Block) -> Slices[None]:
+    """Have the ids of a block's transactions worked out, in slices: they are kept, so whoever asks next has them."""
+    for start in range(0, len(found.transactions), SLICE):
+        if start:
+            yield
+        for tx in found.transactions[start : start + SLICE]:
+            _ = tx.txid
 
 
 def block_transactions(

@@ -11,15 +11,21 @@ of all records is kept too, changed with every write and compared at every start
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
+from consensus.slices import Slices, whole
 from node.storage.errors import DamagedError
+from node.storage.executor import to_the_end
 from node.storage.store import Change, Database
+from node.turns import in_turns
 
 SUMS = "sums"
 """The table that the database below must have besides the caller's."""
+SEALED_AT_ONCE = 500
+"""Records of a large write that are sealed in a slice: each is looked up, and hashed as it was and as it will be."""
 _SUM_KEY = b"records"
 _CRC_SIZE = 4
 _MODULUS = 2**128
@@ -77,29 +83,40 @@ class SealedDatabase:
         """Make all changes, the later ones winning: all, or none. Tables are not emptied as a whole here."""
         if clear:
             raise ValueError("its tables are never emptied")
-        sealed, total = self._sealed(changes)
+        sealed, total = whole(self._sealed(list(changes)))
         self._database.write(sealed)
         self._sum = total
 
     async def commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
         """Make all changes, as `write`, while the loop goes on."""
-        sealed, total = self._sealed(changes)
+        changes = list(changes)
+        if len(changes) <= SEALED_AT_ONCE:
+            await self._commit(changes)
+        else:
+            await to_the_end(asyncio.create_task(self._commit(changes)))
+
+    async def _commit(self, changes: list[tuple[str, bytes, bytes | None]]) -> None:
+        sealed, total = await in_turns(self._sealed(changes))
         # Where the write fails, or its caller is cancelled once it is done, this is never asked again, or is right.
         self._sum = total
         await self._database.commit(sealed)
 
-    def _sealed(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> tuple[list[Change], int]:
-        """Return what is to be written for these changes, and the sum after them."""
-        total, last = self._sum, {(table, key): value for table, key, value in changes}
+    def _sealed(self, changes: list[tuple[str, bytes, bytes | None]]) -> Slices[tuple[list[Change], int]]:
+        """Return what is to be written for these changes, and the sum after them; nobody writes meanwhile."""
+        total = self._sum
+        last = list({(table, key): value for table, key, value in changes}.items())
         sealed: list[Change] = []
-        for (table, key), content in last.items():
-            before = self._database.get(table, key)
-            value = None if content is None else _seal(table, key, content)
-            if before is not None:
-                total -= _hash(table, key, before)
-            if value is not None:
-                total += _hash(table, key, value)
-            sealed.append(Change(table, key, value))
+        for start in range(0, len(last), SEALED_AT_ONCE):
+            if start:
+                yield
+            for (table, key), content in last[start : start + SEALED_AT_ONCE]:
+                before = self._database.get(table, key)
+                value = None if content is None else _seal(table, key, content)
+                if before is not None:
+                    total -= _hash(table, key, before)
+                if value is not None:
+                    total += _hash(table, key, value)
+                sealed.append(Change(table, key, value))
         total %= _MODULUS
         return [*sealed, Change(SUMS, _SUM_KEY, total.to_bytes(16, "big"))], total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ from consensus.params import REGTEST
 from node.storage.errors import DamagedError, NewerStorageError, StorageError
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
-from node.storage.sealed import SUMS, SealedDatabase
+from node.storage.sealed import SEALED_AT_ONCE, SUMS, SealedDatabase
 from node.wallet_opening import STORAGE_VERSION, open_wallet_database
 from wallet.store import TABLES as WALLET_TABLES
 
@@ -116,3 +117,19 @@ def test_a_version_that_nobody_can_migrate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"old version \(1\)"):
         LmdbDatabase(tmp_path, ("one",), version=3, identity=b"", migrations={2: lambda _: ()})
     LmdbDatabase(tmp_path, ("one",), version=1, identity=b"").close()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5, 20, 1_000])
+async def test_a_large_write_is_sealed_in_slices_and_whole_though_its_caller_goes_away(turns: int) -> None:
+    below, database = filled()
+    changes = [("one", n.to_bytes(4, "big"), b"new") for n in range(5 * SEALED_AT_ONCE)]
+    writing = asyncio.create_task(database.commit(changes))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    assert writing.cancelled() == (turns < 1_000)
+    written = sum(1 for _ in opened(below).scan("one"))
+    assert written == (10 if turns == 0 else 10 + len(changes))
+    await database.commit([("two", b"last", b"1")])
+    assert opened(below).get("two", b"last") == b"1"

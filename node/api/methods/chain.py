@@ -147,6 +147,7 @@ async def getblock(
         return block.encoded.hex()
     tx: list[str | schema.TransactionDetail]
     if int(verbosity) > 1:
+        await in_turns(views.named_in_slices(block))
         tx = array(views.block_transactions(services.params, services.store, entry, block.transactions))
     else:
         tx = array(display_hash(each.txid) for each in block.transactions)

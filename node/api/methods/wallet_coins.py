@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta
 
 from consensus.address import encode_address
 from consensus.codec import display_hash
-from consensus.slices import SLICE, Slices
+from consensus.slices import Slices
 from consensus.types import OutPoint, TxId
 from node.api.long_answers import array
 from node.api.method import Area, method
@@ -27,6 +27,8 @@ from wallet.wallet import Wallet
 MAX_CONFIRMATIONS = 9_999_999
 """As in Bitcoin Core: more than there will ever be."""
 
+COINS_AT_ONCE = 50
+"""Coins that are looked at in a slice: what is in no block is looked at with all that it descends from."""
 Confirmations = Annotated[int, Meta(ge=0, le=MAX_CONFIRMATIONS)]
 
 
@@ -82,7 +84,7 @@ async def listunspent(
         listed: list[tuple[ListedCoin, int]] = []
         total = 0
         for place, coin in enumerate(wallet.coins.unspent()):
-            if place % SLICE == SLICE - 1:
+            if place % COINS_AT_ONCE == COINS_AT_ONCE - 1:
                 yield
             depth = wallet.coins.confirmations(coin)
             if not minconf <= depth <= maxconf or coin.aside or (wanted is not None and coin.lock not in wanted):
