@@ -189,8 +189,12 @@ class Program(ABC):
         self._process = None
 
     def __enter__(self) -> Self:
-        self.spawn()
-        self.wait_ready()
+        try:
+            self.spawn()
+            self.wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

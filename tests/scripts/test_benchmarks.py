@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +23,7 @@ from scripts.benchmarks.harness import Bound, Figure, Measure, Report, Sample, T
 from scripts.benchmarks.measures import MEASURES
 from scripts.benchmarks.money import FEE, Coin, DurePurse
 from scripts.benchmarks.peers import PEERS, Anvil, Bcoin, Litecoind
-from scripts.benchmarks.programs import Dured, Program
+from scripts.benchmarks.programs import Dured, Program, children, processor_seconds, until
 
 
 def taken(median: float, ratio: float | None = None, program: str = "dure") -> Taken:
@@ -109,3 +113,19 @@ def test_the_transactions_that_are_measured_are_valid() -> None:
     coins = {outpoint: ChainCoin(spent, Height(1), False)}
     assert transaction_fee(REGTEST, 10, tx, coins) == FEE
     assert verify_all(check_spends(REGTEST, SpendContext(10, 0), tx, coins)) is None
+
+
+@pytest.mark.e2e
+def test_a_bench_that_is_ended_leaves_no_node_behind() -> None:
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "scripts.benchmarks", "memory", "--alone"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    nodes = until("a node", lambda: children(bench.pid))
+    until("a node that is past its start", lambda: sum(map(processor_seconds, nodes)) > 0.2, 0.05)
+    bench.send_signal(signal.SIGTERM)
+    assert bench.wait(60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(nodes[0], 0)
