@@ -15,7 +15,8 @@ from consensus.assets import assets_of_issuances
 from consensus.errors import NotYet
 from consensus.params import Params
 from consensus.pow import next_bits
-from consensus.types import Amount, BlockHash, LockId
+from consensus.state import SpendContext
+from consensus.types import Amount, Asset, AssetId, BlockHash, LockId
 from node.chain import ChainClosedError, ChainManager
 from node.mempool import Mempool
 from node.node import Node
@@ -31,10 +32,15 @@ from simnet.errors import NodeDown, SimulationError
 from simnet.events import EventLog
 from simnet.loop import LoopClock
 from simnet.network import HostNetwork, SimNetwork
+from wallet.assets.flows import names_of
 from wallet.assets.making import AssetWish
+from wallet.cosigning import finalise
+from wallet.errors import PaymentError, WalletError
 from wallet.ports import Outside
+from wallet.psdt import Psdt
 from wallet.results import Payment, Sent
 from wallet.store import TABLES as WALLET_TABLES
+from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
 
 
@@ -426,10 +432,12 @@ class SimNode:
             await service.hand_over(sent)
         return sent
 
-    async def make(self, wish: AssetWish) -> Sent:
+    async def make(self, wish: AssetWish, approvers: Sequence[SimNode] = ()) -> Sent:
         """Issue, pay, attest or burn assets out of its wallet; acknowledged, as `pay`.
 
-        What somebody else has to approve is refused: nobody here hands files around.
+        Args:
+            approvers: whose wallets are asked, in turn, for the approvals that its own cannot give. What lacks one
+                nevertheless is forgotten.
 
         Raises:
             WalletError, ConsensusError, NotYet, PolicyError, StorageError: as `pay`.
@@ -439,6 +447,50 @@ class SimNode:
         with self._with_wallet() as service:
             await service.current()
             records = self.chain.get_assets(dict.fromkeys(names))
-            sent = await service.ask(lambda wallet: wallet.assets.make_now(wish, records, service.terms))
+            sent = await service.ask(lambda wallet: wallet.assets.make(wish, records, service.terms))
+            if isinstance(sent, WaitingTransfer):
+                sent = await self._have_approved(service, sent, approvers)
             await service.hand_over(sent)
         return sent
+
+    async def _have_approved(
+        self, service: WalletService, waiting: WaitingTransfer, approvers: Sequence[SimNode]
+    ) -> Sent:
+        """Hand the file of a transfer around, and record what comes of it."""
+        psdt = waiting.psdt
+        try:
+            for approver in approvers:
+                psdt = await approver.approve(psdt)
+            records = self._records(psdt)
+            tx = finalise(self._world.params, psdt, SpendContext(self.height + 1, self.chain.tip.median_time), records)
+            if not await service.ask(lambda wallet: wallet.policies.record(tx)):
+                raise SimulationError("a wallet does not know its own transfer")
+        except (WalletError, NodeDown) as error:
+            await self.forget_waiting()
+            raise PaymentError(f"not everybody approves of it: {error}") from None
+        return Sent(tx, Amount(psdt.fee), Amount(0), 0)
+
+    async def forget_waiting(self) -> None:
+        """Have its wallet give up whatever waits for an approval."""
+        with self._with_wallet() as service:
+            for waiting in list((await service.current()).assets.transfers):
+                await service.ask(lambda wallet, txid=waiting.transfer.txid: wallet.assets.transfers.forget(txid))  # type: ignore[misc]
+
+    async def approve(self, psdt: Psdt) -> Psdt:
+        """Have its wallet sign whatever a file asks of it.
+
+        Raises:
+            NodeDown: it does not run.
+            PsdtError, WalletError: the file is wrong, by what this node knows of the chain.
+        """
+        with self._with_wallet() as service:
+            await service.current()
+            known = {name: coin.output for name, coin in self.chain.get_coins(psdt.core.inputs).items()}
+            records = self._records(psdt)
+            return (await service.ask(lambda wallet: wallet.cosigner.sign(psdt, known, records))).psdt
+
+    def _records(self, psdt: Psdt) -> dict[AssetId, Asset | None]:
+        """Return the records, by its chain, of all assets that a file is about."""
+        names = names_of(psdt.core, psdt.spent)
+        found = self.chain.get_assets(names)
+        return {name: found.get(name) for name in names}

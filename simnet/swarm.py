@@ -16,6 +16,7 @@ from node.chain import ChainClosedError
 from node.chain_stats import coin_statistics
 from node.peer_settings import PeerSettings
 from node.storage.errors import StorageError
+from rpc.errors import RpcError
 from simnet.asset_model import right_of
 from simnet.bounds import MUST_END, check_bounds, held
 from simnet.conditions import BAD, INTERNET, LAN, Conditions
@@ -149,8 +150,8 @@ class Swarm:
         node = sim.nodes[step.node % len(sim.nodes)]
         others = [sim.nodes[number % len(sim.nodes)] for number in step.others]
         sim.events.say("swarm", step.act, node=node.name, others=step.others, amount=step.amount)
-        # A node may be down, or die over it: that is part of it.
-        with suppress(StorageError, ChainClosedError, NotYet, NodeDown):
+        # A node may be down, or die over it, its wallet closed meanwhile: that is part of it.
+        with suppress(StorageError, ChainClosedError, NotYet, NodeDown, RpcError):
             result = self._acts[step.act](step, node, others)
             if result is not None:
                 await result
@@ -227,6 +228,8 @@ class Swarm:
         for node in sim.nodes:
             if not node.is_up:
                 await node.start()
+        for node in sim.nodes:
+            await node.forget_waiting()
         self._heal()
         # Links that died without a word are noticed by their pings.
         await sim.sleep(240)
@@ -326,6 +329,7 @@ RARE = (
     "a closing was undone",
     "a transfer was undone",
     "more was wanted than is attested",
+    "somebody else approved",
     "a reserve was attested below the supply",
     "a payment was offered again",
     "a reorg gave payments back",

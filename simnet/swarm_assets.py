@@ -142,7 +142,21 @@ class AssetActs:
             await self._make(node, AssetWish(burns=(Burn(right_of(chosen.asset), Amount(1)),)))
 
     async def _make(self, node: SimNode, wish: AssetWish) -> None:
-        await self._payments.take(node, node.make(wish))
+        approvers = self._approvers(node, wish)
+        taken = await self._payments.take(node, node.make(wish, approvers))
+        if approvers:
+            self._sometimes["somebody else approved" if taken else "somebody else did not approve"] += 1
+
+    def _approvers(self, node: SimNode, wish: AssetWish) -> list[SimNode]:
+        """Return the other nodes that control an asset which is to be moved or burned, as far as they run."""
+        names = [payment.asset for payment in wish.payments] + [burn.id for burn in wish.burns]
+        found: dict[SimNode, None] = {}
+        for record in node.chain.get_assets(names).values() if node.is_up else ():
+            controller = record.definition.controller
+            for other in self._sim.running:
+                if other is not node and controller is not None and other.wallet.wallet.is_mine(controller):
+                    found[other] = None
+        return list(found)
 
 
 async def _balances(node: SimNode) -> list[AssetBalance]:

@@ -73,8 +73,8 @@ class Payments:
         self._sometimes = sometimes
         self._made: list[Acknowledged] = []
 
-    async def take(self, payer: SimNode, making: Awaitable[Sent]) -> None:
-        """Have a payment made. Once the payer is told that it is, it must be in the chain in the end, or explained."""
+    async def take(self, payer: SimNode, making: Awaitable[Sent]) -> bool:
+        """Have a payment made; tell whether it is. Then it must be in the chain in the end, or explained."""
         say = self._sim.events.say
         try:
             sent = await making
@@ -85,6 +85,8 @@ class Payments:
             say("swarm", "payment_refused", payer=payer.name, why=str(error))
         else:
             self._made.append(Acknowledged(sent.transaction, payer.name))
+            return True
+        return False
 
     def missing(self) -> list[Acknowledged]:
         """Return those that the chain of the first node lacks, though nothing keeps them out."""
