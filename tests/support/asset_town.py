@@ -46,7 +46,7 @@ class Town:
         sent = (wallet or self.wallet).assets.make(wish, records, TERMS, **more)
         assert isinstance(sent, Sent), "it waits for somebody's approval"
         check_relay_policy(sent.transaction)
-        owed = required_fee(1_000, virtual_size(len(sent.transaction.encoded), len(sent.transaction.witnesses)))
+        owed = required_fee(1_000, virtual_size(len(sent.transaction.encoded), signatures_of(sent.transaction)))
         assert owed <= sent.fee <= owed + 700
         return sent
 
@@ -65,6 +65,11 @@ class Town:
     def held(self, asset: AssetId, wallet: Wallet | None = None) -> AssetBalance:
         (found,) = [each for each in (wallet or self.wallet).assets.balances() if each.asset == asset]
         return found
+
+
+def signatures_of(tx: Transaction) -> int:
+    """How many signatures a transaction holds; none of these holds a preimage."""
+    return sum(len(witness.satisfactions) for witness in tx.witnesses)
 
 
 def reopened_like(town: Town) -> Wallet:

@@ -20,7 +20,7 @@ from consensus.types import (
     Transaction,
 )
 from node.relay_policy import check_relay_policy, required_fee, virtual_size
-from tests.support.asset_town import Town, pay, sums
+from tests.support.asset_town import Town, pay, signatures_of, sums
 from tests.support.assets import define, records_for
 from tests.support.rules import key
 from tests.support.wallets import DURE, PARAMS, TERMS, Chain, lock_of, outside, reopened
@@ -81,7 +81,7 @@ def approved(town: Town, psdt: Psdt, by: Wallet) -> Transaction:
     context = SpendContext(town.chain.builder.state(town.tip).height + 1, 0)
     tx = finalise(PARAMS, signed, context, records)
     check_relay_policy(tx)
-    assert psdt.fee >= required_fee(1_000, virtual_size(len(tx.encoded), len(tx.witnesses)))
+    assert psdt.fee >= required_fee(1_000, virtual_size(len(tx.encoded), signatures_of(tx)))
     return tx
 
 
@@ -187,6 +187,18 @@ def test_two_of_three_controllers_approve(chain: Chain) -> None:
     assert (approval.name, approval.policy) == (PartName(board.lock, share), None)
     at.town.mine(at.approved(waiting.psdt))
     assert at.town.held(share, at.bob).sums == sums(5)
+
+
+def test_a_fee_is_enough_for_approvers_that_the_holder_does_not_know(chain: Chain) -> None:
+    """It cannot be raised any more once he has signed; `approved` holds it against the relay's rule."""
+    at = Registry(chain)
+    (part,) = multisig(10, [at.ann.policies.new_key() for _ in range(10)]).parts
+    board = at.ann.policies.remember("board", part.policy)
+    share = at.town.issue(define(first=10, controller=board.lock))
+    at.town.mine(at.town.make(pay(share, 6, lock_of(at.bob.new_address()))).transaction)
+    waiting = at.town.begin(pay(share, 1, lock_of(at.ann.new_address())), at.bob)
+    tx = at.approved(waiting.psdt)
+    assert signatures_of(tx) == 12
 
 
 def test_a_wallet_with_one_of_two_keys_gives_its_own_and_waits(chain: Chain) -> None:

@@ -26,8 +26,9 @@ class ApprovalCost(NamedTuple):
     signatures: int
 
 
-UNKNOWN_POLICY = ApprovalCost(700, 4)
-"""At most, of a policy that the wallet does not know: 3 of 5, or what is smaller. More is a fee rate a little lower."""
+UNKNOWN_POLICY = ApprovalCost(2_800, 16)
+"""Of a policy that the wallet does not know: as 16 of 16 keys, the largest threshold. A fee that is too low for what
+the approvers add could not be raised any more; what may be too much is some 3,000 grain."""
 
 
 class Approvers:
