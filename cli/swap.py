@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def swap() -> None:
     """Exchange any asset, or DURE, for any other: each of the two gets what was agreed, or keeps his own.
 
-    On one network, in one transaction: offer, accept, finish; or cancel. A file passes between the two people.
+    On one network, in one transaction: offer, accept, finish; or cancel. A file passes between the two people, and to
+    the controller of an asset, if it has one (approve).
 
     Across two networks: propose, accept, lock, lock, claim, claim. The file holds no secret. Each of the two has a node
     on both networks, and names them as NODE@DIR: 0@north 0@south is node 0 of the network in folder north and node 0 of
@@ -94,9 +95,11 @@ def accept(context: Context, *, path: Path, parties: tuple[PartyText, ...], fee_
     confirm(context, _tell(trader, _decoded(trader, text)), "Sign it?", yes=yes)
     signed = trader.signed(text)
     write_file(path, base64.b64decode(signed.offer), replace=True)
+    said = _decoded(trader, signed.offer)
+    to = "Send it to whoever has to approve" if said.approvals else "Send it back to whoever offered it"
     context.emit(
-        {"file": str(path), "offer": _decoded(trader, signed.offer)},
-        f"Accepted and signed, in {path}. Send it back to whoever offered it: {_hint(context, 'finish', path)}\n"
+        {"file": str(path), "offer": said},
+        f"Accepted and signed, in {path}. {to}: {_hint(context, 'approve' if said.approvals else 'finish', path)}\n"
         f"What you give is kept for it until then, or: {_hint(context, 'cancel', path, trader)}",
     )
 
@@ -112,7 +115,6 @@ def finish(context: Context, *, path: Path, party: PartyText, yes: bool) -> None
     A transaction that takes a unit more of you than you offered, or brings one less, is refused.
     """
     from devnet.errors import Refused
-    from devnet.policies import write_file
 
     trader = Trader(context, party)
     text = _read(path)
@@ -122,20 +124,33 @@ def finish(context: Context, *, path: Path, party: PartyText, yes: bool) -> None
     if not said.signed:
         raise Refused(f"Nobody has accepted the offer of {path} and signed it yet.")
     confirm(context, _tell(trader, said), "Sign and send it?", yes=yes)
-    signed = trader.signed(text)
-    if signed.complete:
-        context.emit(
-            {"txid": signed.txid},
-            f"Sent: transaction {signed.txid}. The next block confirms it, for both or for neither.",
-        )
-        return
-    target = path.with_suffix(".psdt")
-    write_file(target, base64.b64decode(signed.psbt))
-    file = shlex.quote(str(target))
+    done = trader.signed(text)
     context.emit(
-        {"file": str(target), "missing": signed.missing},
-        f"Signed. It still wants: {signed.missing}.\nWritten to {target}, for whoever has to approve: "
-        f"{context.folder.hint(f'psdt inspect {file}')}\nand then: {context.folder.hint(f'psdt send NODE {file}')}",
+        {"txid": done.txid}, f"Sent: transaction {done.txid}. The next block confirms it, for both or for neither."
+    )
+
+
+@swap.command()
+@click.argument("path", type=FILE, metavar="FILE")
+@click.argument("party", type=PARTY, metavar="NODE")
+@YES
+@common
+def approve(context: Context, *, path: Path, party: PartyText, yes: bool) -> None:
+    """Approve the accepted offer of FILE, as the controller of an asset in it; then it goes to whoever offered it."""
+    from devnet.errors import Refused
+    from devnet.policies import write_file
+
+    trader = Trader(context, party)
+    text = _read(path)
+    said = _decoded(trader, text)
+    if not said.approvals:
+        raise Refused(f"The offer of {path} takes nobody's approval now.")
+    confirm(context, _tell(trader, said), "Approve it?", yes=yes)
+    signed = trader.signed(text)
+    write_file(path, base64.b64decode(signed.offer), replace=True)
+    context.emit(
+        {"file": str(path), "offer": _decoded(trader, signed.offer)},
+        f"Approved, in {path}. It goes to whoever offered it: {_hint(context, 'finish', path)}",
     )
 
 
@@ -219,6 +234,7 @@ def _tell(trader: Trader, said: SwapOffer) -> str:
         lines.append(f"  so {trader.title}, in all,")
         for asset, net in moves:
             lines.append(f"    {'gets ' if net > 0 else 'gives'} {trader.tell_amount(asset, abs(net))}")
+    lines += [f"  It takes the approval of whoever controls {asset}" for asset in said.approvals]
     if isinstance(said.problem, str):
         lines.append(f"  It cannot be fulfilled: {said.problem}")
     return "\n".join(lines)

@@ -97,7 +97,9 @@ class Wallet:
         self.addresses = AddressList(store, self._addresses)
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
-        self.offers = OfferDesk(params, self._ledger, self._addresses, self._signer, maker, self.cosigner, outside)
+        self.offers = OfferDesk(
+            params, self._ledger, self._addresses, self._signer, maker, self.cosigner, self.policies, outside
+        )
         self.asset_spends = AssetSpends(params, self._ledger, self.policies.spends, approvers, self.cosigner)
         self.swaps = SwapDesk(
             params,

@@ -129,6 +129,8 @@ class SwapOffer(Result, frozen=True, kw_only=True):
     txid: str | UnsetType = UNSET
     stakes: list[SwapStake]
     """Of this wallet."""
+    approvals: list[str]
+    """The assets whose controller has still to approve, before whoever offered it signs."""
     problem: str | UnsetType = UNSET
     """Why it cannot be fulfilled: a coin is spent, or not what the file says."""
 
@@ -138,13 +140,9 @@ class SignedOffer(Result, frozen=True, kw_only=True):
 
     offer: str
     """The file, to be passed on."""
-    psbt: str
-    """The transaction in it, for whoever has to approve the movement of an asset."""
     complete: bool
     """Whether the swap was sent."""
     txid: str | UnsetType = UNSET
-    missing: str | UnsetType = UNSET
-    """What it lacks, if it was not."""
 
 
 class WithdrawnOffer(Result, frozen=True, kw_only=True):

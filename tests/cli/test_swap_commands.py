@@ -222,7 +222,7 @@ def offer_text(kind: int = 2) -> bytes:
 def said_of(**more: Any) -> dict[str, Any]:
     usual = {
         "gives": {"asset": HOURS.hex(), "amount": 10_000}, "wants": {"asset": None, "amount": 5 * 10**8}, "coins": [],
-        "ismine": False, "accepted": False, "signed": False, "stakes": [],
+        "ismine": False, "accepted": False, "signed": False, "stakes": [], "approvals": [],
     }  # fmt: skip
     return usual | more
 
@@ -241,7 +241,7 @@ def accepted_by_one(networks: Networks, **more: Any) -> None:
 def market(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> Networks:
     monkeypatch.setenv("DURE_DIR", "north")
     text = base64.b64encode(offer_text(3)).decode()
-    signed = {"offer": text, "psbt": base64.b64encode(b"psdt").decode(), "complete": False, "missing": "an approval"}
+    signed = {"offer": text, "complete": False}
     networks.north.answers |= {
         "offerswap": base64.b64encode(offer_text()).decode(), "decodeoffer": said_of(ismine=True),
         "acceptoffer": text, "signoffer": signed, "canceloffer": {},
@@ -275,7 +275,7 @@ def test_an_acceptor_sees_what_he_pays_before_he_signs(market: Networks) -> None
     assert dure("swap", "accept", "offer.swap", "1@north", "1@south", "--yes").exit_code == 2
 
 
-def test_only_whoever_offered_finishes_and_an_approval_that_lacks_is_asked_for(market: Networks) -> None:
+def test_only_whoever_offered_finishes_and_not_unasked(market: Networks) -> None:
     Path("offer.swap").write_bytes(offer_text(3))
     accepted_by_one(market, signed=True)
     assert "no offer of node 1" in dure("swap", "finish", "offer.swap", "1", "--yes").output
@@ -284,11 +284,21 @@ def test_only_whoever_offered_finishes_and_an_approval_that_lacks_is_asked_for(m
     accepted_by_one(market, ismine=True, signed=True)
     assert dure("swap", "finish", "offer.swap", "0", typed="n\n").exit_code == 1
     assert not market.north.calls_of("signoffer")
-    done = dure("swap", "finish", "offer.swap", "0", "--yes")
-    assert "It still wants: an approval" in done.stdout
-    assert Path("offer.psdt").read_bytes() == b"psdt"
     market.north.answers["signoffer"] |= {"complete": True, "txid": TXID}
     assert f"Sent: transaction {TXID}" in dure("swap", "finish", "offer.swap", "0", "--yes").stdout
+
+
+def test_a_controller_is_asked_in_between_and_approves_what_he_sees(market: Networks) -> None:
+    Path("offer.swap").write_bytes(offer_text())
+    accepted_by_one(market, signed=True, approvals=[HOURS.hex()])
+    said = dure("swap", "accept", "offer.swap", "1", "--yes").stdout
+    assert f"takes the approval of whoever controls {HOURS.hex()}" in said
+    assert "dure swap approve offer.swap NODE" in said
+    assert dure("swap", "approve", "offer.swap", "1", typed="n\n").exit_code == 1
+    done = dure("swap", "approve", "offer.swap", "1", "--yes")
+    assert (done.exit_code, "dure swap finish offer.swap NODE" in done.stdout) == (0, True)
+    accepted_by_one(market, signed=True)
+    assert "nobody's approval" in dure("swap", "approve", "offer.swap", "1", "--yes").output
 
 
 def test_an_offer_is_withdrawn_by_either_and_shown_to_anybody(market: Networks) -> None:

@@ -57,7 +57,7 @@ class Market(Shore):
         return passed_on(self[person].offers.accept(offer, self.coins(), self.records, TERMS))
 
     def signed_by(self, acceptance: Acceptance, person: str) -> Acceptance:
-        return passed_on(self[person].offers.sign(acceptance, self.coins(), self.records))
+        return passed_on(self[person].offers.sign(acceptance, self.coins(), self.records, self.context).acceptance)
 
     def coins(self) -> Coins:
         return self.chain.builder.coins(self.block)
@@ -371,20 +371,48 @@ async def test_a_file_of_another_kind_or_damaged_is_none() -> None:
 
 
 async def test_a_controlled_asset_is_swapped_once_its_controller_approves() -> None:
-    """A069: the file asks for the approval, and is not complete without it."""
+    """A069: the offerer's signature is worth nothing before, and so is not given."""
     market = await Market("registrar").open()
     controller = lock_of(market["registrar"].new_address())
     share = await market.issue("registrar", 50, controller=controller)
     await market.give("registrar", ANN, share, 50)
     offer = market.offer(Worth(share, Amount(5)), Worth(None, Amount(DURE)))
-    signed = market.signed_by(market.signed_by(market.accept(offer), BOB), ANN)
-    with pytest.raises(IncompleteError, match="approves"):
+    signed = market.signed_by(market.accept(offer), BOB)
+    assert refused(market.signed_by, signed, ANN) is SwapRule.NOT_APPROVED
+    with pytest.raises(IncompleteError):
         market.finished(signed)
-    known = {outpoint: coin.output for outpoint, coin in market.coins().items()}
-    approved = market["registrar"].cosigner.sign(signed.psdt, known, market.records).psdt
-    await market.send(finalise(NORTH, approved, market.context, market.records))
+    approved = market.signed_by(signed, "registrar")
+    await market.send(market.finished(market.signed_by(approved, ANN)))
     market.mine()
     assert market.all_of(share) == (45, 5)
+
+
+async def test_who_gives_a_controlled_asset_withdraws_without_his_controllers_approval() -> None:
+    """What he signed spends a coin in DURE too, even where DURE is what he gets: that one he can move alone."""
+    market = await Market("registrar").open()
+    controller = lock_of(market["registrar"].new_address())
+    share = await market.issue("registrar", 50, controller=controller)
+    await market.give("registrar", BOB, share, 50)
+    before = market.holds(BOB, None)
+    offer = market.offer(Worth(None, Amount(DURE)), Worth(share, Amount(5)))
+    signed = market.signed_by(market.signed_by(market.accept(offer), BOB), "registrar")
+    sent = market.withdraw(BOB, offer, signed.psdt)
+    assert sent is not None
+    await market.hand_over(sent)
+    market.mine()
+    assert (market.holds(BOB, None), market.holds(BOB, share)) == (before - sent.fee, 50)
+    assert refused(market.signed_by, signed, ANN) is SwapRule.WITHDRAWN
+
+
+async def test_what_a_controller_froze_he_does_not_approve_in_a_swap() -> None:
+    market = await Market("registrar").open()
+    controller = lock_of(market["registrar"].new_address())
+    share = await market.issue("registrar", 50, controller=controller)
+    await market.give("registrar", ANN, share, 50)
+    offer = market.offer(Worth(share, Amount(5)), Worth(None, Amount(DURE)))
+    signed = market.signed_by(market.accept(offer), BOB)
+    market["registrar"].assets.freeze(share, controller, offer.locks[0], "a court said so")
+    assert refused(market.signed_by, signed, "registrar") is SwapRule.NOT_APPROVED
 
 
 async def test_what_makes_no_sense_is_not_offered() -> None:

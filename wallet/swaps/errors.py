@@ -31,6 +31,8 @@ class SwapRule(StrEnum):
     """This wallet has no key for what is asked of it."""
     NOT_ACCEPTED = "swap-not-accepted"
     """The other side has not accepted it yet, or has already."""
+    NOT_APPROVED = "swap-not-approved"
+    """An asset's controller approves before the offerer signs, and has not yet; or he froze one of the addresses."""
     ASSET = "swap-asset"
     """An asset that is not there, or that nobody can move without its controller."""
     USED = "swap-used"

@@ -10,12 +10,13 @@ from consensus.codec import encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.signatures import sign
+from consensus.state import SpendContext
 from consensus.types import Amount, Asset, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.flows import Stake, stakes
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
-from wallet.cosigning import Cosigner
+from wallet.cosigning import Cosigner, IncompleteError, finalise
 from wallet.errors import InsufficientFundsError
 from wallet.ledger import Ledger
 from wallet.maker import Maker, check_following
@@ -24,6 +25,7 @@ from wallet.ports import Outside
 from wallet.psdt import Psdt, SpentCoin, new_psdt
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Signer
+from wallet.spend_policies.desk import PolicyDesk
 from wallet.swaps.errors import SwapError, SwapRule
 from wallet.swaps.offers import MAX_OFFERED, Acceptance, Offer, OfferedCoin, Worth, check_kept, make_offer
 from wallet.swaps.taking import Taken, Taker
@@ -41,6 +43,14 @@ class Chosen(NamedTuple):
     outputs: tuple[Output, ...]
 
 
+class Signed(NamedTuple):
+    """What `sign` did."""
+
+    acceptance: Acceptance
+    transaction: Transaction | None
+    """Finished, by the offerer: to be recorded and handed over."""
+
+
 class OfferDesk:
     """One wallet's part in offers. What it changes is durable when it returns."""
 
@@ -52,6 +62,7 @@ class OfferDesk:
         signer: Signer,
         maker: Maker,
         cosigner: Cosigner,
+        policies: PolicyDesk,
         outside: Outside,
     ) -> None:
         self._params = params
@@ -60,6 +71,7 @@ class OfferDesk:
         self._signer = signer
         self._maker = maker
         self._cosigner = cosigner
+        self._policies = policies
         self._entropy = outside.entropy
         self._taker = Taker(ledger, addresses, maker, outside.entropy)
 
@@ -182,11 +194,12 @@ class OfferDesk:
             paid = self._pick(gives, terms)
             left = sum(coin.value for coin in paid) - gives.amount
             outputs += [Output(Amount(left), home, gives.asset)] if left else []
-        if gets.asset is not None:
+        if gets.asset is not None or approvals:
+            # Where an approval is needed, a coin of DURE comes along: he can spend it without one, and so withdraw.
             outputs.append(Output(gets.amount, home, gets.asset))
         size = self._size(offer, Chosen(tuple(paid), tuple(outputs)), approvals)
         signatures = len({*offer.locks, *(coin.lock for coin in paid)}) + len(approvals)
-        if gets.asset is None:
+        if gets.asset is None and not approvals:
             fee = fee_for(terms, size + CHANGE_SIZE, signatures)
             check_dust(gets.amount - fee, terms)
             outputs.append(Output(Amount(gets.amount - fee), home, None))
@@ -212,34 +225,55 @@ class OfferDesk:
         """Return what this wallet gives and gets, of DURE (None) and of each asset."""
         return stakes(acceptance.psdt.core, acceptance.psdt.spent, self._addresses.__contains__)
 
-    def sign(self, acceptance: Acceptance, coins: Coins, records: Assets) -> Acceptance:
-        """Sign this wallet's half: the acceptor first, whose coins are kept from then on; last the offerer.
+    def sign(self, acceptance: Acceptance, coins: Coins, records: Assets, context: SpendContext) -> Signed:
+        """Sign this wallet's part: the acceptor first, whose coins are kept from then on; then who controls an asset.
+
+        The offerer signs last, what lacks nothing else: so nobody ever holds a signature of his that is not used.
 
         Raises:
             SwapError: `NOT_YOURS`; `WITHDRAWN`: a coin of either is spent, or the offerer's are not kept any more;
                 `DIFFERENT`: it takes more from this wallet than was agreed, or brings less, or a coin is not what the
-                file says; `NOT_ACCEPTED`: the acceptor has not signed yet.
+                file says; `NOT_ACCEPTED`: the acceptor has not signed yet; `NOT_APPROVED`.
             PsdtError, FeeError, WalletLockedError: as `Cosigner.sign`.
         """
         offer, psdt = acceptance.offer, acceptance.psdt
         check_kept(offer, psdt)
         check_spent(psdt, coins)
-        if self.is_offerer(offer):
+        offerer, theirs = self.is_offerer(offer), psdt.spent[len(offer.coins) :]
+        acceptor = not offerer and any(output.lock in self._addresses for output in theirs)
+        mine: set[LockId] = set()
+        if offerer:
             self._check_offerers(acceptance)
             mine = set(offer.locks)
-        else:
+        elif acceptor:
             self._check_acceptors(acceptance)
-            mine = {output.lock for output in psdt.spent[len(offer.coins) :]}
+            mine = {output.lock for output in theirs}
+        approved = [part.name for part in psdt.parts if part.asset is not None and self._approves(part.lock)]
+        if not mine and not approved:
+            raise SwapError(SwapRule.NOT_YOURS, "this wallet has no part in the offer, and nothing to approve")
+        if approved:
+            self._check_frozen(psdt)
         known = {outpoint: coin.output for outpoint, coin in coins.items()}
-        only = [
-            part.name
-            for part in psdt.parts
-            if (part.lock in mine if part.asset is None else part.lock in self._addresses)
-        ]
+        only = [part.name for part in psdt.parts if part.asset is None and part.lock in mine] + approved
         signed = self._cosigner.sign(psdt, known, records, only=only).psdt
-        if not self.is_offerer(offer):
+        if acceptor:
             self._keep(psdt.core.inputs[len(offer.coins) :], gets=offer.gives.asset)
-        return Acceptance(offer, signed)
+        return Signed(Acceptance(offer, signed), self._finished(signed, context, records) if offerer else None)
+
+    def _finished(self, signed: Psdt, context: SpendContext, records: Assets) -> Transaction:
+        try:
+            return finalise(self._params, signed, context, records)
+        except IncompleteError as error:
+            raise SwapError(SwapRule.NOT_APPROVED, f"whoever offers signs last, and {error}") from None
+
+    def _approves(self, policy: LockId) -> bool:
+        known = self._policies.find(policy)
+        return policy in self._addresses or (known is not None and bool(self._policies.own_keys(known.policy)))
+
+    def _check_frozen(self, psdt: Psdt) -> None:
+        touched = self._ledger.frozen.touched(psdt.core, psdt.spent)
+        if touched:
+            raise SwapError(SwapRule.NOT_APPROVED, " ".join(map(self._ledger.frozen.sentence, touched)))
 
     def _check_offerers(self, acceptance: Acceptance) -> None:
         offer, psdt = acceptance.offer, acceptance.psdt

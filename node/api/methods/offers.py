@@ -20,9 +20,9 @@ from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
-from wallet.cosigning import IncompleteError, finalise
+from wallet.cosigning import lacks
 from wallet.errors import WalletError
-from wallet.psdt import Psdt, write_psdt
+from wallet.psdt import Psdt
 from wallet.results import Sent
 from wallet.swaps.exchange import check_coins, check_spent
 from wallet.swaps.frame import MAX_SWAP_SIZE, FileKind, file_kind
@@ -126,10 +126,10 @@ async def acceptoffer(services: Services, offer: OfferText, fee_rate: FeeRate | 
 
 @method(Area.SWAPS, needs_wallet=True)
 async def signoffer(services: Services, offer: OfferText) -> schema.SignedOffer:
-    """Sign this wallet's half of an accepted offer: whoever accepted it signs first, whoever offered it last.
+    """Sign this wallet's part of an accepted offer: whoever accepted it signs first, whoever offered it last.
 
     It is held to the unit against what was offered, and against the chain. The acceptor's coins are set aside from then
-    on, until canceloffer. With the last signature the swap is sent.
+    on, until canceloffer. The controller of an asset approves in between. With the last signature the swap is sent.
 
     Args:
         offer: base64.
@@ -142,25 +142,17 @@ async def signoffer(services: Services, offer: OfferText) -> schema.SignedOffer:
         raise RpcError(ErrorCode.INVALID_PARAMETER, "swap-not-accepted: nobody has accepted the offer yet")
     records, coins = asset_records(services, acceptance.psdt), _coins(services, file)
     try:
-        signed = await service.ask(lambda wallet: wallet.offers.sign(acceptance, coins, records))
-        try:
-            tx = finalise(services.params, signed.psdt, context_of(services), records)
-        except IncompleteError as error:
-            return schema.SignedOffer(
-                offer=b64encode(write_acceptance(signed)).decode("ascii"),
-                psbt=b64encode(write_psdt(signed.psdt)).decode("ascii"),
-                complete=False,
-                missing=str(error),
-            )
+        signed = await service.ask(lambda wallet: wallet.offers.sign(acceptance, coins, records, context_of(services)))
     except WalletError as error:
         refuse_wallet(error)
-    new = await service.ask(lambda wallet: wallet.policies.record(tx))
-    await hand_over(service, Sent(tx, Amount(signed.psdt.fee), Amount(0), 0, again=not new))
+    tx, psdt = signed.transaction, signed.acceptance.psdt
+    if tx is not None:
+        new = await service.ask(lambda wallet: wallet.policies.record(tx))
+        await hand_over(service, Sent(tx, Amount(psdt.fee), Amount(0), 0, again=not new))
     return schema.SignedOffer(
-        offer=b64encode(write_acceptance(signed)).decode("ascii"),
-        psbt=b64encode(write_psdt(signed.psdt)).decode("ascii"),
-        complete=True,
-        txid=display_hash(tx.txid),
+        offer=b64encode(write_acceptance(signed.acceptance)).decode("ascii"),
+        complete=tx is not None,
+        txid=UNSET if tx is None else display_hash(tx.txid),
     )
 
 
@@ -240,8 +232,16 @@ def _view(services: Services, wallet: Wallet | None, file: _File) -> schema.Swap
             schema.SwapStake(asset=None if asset is None else asset.hex(), gives=stake.gives, gets=stake.gets)
             for asset, stake in stakes.items()
         ],
+        approvals=[] if psdt is None else _unapproved(services, psdt),
         problem=UNSET if problem is None else problem,
     )
+
+
+def _unapproved(services: Services, psdt: Psdt) -> list[str]:
+    context = context_of(services)
+    parts = [part for part in psdt.parts if part.asset is not None]
+    lacking = [part for part in parts if not any(lack.nothing for lack in lacks(psdt, part, context))]
+    return list(dict.fromkeys(part.asset.hex() for part in lacking if part.asset is not None))
 
 
 def _worth(worth: Worth) -> schema.SwapWorth:
