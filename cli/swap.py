@@ -236,7 +236,7 @@ def _tell(trader: Trader, said: SwapOffer) -> str:
             lines.append(f"    {'gets ' if net > 0 else 'gives'} {trader.tell_amount(asset, abs(net))}")
     lines += [f"  It takes the approval of whoever controls {asset}" for asset in said.approvals]
     if isinstance(said.problem, str):
-        lines.append(f"  It cannot be fulfilled: {said.problem}")
+        lines.append(f"  It cannot be fulfilled any more: {said.problem}")
     return "\n".join(lines)
 
 

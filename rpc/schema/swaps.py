@@ -132,7 +132,7 @@ class SwapOffer(Result, frozen=True, kw_only=True):
     approvals: list[str]
     """The assets whose controller has still to approve, before whoever offered it signs."""
     problem: str | UnsetType = UNSET
-    """Why it cannot be fulfilled: a coin is spent, or not what the file says."""
+    """Why it cannot be fulfilled any more: it is done, or a coin is spent, or not what the file says."""
 
 
 class SignedOffer(Result, frozen=True, kw_only=True):

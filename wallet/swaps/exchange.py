@@ -221,6 +221,16 @@ class OfferDesk:
         """Tell whether an offer is this wallet's."""
         return offer.outputs[0].lock in self._addresses
 
+    def check_waits(self, psdt: Psdt) -> None:
+        """Check that a swap is in no block yet.
+
+        Raises:
+            SwapError: `DONE`.
+        """
+        record = self._ledger.store.transaction(psdt.txid)
+        if record is not None and record.height is not None:
+            raise SwapError(SwapRule.DONE, f"the swap is in block {record.height:,}")
+
     def stakes(self, acceptance: Acceptance) -> Mapping[AssetId | None, Stake]:
         """Return what this wallet gives and gets, of DURE (None) and of each asset."""
         return stakes(acceptance.psdt.core, acceptance.psdt.spent, self._addresses.__contains__)
@@ -231,13 +241,14 @@ class OfferDesk:
         The offerer signs last, what lacks nothing else: so nobody ever holds a signature of his that is not used.
 
         Raises:
-            SwapError: `NOT_YOURS`; `WITHDRAWN`: a coin of either is spent, or the offerer's are not kept any more;
-                `DIFFERENT`: it takes more from this wallet than was agreed, or brings less, or a coin is not what the
-                file says; `NOT_ACCEPTED`: the acceptor has not signed yet; `NOT_APPROVED`.
+            SwapError: `DONE`; `NOT_YOURS`; `WITHDRAWN`: a coin of either is spent, or the offerer's are not kept any
+                more; `DIFFERENT`: it takes more from this wallet than was agreed, or brings less, or a coin is not
+                what the file says; `NOT_ACCEPTED`: the acceptor has not signed yet; `NOT_APPROVED`.
             PsdtError, FeeError, WalletLockedError: as `Cosigner.sign`.
         """
         offer, psdt = acceptance.offer, acceptance.psdt
         check_kept(offer, psdt)
+        self.check_waits(psdt)
         check_spent(psdt, coins)
         offerer, theirs = self.is_offerer(offer), psdt.spent[len(offer.coins) :]
         acceptor = not offerer and any(output.lock in self._addresses for output in theirs)

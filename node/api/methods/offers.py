@@ -215,6 +215,8 @@ def _view(services: Services, wallet: Wallet | None, file: _File) -> schema.Swap
         if psdt is None:
             check_coins(file.offer, _coins(services, file))
         else:
+            if wallet is not None:
+                wallet.offers.check_waits(psdt)
             check_spent(psdt, _coins(services, file))
     except WalletError as error:
         problem = str(error)

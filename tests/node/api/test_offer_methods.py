@@ -77,7 +77,9 @@ async def test_an_offer_is_accepted_and_finished_over_the_api(pair: Pair) -> Non
         assert "swap-done" in await refusal(api, "canceloffer", half.offer)
     assert (await held(ann, asset), await held(bob, asset)) == (400, 100)
     assert (await bob.client.call("getbalance", result=Dure)).grain == 15 * 10**8 - said.fee.grain
-    assert "swap-withdrawn" in (await decoded(bob, accepted)).problem  # type: ignore[operator]
+    for api in pair:
+        assert "swap-done" in (await decoded(api, accepted)).problem  # type: ignore[operator]
+        assert "swap-done" in await refusal(api, "signoffer", half.offer)
 
 
 async def test_both_withdraw_and_nothing_is_kept(pair: Pair) -> None:
