@@ -59,6 +59,8 @@ class Story:
         self._bodies: dict[BlockHash, tuple[Transaction, ...]] = {}
         self._wishes = Wishes(self._random, PARAMS)
         self._refused: list[Transaction] = []
+        self._wrong: Transaction | None = None
+        """One that is refused after the block that was filled last, too."""
         self._made = 0
         self._left: BlockHash | None = None
         """A tip that was left, to come back to."""
@@ -110,8 +112,9 @@ class Story:
 
     async def _extend(self, parent: BlockHash, transactions: tuple[Transaction, ...]) -> BlockHash:
         """Give the node a block with these transactions; before it, at times, one that it must refuse."""
-        if self._manager.tip.hash == parent and self._refused and self._random.random() < 0.3:
-            await self._offer_bad(parent, (*transactions, self._random.choice(self._refused)))
+        wrong, self._wrong = self._wrong, None
+        if self._manager.tip.hash == parent and wrong is not None and self._random.random() < 0.3:
+            await self._offer_bad(parent, (*transactions, wrong))
         block = decode_block(self._block(parent, transactions).encoded)
         self._states[block.hash] = check_header(PARAMS, block.header, self._states[parent])
         self._model.add(block)
@@ -125,7 +128,7 @@ class Story:
         return block.hash
 
     async def _offer_bad(self, parent: BlockHash, transactions: tuple[Transaction, ...]) -> None:
-        """Give the node a block of which the last transaction was refused alone: it changes nothing."""
+        """Give the node a block of which the last transaction breaks a rule: it changes nothing."""
         self.counts["blocks refused"] += 1
         try:
             block = decode_block(self._block(parent, transactions).encoded)
@@ -166,6 +169,9 @@ class Story:
                     taken.append(tx)
             elif self._judge(tx, holdings, context, signed=True):
                 taken.append(tx)
+        # What came too early may be valid by now: it is judged again, after all that the block holds.
+        wrong = [tx for tx in self._refused if _breaks_a_rule(tx, holdings, context)]
+        self._wrong = self._random.choice(wrong) if wrong else None
         return tuple(taken)
 
     def _judge(self, tx: Transaction, holdings: Holdings, context: SpendContext, *, signed: bool = False) -> bool:
@@ -183,6 +189,14 @@ class Story:
             return False
         holdings.take(tx, context.height, effects.records)
         return True
+
+
+def _breaks_a_rule(tx: Transaction, holdings: Holdings, context: SpendContext) -> bool:
+    try:
+        judged(decode_transaction(tx.encoded), holdings, context, signed=False)
+    except ConsensusError:
+        return True
+    return False
 
 
 def judged(tx: Transaction, holdings: Holdings, context: SpendContext, *, signed: bool) -> AssetEffects:
