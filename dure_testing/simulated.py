@@ -14,6 +14,7 @@ from consensus.codec import parse_hash
 from consensus.types import LockId
 from dure_testing.network import CallRefused, Network, Node, TookTooLong
 from node.api.catalogue import ALL
+from node.api.long_answers import encode_in_pieces
 from node.api.method import Method
 from node.api.services import Services
 from node.branch_mining import BranchMiner
@@ -62,7 +63,7 @@ class SimulatedNode(Node):
             result = await method.function(self._current(), **method.bind(given))
         except RpcError as error:
             raise CallRefused(self.number, int(error.code), error.message) from None
-        return decode_any(encode(result))
+        return decode_any(b"".join(encode_in_pieces(result)))
 
     def _current(self) -> Services:
         """Return the parts of the run that is on now, as JSON-RPC's methods want them."""
