@@ -14,6 +14,7 @@ from devnet.topology import Topology, edges
 from scripts.benchmarks.harness import Sample, tell
 from scripts.benchmarks.money import Coin, DurePurse
 from scripts.benchmarks.programs import Dured, Program, family_seconds, until
+from scripts.benchmarks.rpc import HOST
 
 SIZES = (2, 4, 8, 16, 32)
 BLOCKS = 20
@@ -71,27 +72,22 @@ def take(sizes: tuple[int, ...] = SIZES) -> Iterator[Sample]:
         tell(f"growth: {size} nodes start …")
         with ExitStack() as stack:
             nodes: list[Program] = [Dured() for _ in range(size)]
-            for node in nodes:
+            links = edges(Topology.RANDOM, size, bytes(16))
+            for place, node in enumerate(nodes):
+                # As `dure up` does: who is told whom to dial looks for nobody else.
+                neighbours = [nodes[low + high - place] for low, high in links if place in (low, high)]
+                node.extra = tuple(word for each in neighbours for word in ("--connect", f"{HOST}:{each.port}"))
                 stack.push(node.__exit__)
                 node.spawn()
             for node in nodes:
                 node.wait_ready()
-            links = _link(nodes)
+            degree = [sum(place in link for link in links) for place in range(size)]
+            until("all linked", lambda: [node.peers() for node in nodes] == degree, 0.1)  # noqa: B023
             purse = DurePurse()
             coins = purse.fund(nodes[0], PAYMENTS)
             _until_same(nodes)
             tell(f"growth: {size} nodes …")
-            yield from _cost(nodes, links, purse, coins)
-
-
-def _link(nodes: Sequence[Program]) -> int:
-    """Connect nodes; return how many links there are."""
-    links = edges(Topology.RANDOM, len(nodes), bytes(16))
-    for low, high in links:
-        nodes[high].connect(nodes[low])
-    degree = [sum(place in link for link in links) for place in range(len(nodes))]
-    until("all linked", lambda: [node.peers() for node in nodes] == degree, 0.1)
-    return len(links)
+            yield from _cost(nodes, len(links), purse, coins)
 
 
 def _until_same(nodes: Sequence[Program]) -> None:
