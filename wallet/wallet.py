@@ -98,7 +98,7 @@ class Wallet:
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
         self.offers = OfferDesk(
-            params, self._ledger, self._addresses, self._signer, maker, self.cosigner, self.policies, outside
+            params, self._ledger, self._addresses, self._signer, maker, self.cosigner, self.policies, approvers, outside
         )
         self.asset_spends = AssetSpends(params, self._ledger, self.policies.spends, approvers, self.cosigner)
         self.swaps = SwapDesk(

@@ -9,12 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from consensus.asset_text import Metadata, encode_metadata
+from consensus.codec import encode
 from consensus.params import Params
 from consensus.types import Amount, AssetId, Core, Output, Transaction
+from node.relay_policy import required_fee, virtual_size
 from tests.support.chain import ManualClock
 from tests.support.rules import lock
 from tests.support.swaps import ANN, BOB, NORTH, SOUTH, START, Shore
 from tests.support.wallets import DURE, TERMS, lock_of
+from wallet.assets.approvers import UNKNOWN_POLICY
 from wallet.assets.making import AssetPayment, AssetWish
 from wallet.cosigning import IncompleteError, finalise
 from wallet.errors import InsufficientFundsError, PaymentError
@@ -385,6 +388,18 @@ async def test_a_controlled_asset_is_swapped_once_its_controller_approves() -> N
     await market.send(market.finished(market.signed_by(approved, ANN)))
     market.mine()
     assert market.all_of(share) == (45, 5)
+
+
+async def test_the_fee_of_a_swap_is_enough_for_whatever_its_controller_may_turn_out_to_be() -> None:
+    """Its policy may be a threshold that nobody here knows; and what was signed cannot be given a higher fee."""
+    market = await Market("registrar").open()
+    share = await market.issue("registrar", 50, controller=lock_of(market["registrar"].new_address()))
+    await market.give("registrar", ANN, share, 50)
+    for_dure, for_shares = Worth(None, Amount(DURE)), Worth(market.shares, Amount(1))
+    for wants in (for_dure, for_shares):
+        psdt = market.accept(market.offer(Worth(share, Amount(5)), wants)).psdt
+        size, signatures = len(encode(psdt.core)) + UNKNOWN_POLICY.size, len(psdt.spent) + UNKNOWN_POLICY.signatures
+        assert psdt.fee >= required_fee(1_000, virtual_size(size, signatures))
 
 
 async def test_who_gives_a_controlled_asset_withdraws_without_his_controllers_approval() -> None:

@@ -13,6 +13,7 @@ from consensus.signatures import sign
 from consensus.state import SpendContext
 from consensus.types import Amount, Asset, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
 from wallet.addresses import AddressBook, Branch
+from wallet.assets.approvers import Approvers
 from wallet.assets.flows import Stake, stakes
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
@@ -63,6 +64,7 @@ class OfferDesk:
         maker: Maker,
         cosigner: Cosigner,
         policies: PolicyDesk,
+        approvers: Approvers,
         outside: Outside,
     ) -> None:
         self._params = params
@@ -72,6 +74,7 @@ class OfferDesk:
         self._maker = maker
         self._cosigner = cosigner
         self._policies = policies
+        self._approvers = approvers
         self._entropy = outside.entropy
         self._taker = Taker(ledger, addresses, maker, outside.entropy)
 
@@ -197,8 +200,11 @@ class OfferDesk:
         if gets.asset is not None or approvals:
             # Where an approval is needed, a coin of DURE comes along: he can spend it without one, and so withdraw.
             outputs.append(Output(gets.amount, home, gets.asset))
-        size = self._size(offer, Chosen(tuple(paid), tuple(outputs)), approvals)
-        signatures = len({*offer.locks, *(coin.lock for coin in paid)}) + len(approvals)
+        locks = {*offer.locks, *(coin.lock for coin in paid)}
+        cost = self._approvers.cost(approval.policy for approval in approvals)
+        unsigned = len(encode(_core(offer, Chosen(tuple(paid), tuple(outputs)))))
+        size = unsigned + WITNESS_FRAME + len(locks) * WITNESS_SIZE + cost.size
+        signatures = len(locks) + cost.signatures
         if gets.asset is None and not approvals:
             fee = fee_for(terms, size + CHANGE_SIZE, signatures)
             check_dust(gets.amount - fee, terms)
@@ -209,11 +215,6 @@ class OfferDesk:
         selection = select_coins(spendable, Need(amount, size, signatures), terms, self._entropy)
         outputs += [Output(selection.change, home, None)] if selection.change else []
         return Chosen((*paid, *selection.coins), tuple(outputs))
-
-    @staticmethod
-    def _size(offer: Offer, chosen: Chosen, approvals: tuple[Approval, ...]) -> int:
-        locks = {*offer.locks, *(coin.lock for coin in chosen.coins)}
-        return len(encode(_core(offer, chosen))) + WITNESS_FRAME + (len(locks) + len(approvals)) * WITNESS_SIZE
 
     # Signing
 
