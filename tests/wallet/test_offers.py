@@ -390,16 +390,16 @@ async def test_a_controlled_asset_is_swapped_once_its_controller_approves() -> N
     assert market.all_of(share) == (45, 5)
 
 
-async def test_the_fee_of_a_swap_is_enough_for_whatever_its_controller_may_turn_out_to_be() -> None:
+@pytest.mark.parametrize("for_dure", [True, False])
+async def test_the_fee_of_a_swap_is_enough_for_whatever_its_controller_may_turn_out_to_be(for_dure: bool) -> None:
     """Its policy may be a threshold that nobody here knows; and what was signed cannot be given a higher fee."""
     market = await Market("registrar").open()
     share = await market.issue("registrar", 50, controller=lock_of(market["registrar"].new_address()))
     await market.give("registrar", ANN, share, 50)
-    for_dure, for_shares = Worth(None, Amount(DURE)), Worth(market.shares, Amount(1))
-    for wants in (for_dure, for_shares):
-        psdt = market.accept(market.offer(Worth(share, Amount(5)), wants)).psdt
-        size, signatures = len(encode(psdt.core)) + UNKNOWN_POLICY.size, len(psdt.spent) + UNKNOWN_POLICY.signatures
-        assert psdt.fee >= required_fee(1_000, virtual_size(size, signatures))
+    wants = Worth(None, Amount(DURE)) if for_dure else Worth(market.shares, Amount(1))
+    psdt = market.accept(market.offer(Worth(share, Amount(5)), wants)).psdt
+    size, signatures = len(encode(psdt.core)) + UNKNOWN_POLICY.size, len(psdt.spent) + UNKNOWN_POLICY.signatures
+    assert psdt.fee >= required_fee(1_000, virtual_size(size, signatures))
 
 
 async def test_who_gives_a_controlled_asset_withdraws_without_his_controllers_approval() -> None:
