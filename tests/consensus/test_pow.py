@@ -259,7 +259,13 @@ def test_a_header_adds_itself_to_the_state(params: Params) -> None:
         parent = state
 
 
-@pytest.mark.parametrize("bits", [0, 0x207FFFFF | 0x800000, 0x2300FFFF])
+def test_a_target_has_at_most_256_bits() -> None:
+    assert target_from_bits(0x2100FFFF) == 0xFFFF << 240
+    for bits in (0x21010000, 0x2101FFFF, 0x21020000, 0x217FFFFF, 0x22000100, 0x220000FF, 0x230000FF, 0x24000001):
+        assert target_from_bits(bits) == 0
+
+
+@pytest.mark.parametrize("bits", [0, 0x207FFFFF | 0x800000, 0x21010000, 0x2300FFFF])
 def test_bits_without_a_target_are_told_in_hex(bits: int) -> None:
     with pytest.raises(ConsensusError) as refused:
         check_proof_of_work(Header(1, REGTEST.genesis_hash, bytes(32), 0, bits, 0))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.mutants_campaign import (
+    RECORD,
     ROOT,
     WANTED,
     Record,
@@ -24,6 +25,18 @@ from scripts.mutants_campaign import (
     tally,
 )
 from tests.support.repository import PACKAGES, PROJECT
+
+KINDS = {"equivalent", "wording"}
+
+
+def test_the_record_explains_every_survivor() -> None:
+    record = Record(RECORD)
+    mutants = sum(score.mutants for score in record.functions.values())
+    killed = sum(score.killed for score in record.functions.values())
+    assert mutants - killed == len(record.reasons)
+    assert {kind for kind, _ in record.reasons.values()} <= KINDS
+    assert all(why.endswith(".") for _, why in record.reasons.values())
+    assert judge(record, record.functions, list(record.reasons)) == []
 
 
 def test_a_function_has_changed_when_its_source_has_but_not_by_its_docstring(tmp_path: Path) -> None:
