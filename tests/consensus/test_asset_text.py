@@ -40,6 +40,12 @@ def test_only_the_start_of_a_long_text_is_told_again() -> None:
     for text in ("x" * 41, "1." + "5" * 18 + " " * 21):
         with pytest.raises(ValueError, match=f"^not an amount, such as 12 or 12.5: {re.escape(repr(text[:40]))}$"):
             parse_units(text, 2)
+    for text, why in (
+        ("1" * 30 + "." + "5" * 18, "this asset has 2 decimals"),
+        ("9" * 40 + ".5", "more than there can be of an asset"),
+    ):
+        with pytest.raises(ValueError, match=f"^{why}: {re.escape(repr(text[:40]))}$"):
+            parse_units(text, 2)
     long = "0" * 18 + "9." + "5" * 18 + " "
     with pytest.raises(ValueError, match=r"^not an amount, such as 12 or 12\.5: '0{18}9\.5{18} '$"):
         parse_units(long, 2)
@@ -125,6 +131,11 @@ def test_nothing_hides_in_a_name(hidden: str) -> None:
     assert shown(text) == f"gold\\u{{{ord(hidden):x}}}coin"
     with pytest.raises(ValueError, match="cannot be seen"):
         encode_metadata(Metadata(name=text))
+
+
+def test_marks_above_a_letter_are_seen_and_selectors_of_variants_are_not() -> None:
+    assert shown("e\u0301 n\u0303") == "e\u0301 n\u0303"
+    assert shown("a\ufe0fb\u180b") == "a\\u{fe0f}b\\u{180b}"
 
 
 def test_a_name_that_pretends_to_be_escaped_is_told_apart() -> None:

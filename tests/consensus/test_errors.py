@@ -29,6 +29,14 @@ def test_what_is_early_says_why_and_blames_no_rule() -> None:
     assert not isinstance(early, ConsensusError)
 
 
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, ""), (1, "00"), (3, "00 01 02"), (4, "00 01 02 and 1 more"), (9, "00 01 02 and 6 more")]
+)
+def test_of_many_things_the_first_three_are_told(count: int, said: str) -> None:
+    error = ConsensusError(Rule.MISSING_COIN, coins=tuple(bytes([n]) for n in range(count)))
+    assert str(error) == f"missing-coin: coins={said}"
+
+
 @pytest.mark.parametrize("rule", Rule)
 def test_a_rule_reads_as_its_name(rule: Rule) -> None:
     assert str(rule) == rule.value == rule.name.lower().replace("_", "-")
