@@ -299,20 +299,31 @@ def campaign(folder: Path, minutes: float, jobs: int, *, changed: bool, write: b
         verdicts = {name: code for name, code in verdicts.items() if function_of(name) in other}
     print(tally(verdicts))
     survivors = [work.change(name) for name, code in verdicts.items() if code in SURVIVED]
-    if not finished or None in verdicts.values():
-        for each in survivors:
-            print(f"{each.function}\n{each.change}")
-        again = f"scripts/mutants {'--changed ' if changed else ''}--resume {folder}"
-        print(f"not all were tried in {minutes:g} min: {again} goes on from here; --write keeps what it finds")
-        return 1
-    functions = scores(verdicts, {name: now[name] for name in other} if changed else now)
-    if changed:
-        functions = {name: score for name, score in record.functions.items() if name in now} | functions
-        survivors += [each for each in record.reasons if each.function not in other and each.function in now]
+    functions, survivors = together(record, now, other if changed else list(now), verdicts, survivors)
     if write:
         record.write(functions, survivors)
         print(f"written: {RECORD.relative_to(ROOT)}")
-    return report(judge(record, functions, survivors))
+    wrong = judge(record, functions, survivors)
+    if not finished or None in verdicts.values():
+        again = f"scripts/mutants {'--changed ' if changed else ''}--resume {folder}"
+        wrong.append(f"not all were tried in {minutes:g} min: {again} goes on from here; --write keeps what it finds")
+    return report(wrong)
+
+
+def together(
+    record: Record,
+    now: dict[str, str],
+    tried: Sequence[str],
+    verdicts: dict[str, int | None],
+    survivors: Sequence[Survivor],
+) -> tuple[dict[str, Score], list[Survivor]]:
+    """Return scores and survivors of the functions that were tried to their last mutant, and of the record's others."""
+    unfinished = {function_of(name) for name, code in verdicts.items() if code is None}
+    done = [name for name in tried if name not in unfinished]
+    functions = {name: score for name, score in record.functions.items() if score.source == now.get(name)}
+    functions |= scores(verdicts, {name: now[name] for name in done})
+    old = [each for each in record.reasons if each.function in functions and each.function not in done]
+    return functions, [each for each in survivors if each.function in done] + old
 
 
 def mutable(folder: Path, names: Sequence[str]) -> list[str]:
