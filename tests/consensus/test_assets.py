@@ -564,6 +564,29 @@ def test_a_transaction_tells_which_assets_it_defines() -> None:
     assert len({asset_id(first, place, definitions[0]) for place in (0, 2, 3)}) == 3
 
 
+def test_a_block_tells_every_record_that_it_changes() -> None:
+    """A075: of each of its transactions, in its order, and what each was before."""
+    parent = genesis_state(REGTEST)
+    coins: dict[OutPoint, Coin] = {outpoint(n): coin(1, 100) for n in (1, 2, 3)}
+    definitions = [define(first=n) for n in (1, 2, 3)]
+    txs, names = [], []
+    for (name, held), definition in zip(coins.items(), definitions, strict=True):
+        asset = new_id([name], definition)
+        txs.append(
+            carry(
+                {name: held},
+                asset_core({name: held}, [hold(1, asset, definition.first_amount)], [NewAsset(definition)]),
+            )
+        )
+        names.append(asset)
+    applied = connect(parent, txs, coins, {})
+    assert applied.delta.assets == {
+        asset: Asset(definition, definition.first_amount, 0, Amount(0))
+        for asset, definition in zip(names, definitions, strict=True)
+    }
+    assert applied.undo.assets == tuple((asset, None) for asset in names)
+
+
 def test_an_asset_has_one_entry_in_the_state_hash() -> None:
     record = book_of(supply=7, sequence=2, total=9, kind=SupplyKind.RESERVED)[GOLD]
     assert asset_entry(GOLD, record) == encode([1, GOLD, record.definition, 7, 2, 9])

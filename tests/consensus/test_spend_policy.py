@@ -229,6 +229,15 @@ def test_a_key_is_in_compressed_form(prefix: int) -> None:
     assert shape_of(Key(b"\x02" + (prime - 1).to_bytes(32, "big"))) is None
 
 
+def test_a_lone_key_is_held_to_its_form_too() -> None:
+    """Nearly every witness is one key and one signature, and goes a short way of its own."""
+    for bad in (b"\x04" + key(1).key[1:], b"\x02" + b"\xff" * 32):
+        with pytest.raises(ConsensusError) as refused:
+            check_witness(Witness(Key(bad), (bytes(64),)))
+        assert str(refused.value) == f"policy-key: key={bad.hex()}"
+    assert check_witness(Witness(key(1), (bytes(64),))) == [(key(1), bytes(64))]
+
+
 def test_satisfactions_have_their_size() -> None:
     """A036 A066: signatures of 63 and 65 bytes, preimages of 31 and 33."""
     for size in (0, 63, 65, 71):

@@ -26,7 +26,7 @@ from scripts.mutants_campaign import (
 )
 from tests.support.repository import PACKAGES, PROJECT
 
-KINDS = {"equivalent", "wording"}
+KINDS = {"equivalent", "turns"}
 
 
 def test_the_record_explains_every_survivor() -> None:
