@@ -18,6 +18,7 @@ from consensus.errors import BODY_RULES, ConsensusError, Rule
 from consensus.hashing import hash256
 from consensus.params import LOCAL, MAIN, REGTEST
 from consensus.signatures import SignatureCheck, verify_all
+from consensus.slices import SLICE
 from consensus.state import ChainState, StateDelta, genesis_state
 from consensus.subsidy import block_subsidy, supply_at
 from consensus.types import (
@@ -275,6 +276,15 @@ def test_every_signature_of_a_block_is_to_be_verified_in_its_order() -> None:
     assert verify_all(checks) is None
     for place in range(4):
         assert verify_all(checks_of([*good[:place], spoilt(good[place]), *good[place + 1 :]])) == place
+
+
+def test_every_transaction_of_a_long_block_is_looked_at() -> None:
+    """However many turns that takes: the last one counts like the first."""
+    others = [Transaction(core([outpoint(n)], [pay(1, 1)]), ()) for n in range(1, 3 * SLICE + 2)]
+    assert alone(mine(REGTEST, START, others)) is None
+    for place in (0, SLICE - 1, SLICE, 2 * SLICE, len(others) - 1):
+        wrong = Transaction(core([outpoint(place + 1)], [pay(1, 1)], version=2), ())
+        assert alone(mine(REGTEST, START, [*others[:place], wrong, *others[place + 1 :]])) is Rule.TX_VERSION
 
 
 def test_taking_a_block_back_is_its_delta_turned_round() -> None:
