@@ -18,6 +18,7 @@ from consensus.codec import (
     MAX_BLOCK_SIZE,
     decode_asset,
     decode_block,
+    decode_block_in_slices,
     decode_coin,
     decode_header,
     decode_policy,
@@ -29,6 +30,7 @@ from consensus.codec import (
 )
 from consensus.errors import ConsensusError, Rule
 from consensus.params import NETWORKS, REGTEST
+from consensus.slices import whole
 from consensus.state import BlockUndo, genesis_state
 from consensus.types import Block, Coin, Core, Header, Opaque, OutPoint, Output, Threshold, Transaction, Witness
 from tests.support.rules import coin, coinbase, key, lock, mine, outpoint, pay, spend
@@ -387,3 +389,27 @@ def test_genesis_blocks_are_pinned() -> None:
         "local": ("e67b3684029d1d034a76781ac963c8ef853fe3d7d1bfdd4243307d3ca7181d6e", 2_099_994_997_690_000),
         "regtest": ("15f64db2b3422231cbed7424a646e9f776ba31557a6aa496c1432b44b98c462a", 1_494_999_998_350),
     }
+
+
+def test_a_block_is_decoded_the_same_in_slices() -> None:
+    """Good ones and spoilt ones; see `tests/fuzzing` and `tests/node/test_slices.py` for many more."""
+    for name, (decode, raw, said) in SAID.items():
+        if decode is decode_block:
+            with pytest.raises(ConsensusError) as error:
+                whole(decode_block_in_slices(raw))
+            assert error.value.rule is Rule.MALFORMED, (name, said)
+    with pytest.raises(ConsensusError) as error:
+        whole(decode_block_in_slices(b"\xc1" * (MAX_BLOCK_SIZE + 1)))
+    assert str(error.value) == "block-size: size=4194305"
+    for raw in (BLOCK.encoded, REGTEST.genesis.encoded):
+        assert whole(decode_block_in_slices(raw)) == decode_block(raw)
+        for place in range(len(raw)):
+            for spoilt in (raw[:place], raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]):
+                assert outcome(lambda raw: whole(decode_block_in_slices(raw)), spoilt) == outcome(decode_block, spoilt)
+
+
+def outcome(decode: Callable[[bytes], Block], raw: bytes) -> Block | Rule:
+    try:
+        return decode(raw)
+    except ConsensusError as error:
+        return error.rule

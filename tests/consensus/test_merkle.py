@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.hashing import hash256
-from consensus.merkle import MerkleProof, merkle_proof, merkle_root, proves
+from consensus.merkle import HASHED_AT_ONCE, MerkleProof, merkle_proof, merkle_root, merkle_root_in_slices, proves
+from consensus.slices import whole
 from consensus.types import Amount, Core, Output, Transaction
 from tests.support.rules import core, lock, outpoint, pay
 
@@ -84,3 +85,10 @@ def test_a_proof_holds_exactly_the_nodes_beside_the_way_up(count: int) -> None:
         assert (proof.transaction, proof.index, proof.count) == (TXS[index], index, count)
         assert list(proof.hashes) == expected
         assert proves(proof, level[0])
+
+
+@pytest.mark.parametrize("more", range(-3, 4))
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_a_long_list_of_leaves_has_one_root_in_slices_too(times: int, more: int) -> None:
+    leaves = [n.to_bytes(32, "big") for n in range(1, times * HASHED_AT_ONCE + more + 1)]
+    assert whole(merkle_root_in_slices(leaves)) == merkle_root(leaves)
