@@ -126,6 +126,8 @@ def test_scripts_of_the_shell_parse() -> None:
 
 def test_every_picture_in_the_text_is_there_and_none_is_left_over() -> None:
     shown = set(re.findall(r"\((docs/pictures/[^)]+)\)", (ROOT / "README.md").read_text()))
+    for page in (ROOT / "docs").glob("*.md"):
+        shown |= {f"docs/{name}" for name in re.findall(r"\((pictures/[^)]+)\)", page.read_text())}
     assert shown == {str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "pictures").iterdir()}
 
 
