@@ -31,8 +31,10 @@ PARTS = 2
 class Taker(Protocol):
     """What taking many asks of the mempool."""
 
-    generation: int
-    """Rises with every change."""
+    @property
+    def generation(self) -> int:
+        """Rises with every change."""
+        ...
 
     async def at_rest(self) -> None:
         """Wait until the mempool has followed to the chain's tip."""

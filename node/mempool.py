@@ -12,29 +12,22 @@ from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.params import Params
 from consensus.signatures import SignatureCheck
-from consensus.slices import SLICE, Slices, whole
+from consensus.slices import Slices, whole
 from consensus.types import Amount, OutPoint, Transaction, TxId, WTxId
 from node.admission import ChainView, CoinsAtHand, Examination, Proposal
 from node.arrivals import accept_each
 from node.chain_events import TipChanged
 from node.clock import Clock
-from node.mempool_graph import Entry, MempoolGraph, score
+from node.mempool_entries import MempoolEntries, PoolListener
+from node.mempool_following import TipFollower
+from node.mempool_graph import Entry
 from node.package_selection import select_packages
 from node.packages import Refused, check_sorted
-from node.pool_change import Branches, Dropped, DropReason, PoolChange
-from node.relay_policy import MIN_FEE_RATE, TOO_LITTLE, PolicyError, Refusal, required_fee
-from node.waiting_assets import issued_by
+from node.pool_change import DropReason, PoolChange
+from node.relay_policy import TOO_LITTLE, PolicyError, Refusal, required_fee
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """Memory that all entries may take together: some 25,000 payments, nearly one and a half full blocks of them."""
-READMITTED_AT_ONCE = 50
-"""Transactions that come back in a slice: all but their signatures is checked anew."""
-GONE_AT_ONCE = 1_000
-"""Of what a reorg took or gave back, looked up in a slice."""
-EXPIRY_SECONDS = 14 * 86_400
-"""A transaction that no block took for so long is forgotten (Bitcoin Core: mempoolexpiry)."""
-FLOOR_HALF_LIFE = 20 * 60
-"""Seconds after which the fee rate that a full mempool asks for has halved."""
 MAX_REMEMBERED = 10_000
 """Wtxids of invalid transactions that are remembered, and as many of refused ones: a few MiB at most."""
 
@@ -56,19 +49,6 @@ class Taken(NamedTuple):
     """What left for them."""
 
 
-class PoolListener(Protocol):
-    """Who wants to know what comes and goes. Called at once; it neither blocks, raises nor changes the mempool."""
-
-    def entered(self, entry: Entry) -> None:
-        """A transaction waits for a block now."""
-
-    def confirmed(self, entry: Entry, height: int) -> None:
-        """A transaction that waited is in the block of `height`."""
-
-    def dropped(self, entry: Entry, reason: DropReason) -> None:
-        """A transaction waits no more, and is in no block."""
-
-
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -79,9 +59,6 @@ class Mempool:
     Each is valid on the tip together with its unconfirmed ancestors. Of two that conflict the first
     seen stays, unless the other pays more by the rules of `replacement`. Only the methods `accept_...`,
     `preview` and `at_rest` await, and they hold nothing meanwhile.
-
-    Attributes:
-        listeners: told of what comes and goes; append to it.
     """
 
     def __init__(
@@ -96,25 +73,37 @@ class Mempool:
     ) -> None:
         self._params = params
         self._chain = chain
-        self._clock = clock
-        self._epoch = clock.time() - clock.monotonic()
         self._workers = workers
         self._log = log
-        self._graph = MempoolGraph()
+        self._entries = MempoolEntries(clock, log, max_bytes)
+        self._graph = self._entries.graph
+        self._follower = TipFollower(params, chain, self._entries)
         self._invalid: dict[WTxId, ConsensusError] = {}
         self._refused: dict[WTxId, Refusal] = {}
-        self._bereft: dict[TxId, object] = {}
-        """Parents of what has left since `_drop_unpaid` last looked at them."""
-        self._floor = 0
-        self._floor_set_at = 0.0
         self._rested = asyncio.Event()
         self._rested.set()
-        self.max_bytes = max_bytes
-        self.listeners: list[PoolListener] = []
-        self.generation = 0
-        """Rises with every change of the mempool or of the tip: what was made before is stale."""
 
     # Reading
+
+    @property
+    def listeners(self) -> list[PoolListener]:
+        """Whoever is told of what comes and goes; append to it."""
+        return self._entries.listeners
+
+    @property
+    def generation(self) -> int:
+        """Rises with every change of the mempool or of the tip: what was made before is stale."""
+        return self._entries.generation
+
+    @property
+    def max_bytes(self) -> int:
+        """Memory that all entries may take together."""
+        return self._entries.max_bytes
+
+    @property
+    def min_fee_rate(self) -> int:
+        """Grain per 1,000 virtual bytes that a transaction must pay now to be taken."""
+        return self._entries.min_fee_rate
 
     def __len__(self) -> int:
         return len(self._graph)
@@ -178,14 +167,6 @@ class Mempool:
     def fees(self) -> Amount:
         """Of all transactions, in grain."""
         return Amount(self._graph.fees)
-
-    @property
-    def min_fee_rate(self) -> int:
-        """Grain per 1,000 virtual bytes that a transaction must pay now to be taken."""
-        if not self._floor:
-            return MIN_FEE_RATE
-        halvings = int(self._clock.monotonic() - self._floor_set_at) // FLOOR_HALF_LIFE
-        return max(MIN_FEE_RATE, self._floor >> halvings)
 
     def select(self, max_bytes: int, max_signatures: int) -> list[Entry]:
         """Return what pays best within a block's bounds, each transaction after its parents. To be asked `at_rest`."""
@@ -346,16 +327,16 @@ class Mempool:
         self._check_at_rest()
         if proposal.generation != self.generation and not self._still_holds(proposal):
             proposal = self._propose(self._chain, [candidate.tx for candidate in proposal.candidates])
-        self._leave(proposal.replaces, DropReason.REPLACED)
-        entries = self._insert(proposal, time)
+        self._entries.leave(proposal.replaces, DropReason.REPLACED)
+        entries = self._entries.insert(proposal, self._chain.tip.height, time)
         if proposal.replaces:
             self._log.debug(
                 "transactions_replaced",
                 by=display_hash(entries[-1].tx.txid),
                 replaced=[display_hash(entry.tx.txid) for entry in proposal.replaces],
             )
-        self._drop_unpaid()
-        self._trim()
+        self._entries.drop_unpaid()
+        self._entries.trim()
         for entry in entries:
             if entry.tx.txid not in self:
                 _remember(self._refused, entry.tx.wtxid, Refusal.POOL_FULL)
@@ -374,20 +355,6 @@ class Mempool:
             and candidate.fee >= required_fee(self.min_fee_rate, candidate.virtual_size)
         )
 
-    def _insert(self, proposal: Proposal, time: int | None = None) -> tuple[Entry, ...]:
-        height = self._chain.tip.height
-        entries: list[Entry] = []
-        for candidate in proposal.candidates:
-            tx, fee, size, signatures, _, watched, assets = candidate
-            came = self._now() if time is None else time
-            entry = Entry(tx, fee, size, signatures, came, watched, candidate.sponsored, height, assets)
-            self._graph.add(entry)
-            self.generation += 1
-            entries.append(entry)
-            for listener in self.listeners:
-                listener.entered(entry)
-        return tuple(entries)
-
     # Leaving
 
     def on_tip_changed(self, change: TipChanged) -> PoolChange:
@@ -403,11 +370,11 @@ class Mempool:
         """Do `on_tip_changed`, in slices. Between two of them the mempool is not `at_rest`: it takes nothing, and what
         it holds is partly of the old tip, partly of the new one. So whoever wants the whole of it waits.
         """
-        self.generation += 1
+        self._entries.generation += 1
         self._refused.clear()
         self._rested.clear()
         try:
-            return (yield from self._follow(change))
+            return (yield from self._follower.follow(change))
         finally:
             self._rested.set()
 
@@ -425,170 +392,13 @@ class Mempool:
         if not self._rested.is_set():
             raise RuntimeError("the mempool is half way through a block: wait until it is at rest")
 
-    def _follow(self, change: TipChanged) -> Slices[PoolChange]:
-        confirmed, dropped = yield from self._confirm(change)
-        reverted: list[Transaction] = []
-        issuers = self._disturbed_issuers(change)
-        if change.disconnected or issuers:
-            branches = yield from Branches.of(change)
-            reverted = branches.reverted
-            watched = [entry for entry in self._graph if entry.watched] if change.disconnected else []
-            dropped += yield from self._readmit(branches, [*issuers, *watched])
-        dropped += self._expire()
-        dropped += self._drop_unpaid()
-        dropped += yield from self._trim_in_slices()
-        returned: list[TxId] = []
-        for place, tx in enumerate(reverted, 1):
-            if place % GONE_AT_ONCE == 0:
-                yield
-            if self._graph.get(tx.txid) is not None:
-                returned.append(tx.txid)
-        return PoolChange(confirmed, tuple(returned), tuple(dropped))
-
-    def _confirm(self, change: TipChanged) -> Slices[tuple[int, list[Dropped]]]:
-        """Remove what the new blocks hold, and what spends the same coins (with all that descends from it)."""
-        confirmed = 0
-        dropped: list[Dropped] = []
-        height = change.fork_height
-        for block in change.connected if self._graph else ():
-            height += 1
-            held: list[Entry] = []
-            for place, tx in enumerate(block.transactions[1:], 1):
-                if place % SLICE == 0:
-                    yield
-                found = self._graph.get(tx.txid)
-                if found is not None:
-                    held.append(found)
-            yield from self._graph.remove_all_in_slices(held)
-            confirmed += len(held)
-            for place, entry in enumerate(held, 1):
-                for listener in self.listeners:
-                    listener.confirmed(entry, height)
-                if place % SLICE == 0:
-                    yield
-            for place, tx in enumerate(block.transactions[1:] if self._graph else (), 1):
-                if place % SLICE == 0:
-                    yield
-                for outpoint in tx.core.inputs:
-                    rival = self._graph.spender(outpoint)
-                    if rival is not None:
-                        first, *others = self._graph.family((rival,))
-                        lost = self._leave(others, DropReason.LOST_PARENT)
-                        dropped += [*self._leave((first,), DropReason.CONFLICT), *lost]
-        return confirmed, dropped
-
-    def _disturbed_issuers(self, change: TipChanged) -> list[Entry]:
-        """Return what issues or attests an asset whose record the blocks have changed."""
-        if not self._graph.has_issuers:
-            return []
-        blocks = (*change.disconnected, *change.connected)
-        assets = (asset for block in blocks for tx in block.transactions for asset in issued_by(tx))
-        return [entry for asset in dict.fromkeys(assets) for entry in self._graph.issuers(asset)]
-
-    def _readmit(self, branches: Branches, roots: Sequence[Entry]) -> Slices[list[Dropped]]:
-        """Bring back what the old branch held, then what depended on it; return what is lost.
-
-        Args:
-            roots: what may have become invalid though all its coins are there.
-        """
-        spenders: list[Entry] = []
-        for place, outpoint in enumerate(branches.gone, 1):
-            if place % GONE_AT_ONCE == 0:
-                yield
-            spender = self._graph.spender(outpoint)
-            if spender is not None:
-                spenders.append(spender)
-        doubtful = self._graph.family((*roots, *spenders))
-        before = {entry.tx.wtxid: entry for entry in doubtful}
-        for end in range(len(doubtful), 0, -READMITTED_AT_ONCE):
-            # From the end: each slice is all that descends from what is in it.
-            self._leave(doubtful[max(0, end - READMITTED_AT_ONCE) : end], DropReason.REORG)
-            if end > READMITTED_AT_ONCE:
-                yield
-        dropped = [Dropped(tx.txid, DropReason.TOO_MANY) for tx in branches.too_many]
-        for place, tx in enumerate((*branches.reverted, *(entry.tx for entry in doubtful)), 1):
-            if place % READMITTED_AT_ONCE == 0:
-                yield
-            examination = Examination(self._params, self._chain, self._graph, (tx,), self.generation)
-            try:
-                # Its signatures were verified when it first came, and hold on every branch.
-                was = before.get(tx.wtxid)
-                (entry,) = self._insert(examination.of_returned(), was.time if was is not None else None)
-                # What was mined needs nobody to pay for it.
-                entry.sponsored = was is not None and was.sponsored
-            except (ConsensusError, NotYet, PolicyError) as error:
-                dropped.append(branches.dropped(tx, error))
-        return dropped
-
-    def _leave(self, entries: Sequence[Entry], reason: DropReason) -> list[Dropped]:
-        """Remove entries, which stand parents before children and with all that descends from them."""
-        for entry in reversed(entries):
-            self._bereft.update(entry.parents)
-            self._graph.remove(entry)
-            self.generation += 1
-            for listener in self.listeners:
-                listener.dropped(entry, reason)
-        return [Dropped(entry.tx.txid, reason) for entry in entries]
-
-    def _drop_unpaid(self) -> list[Dropped]:
-        """Remove what is here only because a descendant paid for it, where that has left."""
-        dropped: list[Dropped] = []
-        while self._bereft:
-            txid, _ = self._bereft.popitem()
-            entry = self._graph.get(txid)
-            if entry is not None and entry.sponsored and entry.worth < score(MIN_FEE_RATE, 1_000):
-                dropped += self._leave(self._graph.family((entry,)), DropReason.UNPAID)
-        return dropped
-
-    def _now(self) -> int:
-        """Return UNIX seconds by a clock that runs on evenly from the start, even if the machine's is set (A192)."""
-        return int(self._epoch + self._clock.monotonic())
-
-    def _expire(self) -> list[Dropped]:
-        """Remove what came too long ago."""
-        oldest = self._now() - EXPIRY_SECONDS
-        dropped: list[Dropped] = []
-        for entry in [entry for entry in self._graph if entry.time < oldest]:
-            if self._graph.get(entry.tx.txid) is entry:
-                dropped += self._leave(self._graph.family((entry,)), DropReason.EXPIRED)
-        return dropped
-
-    def _trim(self) -> list[Dropped]:
-        """Evict what pays worst while the mempool takes too much memory.
-
-        From then on only better pay is taken, until the floor has sunk again.
-        """
-        return whole(self._trim_in_slices())
-
-    def _trim_in_slices(self) -> Slices[list[Dropped]]:
-        evicted = 0
-        dropped: list[Dropped] = []
-        floor = 0
-        was_full = self.min_fee_rate > MIN_FEE_RATE
-        while self._graph.memory > self.max_bytes and (worst := self._graph.leaving_order.first()) is not None:
-            worth, _, entry = worst
-            evicted += 1
-            if evicted % SLICE == 0:
-                yield
-            dropped += self._leave(self._graph.family((entry,)), DropReason.TOO_MANY)
-            dropped += self._drop_unpaid()
-            floor = max(floor, worth * 1_000 >> 32)
-        if dropped:
-            self._floor = max(self.min_fee_rate, floor + MIN_FEE_RATE)
-            self._floor_set_at = self._clock.monotonic()
-            tell = self._log.debug if was_full else self._log.info
-            tell("mempool_full", evicted=len(dropped), left=len(self), min_fee_rate=self._floor)
-        return dropped
-
     def check_invariants(self) -> None:
         """Check that all indexes agree and that the size cap holds. For tests: it reads everything.
 
         Raises:
             ValueError: naming what does not agree.
         """
-        self._graph.check()
-        if self._graph.memory > self.max_bytes:
-            raise ValueError("the mempool takes more memory than it may")
+        self._entries.check()
 
 
 def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:

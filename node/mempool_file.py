@@ -24,7 +24,8 @@ from consensus.errors import ConsensusError, NotYet
 from consensus.params import Params
 from consensus.types import MAX_TRANSACTION_SIZE, Transaction, TxId
 from node.clock import Clock
-from node.mempool import EXPIRY_SECONDS, Mempool
+from node.mempool import Mempool
+from node.mempool_entries import EXPIRY_SECONDS
 from node.mempool_graph import Entry
 from node.relay_policy import TOO_LITTLE, PolicyError
 from node.storage.errors import DamagedError, StorageError

@@ -8,7 +8,7 @@ import pytest
 
 from consensus.errors import NotYet
 from consensus.types import Coin, OutPoint, Transaction
-from node.mempool import FLOOR_HALF_LIFE
+from node.mempool_entries import FLOOR_HALF_LIFE
 from node.mempool_graph import score
 from node.pool_change import DropReason
 from node.relay_policy import MIN_FEE_RATE, PolicyError, Refusal, required_fee, virtual_size

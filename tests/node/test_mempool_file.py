@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from consensus.params import LOCAL
 from consensus.types import Transaction
 from node import mempool_file
-from node.mempool import EXPIRY_SECONDS
+from node.mempool_entries import EXPIRY_SECONDS
 from node.mempool_file import FILE, SAVE_SECONDS, MempoolFile, read_kept
 from node.mempool_graph import Entry
 from node.packages import accept_package

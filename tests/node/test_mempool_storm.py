@@ -9,7 +9,7 @@ import pytest
 from consensus.errors import ConsensusError, NotYet
 from consensus.types import Coin, OutPoint, Transaction
 from consensus.validation import MAX_BLOCK_SIGNATURES
-from node.mempool import EXPIRY_SECONDS
+from node.mempool_entries import EXPIRY_SECONDS
 from node.mempool_graph import score
 from node.packages import accept_package
 from node.relay_policy import MAX_CHAIN, MIN_FEE_RATE, PolicyError

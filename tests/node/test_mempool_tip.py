@@ -25,7 +25,7 @@ from consensus.types import (
     Transaction,
 )
 from node import mempool_graph, pool_change
-from node.mempool import EXPIRY_SECONDS
+from node.mempool_entries import EXPIRY_SECONDS
 from node.pool_change import Dropped, DropReason, PoolChange
 from node.relay_policy import MAX_CHAIN, MAX_RETURNED_CHAIN
 from tests.support.pool import FEE, MATURITY, Pool, forward, outputs_of

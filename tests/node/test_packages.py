@@ -8,7 +8,7 @@ import pytest
 
 from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.types import Coin, OutPoint, Transaction, Witness
-from node.mempool import EXPIRY_SECONDS
+from node.mempool_entries import EXPIRY_SECONDS
 from node.packages import PackageOutcome, accept_package
 from node.pool_change import Dropped, DropReason
 from node.relay_policy import (

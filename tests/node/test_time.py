@@ -13,7 +13,7 @@ import pytest
 from consensus.params import Params, sim_params
 from consensus.types import Block
 from node.logs import Logs
-from node.mempool import EXPIRY_SECONDS
+from node.mempool_entries import EXPIRY_SECONDS
 from p2p.messages import Addr, Hello, PeerAddress
 from simnet.loop import LoopClock, VirtualLoop, run_virtual
 from tests.node.test_logs import Kept
