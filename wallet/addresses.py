@@ -19,7 +19,8 @@ from consensus.types import Key, LockId
 from wallet.errors import WalletError
 from wallet.keys import HARDENED, InvalidChildError, PublicNode
 from wallet.keystore import IMPORTED_BRANCH
-from wallet.store import AddressRecord, WalletStore
+from wallet.records import AddressRecord
+from wallet.store import WalletStore
 
 GAP_LIMIT = 20
 MAX_GAP = 10_000

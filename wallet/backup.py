@@ -29,7 +29,8 @@ from consensus.types import BlockHash, LockId, Transaction, TxId
 from wallet.addresses import AddressBook, Branch
 from wallet.errors import WalletDataError
 from wallet.keys import HARDENED
-from wallet.store import TxRecord, WalletStore
+from wallet.records import TxRecord
+from wallet.store import WalletStore
 
 _MAGIC = b"durewallet"
 _VERSION = 3

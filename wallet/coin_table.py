@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from consensus.params import Params
 from consensus.types import Amount, AssetId, Core, LockId, OutPoint, Output, Transaction, TxId
 from wallet.pending import PendingSet, PendingTx
+from wallet.records import CoinRecord
 from wallet.results import AssetSums, Balances, ListedCoin
-from wallet.store import CoinRecord, WalletStore
+from wallet.store import WalletStore
 
 
 class SpendableCoin(NamedTuple):

@@ -13,8 +13,8 @@ from consensus.types import Amount, OutPoint, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.errors import UnknownTransactionError
 from wallet.ledger import Ledger
+from wallet.records import TxRecord
 from wallet.results import Category, HistoryEntry, State, TransactionDetail
-from wallet.store import TxRecord
 
 
 class _Standing(NamedTuple):

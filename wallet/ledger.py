@@ -19,9 +19,10 @@ from wallet.coin_table import CoinTable
 from wallet.errors import OutOfStepError, UnknownTransactionError, WalletDataError, WalletError
 from wallet.pending import PendingSet, PendingTx
 from wallet.ports import Clock, Log
+from wallet.records import CoinRecord, ConflictRecord, JournalRecord, RescanRecord, TxRecord
 from wallet.results import Cursor
 from wallet.spend_policies.book import PolicyBook
-from wallet.store import CoinRecord, ConflictRecord, JournalRecord, RescanRecord, TxRecord, WalletStore
+from wallet.store import WalletStore
 from wallet.waiting import WaitingSet
 
 CURSOR_LAG = 500

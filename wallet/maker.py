@@ -19,9 +19,9 @@ from wallet.fee_bump import Original
 from wallet.ledger import Ledger
 from wallet.ports import Log
 from wallet.psdt import Psdt
+from wallet.records import RequestRecord
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Opening, Signer
-from wallet.store import RequestRecord
 from wallet.tx_builder import Built
 from wallet.waiting import WaitingTransfer
 

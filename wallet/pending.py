@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from consensus.slices import SLICE, Slices, whole
 from consensus.types import OutPoint, Transaction, TxId
+from wallet.records import ConflictRecord, TxRecord
 from wallet.results import State
-from wallet.store import ConflictRecord, TxRecord, WalletStore
+from wallet.store import WalletStore
 
 
 class PendingTx(NamedTuple):

@@ -1,6 +1,6 @@
 """What the wallet stores, and how: its records over the database that it is handed.
 
-    table         key                          value (MessagePack arrays of the structs below)
+    table         key                          value (MessagePack arrays, see `wallet.records`)
     meta          name                         see `WalletStore`
     addresses     branch 1 | index 4           AddressRecord
     transactions  txid                         TxRecord
@@ -31,11 +31,24 @@ from typing import TypeVar
 
 import msgspec
 
-from consensus.codec import decode_transaction
 from consensus.slices import Slices, whole
-from consensus.types import Amount, AssetId, BlockHash, LockId, OutPoint, Transaction, TxId
+from consensus.types import AssetId, BlockHash, LockId, OutPoint, TxId
 from wallet.errors import WalletDataError
 from wallet.ports import Change, Database
+from wallet.records import (
+    AddressRecord,
+    CoinRecord,
+    ConflictRecord,
+    JournalRecord,
+    PolicyRecord,
+    Record,
+    RequestRecord,
+    RescanRecord,
+    TxRecord,
+    WaitingRecord,
+    decode_record,
+    encode_record,
+)
 from wallet.results import Cursor, Note
 
 TABLES = (
@@ -62,133 +75,10 @@ TABLES = (
 STORE_VERSION = 1
 
 
-class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A stored value."""
-
-
-class AddressRecord(_Record, frozen=True):
-    """An address that is watched; it is handed out if its index is below its branch's next."""
-
-    lock: LockId
-    label: str
-    used: bool
-    """Whether anybody ever paid to it, or to a later one of its branch."""
-
-
-class TxRecord(_Record, frozen=True):
-    """A transaction that concerns the wallet."""
-
-    sequence: int
-    time: int
-    """When it was first seen, UNIX seconds."""
-    raw: bytes
-    arrival: int
-    """As `sequence`, but of the last time that the mempool took it."""
-    ours: bool
-    """Whether we made it, or at least all its inputs are ours."""
-    abandoned: bool
-    dropped: bool
-    """Whether the mempool gave it up."""
-    height: int | None
-    """Of its block, if it is in the chain."""
-    block_hash: BlockHash | None
-    block_time: int | None
-
-    @property
-    def transaction(self) -> Transaction:
-        """The transaction, decoded."""
-        return decode_transaction(self.raw)
-
-
-class CoinRecord(_Record, frozen=True):
-    """An output to one of our locks. All but what is pending follows from it alone."""
-
-    value: Amount
-    lock: LockId
-    asset: AssetId | None
-    coinbase: bool
-    height: int | None
-    """Of the block that created it; None while its transaction is in no block."""
-    spender: TxId | None
-    """The transaction in the chain that spent it."""
-    spent_height: int | None
-
-
-class JournalRecord(_Record, frozen=True):
-    """What a block had for the wallet."""
-
-    block_hash: BlockHash
-    txids: tuple[TxId, ...]
-    """In the order of the block."""
-
-
-class ConflictRecord(_Record, frozen=True):
-    """Who in the chain spent a coin that a transaction of `pending` names, and where."""
-
-    spender: TxId
-    height: int
-
-
-class RequestRecord(_Record, frozen=True):
-    """A payment that was asked for under a name."""
-
-    txid: TxId
-    fingerprint: bytes
-    """Of what was asked for: the same name for another payment is a mistake."""
-
-
-class PolicyRecord(_Record, frozen=True):
-    """A spend policy whose coins are watched."""
-
-    number: int
-    """In the order in which they were added."""
-    name: str
-    policy: bytes
-    """Encoded as in a witness, all branches that are known revealed."""
-    roles: tuple[tuple[bytes, str], ...]
-    """What to call the owners of some keys, in the order of the keys."""
-
-
-class WaitingRecord(_Record, frozen=True):
-    """A transaction of ours that waits for somebody else's approval."""
-
-    number: int
-    """In the order in which they were made."""
-    time: int
-    """When it was made, UNIX seconds."""
-    raw: bytes
-    """The partially signed transaction, as a file (`wallet.psdt`)."""
-
-
-class RescanRecord(_Record, frozen=True):
-    """A rescan that is under way; its progress is the cursor."""
-
-    from_height: int
-    previous: BlockHash
-    """The id of the block below `from_height`."""
-    target: int
-    descending: bool
-    """Whether blocks from `from_height` on are still being taken back."""
-
-
-_R = TypeVar("_R")
+_R = TypeVar("_R", bound=Record)
 RECORDS_AT_ONCE = 5_000
 """Records of a step that are gathered in a slice."""
 _encode = msgspec.msgpack.Encoder().encode
-_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
-    kind: msgspec.msgpack.Decoder(kind)
-    for kind in (
-        AddressRecord,
-        TxRecord,
-        CoinRecord,
-        JournalRecord,
-        ConflictRecord,
-        RequestRecord,
-        PolicyRecord,
-        WaitingRecord,
-        RescanRecord,
-    )
-}
 _cursor_decoder = msgspec.msgpack.Decoder(tuple[int, BlockHash])
 _note_decoder = msgspec.msgpack.Decoder(tuple[str, str])
 _counters_decoder = msgspec.msgpack.Decoder(tuple[int, ...])
@@ -278,7 +168,7 @@ class WalletStore:
 
     def _read(self, table: str, key: bytes, kind: type[_R]) -> _R | None:
         raw = self._get(table, key)
-        return None if raw is None else _decode(raw, kind)
+        return None if raw is None else decode_record(raw, kind)
 
     def _scan(self, table: str, *, start: bytes = b"", reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Yield the committed records: nobody scans in the middle of a step."""
@@ -320,7 +210,7 @@ class WalletStore:
 
     def put_rescan(self, rescan: RescanRecord | None) -> None:
         """Begin a rescan, or end it."""
-        self._put("meta", b"rescan", None if rescan is None else _encode(rescan))
+        self._put("meta", b"rescan", None if rescan is None else encode_record(rescan))
 
     def _counters(self) -> tuple[int, int]:
         raw = self._get("meta", b"counters")
@@ -335,11 +225,11 @@ class WalletStore:
     def addresses(self) -> Iterator[tuple[int, int, AddressRecord]]:
         """Yield branch, index and record of all that are watched."""
         for key, raw in self._scan("addresses"):
-            yield key[0], int.from_bytes(key[1:], "big"), _decode(raw, AddressRecord)
+            yield key[0], int.from_bytes(key[1:], "big"), decode_record(raw, AddressRecord)
 
     def put_address(self, branch: int, index: int, record: AddressRecord) -> None:
         """Watch an address, or change its record."""
-        self._put("addresses", _address_key(branch, index), _encode(record))
+        self._put("addresses", _address_key(branch, index), encode_record(record))
 
     def contacts(self) -> Iterator[tuple[LockId, str]]:
         """Yield the labels of other people's addresses."""
@@ -367,7 +257,7 @@ class WalletStore:
             self._put("sequence", _number(record.sequence), txid)
             self._count += 1
             self._put_counters()
-        self._put("transactions", txid, _encode(record))
+        self._put("transactions", txid, encode_record(record))
         self._put("pending", txid, b"" if record.height is None else None)
 
     def count_transactions(self) -> int:
@@ -398,12 +288,12 @@ class WalletStore:
 
     def put_coin(self, outpoint: OutPoint, record: CoinRecord) -> None:
         """Write a coin."""
-        self._put("coins", outpoint_key(outpoint), _encode(record))
+        self._put("coins", outpoint_key(outpoint), encode_record(record))
 
     def coins(self) -> Iterator[tuple[OutPoint, CoinRecord]]:
         """Yield every output that was ever ours."""
         for key, raw in self._scan("coins"):
-            yield _outpoint(key), _decode(raw, CoinRecord)
+            yield _outpoint(key), decode_record(raw, CoinRecord)
 
     def aside(self) -> Iterator[OutPoint]:
         """Yield the coins that are set aside for good."""
@@ -421,7 +311,7 @@ class WalletStore:
 
     def put_journal(self, height: int, record: JournalRecord | None) -> None:
         """Write or delete the record of a height."""
-        self._put("journal", _number(height), None if record is None else _encode(record))
+        self._put("journal", _number(height), None if record is None else encode_record(record))
 
     def journal_heights(self, from_height: int) -> list[int]:
         """Return the heights at or above one that have a record, the highest first."""
@@ -432,7 +322,7 @@ class WalletStore:
 
     def policies(self) -> Iterator[PolicyRecord]:
         """Yield all that are remembered, in no order that means anything."""
-        return (_decode(raw, PolicyRecord) for _, raw in self._scan("policies"))
+        return (decode_record(raw, PolicyRecord) for _, raw in self._scan("policies"))
 
     def policy(self, lock: LockId) -> PolicyRecord | None:
         """Return the policy of a lock."""
@@ -440,7 +330,7 @@ class WalletStore:
 
     def put_policy(self, lock: LockId, record: PolicyRecord) -> None:
         """Remember a policy, or change its record."""
-        self._put("policies", lock, _encode(record))
+        self._put("policies", lock, encode_record(record))
 
     # Assets
 
@@ -454,11 +344,11 @@ class WalletStore:
 
     def waiting(self) -> Iterator[WaitingRecord]:
         """Yield the transactions that wait for approval, in no order that means anything."""
-        return (_decode(raw, WaitingRecord) for _, raw in self._scan("waiting"))
+        return (decode_record(raw, WaitingRecord) for _, raw in self._scan("waiting"))
 
     def put_waiting(self, txid: TxId, record: WaitingRecord | None) -> None:
         """Write or delete one."""
-        self._put("waiting", txid, None if record is None else _encode(record))
+        self._put("waiting", txid, None if record is None else encode_record(record))
 
     def frozen(self) -> Iterator[tuple[AssetId, LockId, str]]:
         """Yield the locks that are frozen, each with the asset and what was written down about it."""
@@ -473,11 +363,11 @@ class WalletStore:
     def conflicts(self) -> Iterator[tuple[OutPoint, ConflictRecord]]:
         """Yield all."""
         for key, raw in self._scan("conflicts"):
-            yield _outpoint(key), _decode(raw, ConflictRecord)
+            yield _outpoint(key), decode_record(raw, ConflictRecord)
 
     def put_conflict(self, outpoint: OutPoint, record: ConflictRecord | None) -> None:
         """Write or delete one."""
-        self._put("conflicts", outpoint_key(outpoint), None if record is None else _encode(record))
+        self._put("conflicts", outpoint_key(outpoint), None if record is None else encode_record(record))
 
     def request(self, name_hash: bytes) -> RequestRecord | None:
         """Return the payment that was made under a name."""
@@ -485,11 +375,11 @@ class WalletStore:
 
     def requests(self) -> Iterator[tuple[bytes, RequestRecord]]:
         """Yield all payments that were asked for under a name, by the hash of that."""
-        return ((key, _decode(raw, RequestRecord)) for key, raw in self._scan("requests"))
+        return ((key, decode_record(raw, RequestRecord)) for key, raw in self._scan("requests"))
 
     def put_request(self, name_hash: bytes, record: RequestRecord | None) -> None:
         """Remember a payment under its name, or forget the name."""
-        self._put("requests", name_hash, None if record is None else _encode(record))
+        self._put("requests", name_hash, None if record is None else encode_record(record))
 
     # Notes
 
@@ -522,13 +412,3 @@ class WalletStore:
         """Remember that a payment was made in place of another."""
         self._put("replaced", old, new)
         self._put("replacing", new, old)
-
-
-def _decode(raw: bytes, kind: type[_R]) -> _R:
-    try:
-        decoded = _decoders[kind].decode(raw)
-    except msgspec.MsgspecError as error:
-        raise WalletDataError(f"the wallet's database is damaged: {error}") from None
-    if not isinstance(decoded, kind):
-        raise WalletDataError("the wallet's database is damaged")
-    return decoded

@@ -14,7 +14,8 @@ from consensus.params import Params
 from consensus.types import OutPoint, Transaction, TxId
 from wallet.errors import PaymentError, WalletDataError
 from wallet.psdt import Psdt, PsdtError, read_psdt, write_psdt
-from wallet.store import WaitingRecord, WalletStore
+from wallet.records import WaitingRecord
+from wallet.store import WalletStore
 
 MAX_WAITING = 1_000
 """At once: they are held in memory, and verified when a wallet is opened."""

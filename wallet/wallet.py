@@ -35,6 +35,7 @@ from wallet.maker import NOTHING, Maker
 from wallet.messages import sign_message
 from wallet.payments import Payments
 from wallet.ports import Files, Outside
+from wallet.records import RequestRecord
 from wallet.results import (
     Balances,
     Cursor,
@@ -50,7 +51,7 @@ from wallet.signer import Signer
 from wallet.spend_policies.asset_spends import AssetSpends
 from wallet.spend_policies.book import PolicyBook
 from wallet.spend_policies.desk import PolicyDesk
-from wallet.store import RequestRecord, WalletStore
+from wallet.store import WalletStore
 from wallet.swaps.desk import SwapDesk
 from wallet.swaps.exchange import OfferDesk
 

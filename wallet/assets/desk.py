@@ -17,9 +17,9 @@ from wallet.errors import PaymentError, WalletError
 from wallet.ledger import Ledger
 from wallet.maker import NOTHING
 from wallet.psdt import Psdt
+from wallet.records import TxRecord
 from wallet.results import AssetBalance, AssetEntry, AssetMovement, AssetSums, Note, RelayTerms, Sent, State
 from wallet.spend_policies.book import PolicyBook
-from wallet.store import TxRecord
 from wallet.waiting import WaitingTransfer
 
 _NOTHING_HELD = AssetSums(Amount(0), Amount(0), Amount(0))

@@ -16,9 +16,10 @@ from consensus.spend_policy import policy_id
 from consensus.types import LockId, Policy
 from wallet.addresses import AddressBook, key_lock
 from wallet.errors import WalletDataError, WalletError
+from wallet.records import PolicyRecord
 from wallet.spend_policies.branches import keys_of, pays_of
 from wallet.spend_policies.traps import find_traps
-from wallet.store import PolicyRecord, WalletStore
+from wallet.store import WalletStore
 
 MAX_POLICIES = 10_000
 """That one wallet remembers: they are held in memory and in every backup."""

@@ -15,10 +15,10 @@ from wallet.addresses import AddressBook, Branch
 from wallet.errors import WalletDataError, WalletError
 from wallet.ledger import Ledger
 from wallet.ports import Outside
+from wallet.records import CoinRecord
 from wallet.spend_policies.book import KnownPolicy, PolicyBook
 from wallet.spend_policies.branches import branches_of
 from wallet.spend_policies.spends import PolicySpends
-from wallet.store import CoinRecord
 
 KEY_LABEL = "key of a policy"
 

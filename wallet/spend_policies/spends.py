@@ -34,11 +34,11 @@ from wallet.payments import check_dust, check_fee
 from wallet.ports import Outside
 from wallet.psdt import Psdt, SpentCoin, new_psdt
 from wallet.psdt_joining import with_policy
+from wallet.records import CoinRecord
 from wallet.results import Payment, RelayTerms
 from wallet.spend_policies.book import KnownPolicy, PolicyBook
 from wallet.spend_policies.branches import Branch, branches_of
 from wallet.spend_policies.words import clock_text, plural
-from wallet.store import CoinRecord
 
 _FRAME = 4
 """Bytes around a core and its witnesses: the outer array, and the array of witnesses, at most."""

@@ -18,9 +18,9 @@ from wallet.ledger import Ledger
 from wallet.maker import Maker
 from wallet.payments import check_fee
 from wallet.ports import Entropy
+from wallet.records import CoinRecord
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Opening
-from wallet.store import CoinRecord
 from wallet.tx_builder import WITNESS_FRAME, Built
 
 _ONE_KEY = witness_cost(Key(bytes(33)))

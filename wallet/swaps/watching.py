@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from consensus.types import LockId, OutPoint, Transaction, TxId
 from wallet.ledger import Ledger
-from wallet.store import CoinRecord
+from wallet.records import CoinRecord
 from wallet.swaps.terms import Leg, Terms, leg_lock
 
 
