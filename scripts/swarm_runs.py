@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from simnet.shrink import shrink
-from simnet.swarm import RARE, Outcome, run_plan
+from simnet.swarm import RARE, RAREST, Outcome, run_plan
 from simnet.swarm_plan import Plan, draw_plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,7 +129,7 @@ def tell(campaign: Campaign, failed: list[int]) -> None:
     for name, count in total.most_common():
         if count:
             print(f"{count:8} {name}")
-    for name in RARE:
+    for name in (*RARE, *RAREST):
         if not total[name]:
             print(f"   never {name}")
 

@@ -30,7 +30,7 @@ def test_todays_seeds_end_as_they_must_and_reach_rare_states(capsys: pytest.Capt
     for seed in range(today(), today() + A_DAY):
         reached.update(run_plan(draw_plan(seed)).sometimes)
     missing = [state for state in RARE if not reached[state]]
-    # Each of these is reached dozens of times a day but for the last few; one alone may be missing by chance.
+    # The rarest of these is in four of sixty seeds: one alone may be missing by chance.
     assert len(missing) <= 1, f"never reached: {missing}"
 
 

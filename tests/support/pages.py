@@ -7,10 +7,14 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from devnet.calls import CallRefused, Calls
+from devnet.errors import Unavailable
+from devnet.folder import NetworkFolder, NodeRecord, wait_until
 from tests.support.repository import ROOT
 
 REFUSALS = re.compile(
@@ -20,6 +24,12 @@ REFUSALS = re.compile(
 SHORTENED = re.compile(r"(?<![0-9a-z])([0-9a-f]{8}|ldure1q[0-9a-z]{4})…")
 """An id or address of the page, which is another one in each network: the first time it stands for what was printed,
 from then on for the same."""
+QUESTIONS = re.compile(
+    r"dure (status|balance|swap status|asset (list|show|history|holders|waiting|frozen)|nft show|policy list)\b"
+)
+"""Commands that change nothing."""
+MINING = re.compile(r"dure mine \d+ \d+(?: --dir (?P<folder>\S+))?$")
+GOSSIP = 30.0  # seconds until what one node knows is known to the others, on a slow machine
 PATIENCE = 600  # seconds for one command: generous, since a slow machine is no failure
 
 
@@ -71,7 +81,24 @@ class Terminal:
         }
 
     def type(self, typed: Typed) -> None:
-        """Run a command, and compare what it prints and whether it fails with what the page shows."""
+        """Run a command, and compare what it prints and whether it fails with what the page shows.
+
+        What only asks is asked again for a while, as a reader would: payments take a moment from node to node.
+        """
+        until = time.monotonic() + GOSSIP if QUESTIONS.match(typed.command) else 0.0
+        while True:
+            try:
+                self._type(typed)
+            except AssertionError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def _type(self, typed: Typed) -> None:
+        if mining := MINING.match(typed.command):
+            self._wait_for_payments(mining["folder"] or "net")
         command = SHORTENED.sub(lambda match: self._ids[match[1]], typed.command)
         done = self._run(command)
         told = f"$ {command}\n{done.stdout}"
@@ -82,6 +109,19 @@ class Terminal:
             match = next(filter(None, map(pattern.match, printed)), None)
             assert match is not None, f"{told}\nwants {wanted}"
             self._ids |= {name.removeprefix("_"): value for name, value in match.groupdict().items()}
+
+    def _wait_for_payments(self, folder: str) -> None:
+        """Wait until all nodes that answer have the same payments: nobody calls for a block as fast as this."""
+        network = NetworkFolder(self._folder / folder)
+        calls, nodes = Calls(network), network.load().nodes
+
+        def waiting(node: NodeRecord) -> frozenset[str] | None:
+            try:
+                return frozenset(calls.call(node, "getrawmempool"))
+            except (Unavailable, CallRefused):
+                return None
+
+        wait_until(lambda: len({waiting(node) for node in nodes} - {None}) <= 1, GOSSIP)
 
     def _pattern(self, wanted: str) -> re.Pattern[str]:
         """What is told of a longer line may stop at its end; what is shown whole ends where the line does."""
