@@ -90,6 +90,8 @@ class FeeHistory:
         self._waiting: dict[int, dict[int, int]] = {}
         """The same by height, then bucket: how many."""
         self._buckets = self._read()
+        self._said: dict[int, Said] = {}
+        """What was said of each target since something was counted: every payment of the wallet asks."""
 
     # What comes and goes
 
@@ -119,6 +121,8 @@ class FeeHistory:
         found = self._tracked.pop(txid, None)
         if found is not None:
             height, bucket = found
+            if height < self._height:
+                self._said.clear()  # It may have been overdue.
             here = self._waiting[height]
             here[bucket] -= 1
             if not here[bucket]:
@@ -132,11 +136,13 @@ class FeeHistory:
             # A first block says nothing of how many came before it.
             self._weight /= DECAY ** min(height - self._height, 1_000) if self._height else 1.0
             self._height = height
+            self._said.clear()
         if self._weight > _LARGEST_WEIGHT:
             self._buckets = self._normal()
             self._weight = 1.0
 
     def _count(self, bucket: int, waited: int) -> None:
+        self._said.clear()
         counts = self._buckets[bucket]
         if waited > MAX_TARGET:
             counts.failed += self._weight
@@ -147,6 +153,11 @@ class FeeHistory:
 
     def say(self, target: int) -> Said:
         """Return the lowest fee rate at which payments were nearly always in one of the next `target` blocks."""
+        if target not in self._said:
+            self._said[target] = self._work_out(target)
+        return self._said[target]
+
+    def _work_out(self, target: int) -> Said:
         known = sum(sum(counts.waits.values()) + counts.failed for counts in self._buckets) / self._weight
         rate: int | None = None
         total = in_time = 0.0

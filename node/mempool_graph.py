@@ -121,6 +121,8 @@ class MempoolGraph:
         """About how many bytes all entries take together."""
         self.size = 0
         """Encoded bytes of all transactions."""
+        self.virtual_size = 0
+        """Virtual bytes of all transactions."""
         self.fees = 0
         """Of all transactions, in grain."""
 
@@ -177,6 +179,7 @@ class MempoolGraph:
         self.leaving_order.add(entry.in_leaving_order)
         self.memory += entry.memory
         self.size += entry.size
+        self.virtual_size += entry.virtual_size
         self.fees += entry.fee
 
     def remove(self, entry: Entry) -> None:
@@ -232,6 +235,7 @@ class MempoolGraph:
         entry.children.clear()
         self.memory -= entry.memory
         self.size -= entry.size
+        self.virtual_size -= entry.virtual_size
         self.fees -= entry.fee
 
     def _count_descendant(self, ancestor: Entry, heir: Entry, sign: int) -> None:
@@ -305,6 +309,7 @@ class MempoolGraph:
         _require(len(self._wtxids) == len(self._entries), "the index of wtxids differs")
         _require(self.memory == sum(entry.memory for entry in self), "the sum of memory differs")
         _require(self.size == sum(entry.size for entry in self), "the sum of sizes differs")
+        _require(self.virtual_size == sum(entry.virtual_size for entry in self), "the sum of virtual sizes differs")
         _require(self.fees == sum(entry.fee for entry in self), "the sum of fees differs")
         in_blocks, leaving = list(self.block_order), list(self.leaving_order)
         _require(in_blocks == sorted(entry.in_block_order for entry in self), "the order for blocks differs")

@@ -27,7 +27,9 @@ from consensus.types import BlockHash, Transaction, TxId
 from node.chain import ChainManager
 from node.chain_events import TipChanged, UnknownCursorError
 from node.fee_history import estimate_fee
+from node.mempool_graph import Entry
 from node.node import Node
+from node.pool_change import DropReason
 from node.relay_policy import DUST_LIMIT, MAX_CHAIN, MAX_RELAY_SIZE, MIN_FEE_RATE, SIGNATURE_BYTES, PolicyError, Refusal
 from node.storage.errors import StorageError
 from node.storage.executor import INLINE, run_whole
@@ -94,6 +96,8 @@ class WalletService:
         self._task: asyncio.Task[None] | None = None
         self._ends: list[Callable[[], None]] = []
         self._foreign: dict[TxId, None] = {}
+        self._given_up: dict[TxId, None] = {}
+        """Those of `_foreign` that have left the mempool and are in no block, or did so before we looked."""
         self._open = True
         self.keys = WalletLock(wallet, self._ask_slowly)
 
@@ -109,6 +113,8 @@ class WalletService:
         await self.current()
         waiting = [entry for entry in self.wallet.history(MAX_FOREIGN) if entry.state is State.PENDING]
         self._foreign = dict.fromkeys(entry.txid for entry in waiting)
+        self._given_up = dict(self._foreign)
+        self._node.mempool.listeners.append(self)
         self._ends = [self._node.on_tip_changed(self._tip_changed), self._node.on_transaction(self._transaction_seen)]
         self._wake.set()
         self._task = asyncio.create_task(self._run(), name="wallet")
@@ -117,6 +123,8 @@ class WalletService:
         """Follow no more, and make the cursor durable."""
         for end in self._ends:
             end()
+        if self in self._node.mempool.listeners:
+            self._node.mempool.listeners.remove(self)
         await self.keys.close()
         if self._task is not None:
             self._task.cancel()
@@ -149,6 +157,23 @@ class WalletService:
     def _tip_changed(self, _change: TipChanged) -> None:
         self._offer_due = True
         self._wake.set()
+
+    # Satisfies `mempool_entries.PoolListener`
+
+    def entered(self, entry: Entry) -> None:
+        """See `PoolListener`; `_transaction_seen` is told."""
+
+    def confirmed(self, entry: Entry, height: int) -> None:
+        """See `PoolListener`."""
+        del height  # the wallet reads of it in the block
+        self._foreign.pop(entry.tx.txid, None)
+
+    def dropped(self, entry: Entry, reason: DropReason) -> None:
+        """See `PoolListener`."""
+        del reason
+        if entry.tx.txid in self._foreign:
+            self._given_up[entry.tx.txid] = None
+            self._wake.set()
 
     def _transaction_seen(self, tx: Transaction) -> None:
         self._seen.append(tx)
@@ -223,6 +248,8 @@ class WalletService:
             tx = self._seen.popleft()
             if wallet.add_pending(tx) and len(self._foreign) < MAX_FOREIGN:
                 self._foreign[tx.txid] = None
+                if tx.txid not in self._node.mempool:
+                    self._given_up[tx.txid] = None  # it left before we looked
         return bool(self._seen)
 
     def _step(self, wallet: Wallet) -> Slices[None]:
@@ -242,9 +269,10 @@ class WalletService:
         """Tell the wallet of payments to us that the mempool gave up."""
         if not self._node.mempool.is_at_rest or self.position != self._chain.tip.hash:
             return  # What is missing there may be in a block that the wallet has not seen; it is woken again then.
-        for txid in [txid for txid in self._foreign if txid not in self._node.mempool]:
-            del self._foreign[txid]
-            wallet.drop_pending(txid)
+        while self._given_up:
+            txid, _ = self._given_up.popitem()
+            if txid not in self._node.mempool and self._foreign.pop(txid, self) is None:
+                wallet.drop_pending(txid)
 
     # Paying
 

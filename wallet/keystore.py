@@ -40,6 +40,8 @@ class _Opened(NamedTuple):
     sealing_key: bytes
     """Derived from the passphrase; empty if there is none."""
     account: PrivateNode
+    branches: dict[int, PrivateNode]
+    """Of the account, those that were asked for: each payment would derive them anew."""
 
     def __repr__(self) -> str:
         return "_Opened()"
@@ -179,7 +181,9 @@ class Keystore:
         opened = self._require()
         if branch == IMPORTED_BRANCH:
             return opened.secret.imported[index]
-        return opened.account.descend((branch, index)).private_key
+        if branch not in opened.branches:
+            opened.branches[branch] = opened.account.child(branch)
+        return opened.branches[branch].child(index).private_key
 
     def lock(self) -> None:
         """Forget the secret; Python may keep copies in memory until it needs the place."""
@@ -320,7 +324,7 @@ def _open(body: KeystoreBody, plain: bytes, sealing_key: bytes) -> _Opened:
     known = (body.account_key, body.account_chain_code)
     if (public.public_key, public.chain_code) != known or len(secret.imported) != len(body.imported_public):
         raise KeystoreError(f"{KEYSTORE_FILE} is damaged: its keys do not belong together")
-    return _Opened(secret, sealing_key, account)
+    return _Opened(secret, sealing_key, account, {})
 
 
 def _account_of(mnemonic: str) -> PrivateNode:

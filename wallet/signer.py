@@ -86,17 +86,23 @@ class Signer:
             WalletLockedError: unlock first.
             WalletError: the lock is not ours, or the database names another key for it than it has.
         """
+        private_key, _ = self._keys(lock)
+        return private_key
+
+    def _keys(self, lock: LockId) -> tuple[bytes, bytes]:
+        """Return the private and the public key of one of our locks; raise as `private_key`."""
         known = self._addresses.find(lock)
         if known is None:
             raise WalletError("the wallet has no key for this")
         private_key = self._keystore.private_key(known.branch, known.index)
-        if key_lock(public_key(private_key)) != lock:
+        public = public_key(private_key)
+        if key_lock(public) != lock:
             raise WalletError("the keystore's key does not open the lock that the wallet's database gives it")
-        return private_key
+        return private_key, public
 
     def _open(self, opening: Opening, digest: bytes) -> Witness:
         return satisfy(opening.shown, lambda key: sign(self.private_key(key_lock(key)), digest), opening.preimages)
 
     def _witness(self, policy: LockId, digest: bytes) -> Witness:
-        private_key = self.private_key(policy)
-        return Witness(Key(public_key(private_key)), (sign(private_key, digest),))
+        private_key, public = self._keys(policy)
+        return Witness(Key(public), (sign(private_key, digest),))
