@@ -91,7 +91,7 @@ class FeeHistory:
         """The same by height, then bucket: how many."""
         self._buckets = self._read()
         self._said: dict[int, Said] = {}
-        """What was said of each target since something was counted: every payment of the wallet asks."""
+        """What was said of each target, at most `MAX_TARGET`, since something was counted: each payment asks."""
 
     # What comes and goes
 

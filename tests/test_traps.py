@@ -59,6 +59,7 @@ OUR_NUMBERS = {
     "waits": "numbers of blocks, up to a bound of ours",
     "read": "places in a batch of calls, which is bounded",
     "refused": "places in a batch of calls, which is bounded",
+    "_said": "numbers of blocks, up to a bound of ours",
     "_waiting": "heights of tips that we had, and buckets of ours",
     "rows": "a file of our own: numbers of blocks, up to a bound",
     "_overdue": "buckets of ours",

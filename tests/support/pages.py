@@ -97,10 +97,13 @@ class Terminal:
                 return
 
     def _type(self, typed: Typed) -> None:
-        if mining := MINING.match(typed.command):
-            self._wait_for_payments(mining["folder"] or "net")
+        mining = MINING.match(typed.command)
+        if mining:
+            self._until_same(mining["folder"], "getrawmempool")
         command = SHORTENED.sub(lambda match: self._ids[match[1]], typed.command)
         done = self._run(command)
+        if mining:
+            self._until_same(mining["folder"], "getbestblockhash")
         told = f"$ {command}\n{done.stdout}"
         assert (done.returncode != 0) == typed.refused, told
         printed = iter(" ".join(line.split()) for line in done.stdout.splitlines())
@@ -110,18 +113,19 @@ class Terminal:
             assert match is not None, f"{told}\nwants {wanted}"
             self._ids |= {name.removeprefix("_"): value for name, value in match.groupdict().items()}
 
-    def _wait_for_payments(self, folder: str) -> None:
-        """Wait until all nodes that answer have the same payments: nobody calls for a block as fast as this."""
-        network = NetworkFolder(self._folder / folder)
+    def _until_same(self, folder: str | None, method: str) -> None:
+        """Wait until all nodes that answer say the same: nobody reads and types as fast as this."""
+        network = NetworkFolder(self._folder / (folder or "net"))
         calls, nodes = Calls(network), network.load().nodes
 
-        def waiting(node: NodeRecord) -> frozenset[str] | None:
+        def said(node: NodeRecord) -> str | None:
             try:
-                return frozenset(calls.call(node, "getrawmempool"))
+                answer = calls.call(node, method)
             except (Unavailable, CallRefused):
                 return None
+            return str(sorted(answer) if isinstance(answer, list) else answer)
 
-        wait_until(lambda: len({waiting(node) for node in nodes} - {None}) <= 1, GOSSIP)
+        wait_until(lambda: len({said(node) for node in nodes} - {None}) <= 1, GOSSIP)
 
     def _pattern(self, wanted: str) -> re.Pattern[str]:
         """What is told of a longer line may stop at its end; what is shown whole ends where the line does."""
