@@ -325,6 +325,7 @@ class WalletService:
         telling = now - self._told >= REBROADCAST_SECONDS
         if telling:
             self._told = now
+        taken = refused = 0
         for place, tx in enumerate(self.wallet.rebroadcast()):
             if place % SLICE == SLICE - 1:
                 await give_way()
@@ -334,6 +335,12 @@ class WalletService:
                 continue
             try:
                 await self._node.submit_transaction(tx)
+                taken += 1
                 self._log.info("payment_offered_again", txid=display_hash(tx.txid))
             except (ConsensusError, NotYet, PolicyError) as error:
+                refused += 1
                 self._log.debug("payment_not_taken", txid=display_hash(tx.txid), why=str(error))
+        if taken and refused:
+            # What kept one out may be gone with another that was taken, until a round takes none.
+            self._offer_due = True
+            self._wake.set()
