@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from consensus.params import REGTEST, Params
 from consensus.types import LockId
 from node.api.access import Access, Login, Role
@@ -32,6 +34,7 @@ from node.wallet_service import WalletService
 from node.workers import InlineWorkers
 from p2p.transport import Address
 from rpc.client import Credentials, RpcClient
+from rpc.errors import RpcError
 from simnet.assembly import assemble
 from simnet.network import SimNetwork
 from tests.support.chain import recorder
@@ -110,6 +113,13 @@ class Api:
             return status, json.loads(content)
         except ValueError:
             return status, content.decode()
+
+
+async def refused(api: Api, method: str, *params: object) -> RpcError:
+    """Make a call that the node has to refuse; return how it did."""
+    with pytest.raises(RpcError) as refusal:
+        await api.client.call(method, *params)
+    return refusal.value
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from consensus.params import REGTEST, Params
+from rpc import schema
 from tests.support.api import Api, running_api
 
 
@@ -31,6 +32,13 @@ class Pair(NamedTuple):
         txid: str = await self.ann.client.call("sendtoaddress", address, amount)
         await self.mine()
         return txid
+
+    async def issue(self, kind: str, *params: object) -> str:
+        """An asset of Ann's, in a block; returns its id."""
+        sent = await self.ann.client.call("issueasset", kind, *params, result=schema.SentAsset)
+        await self.mine()
+        assert isinstance(sent.asset, str)
+        return sent.asset
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from consensus.params import REGTEST
 from consensus.types import AssetId
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api, running_api
+from rpc.errors import ErrorCode
+from tests.support.api import Api, refused, running_api
 from tests.support.rules import lock
 
 HIM = encode_address(REGTEST, lock(9))
@@ -41,12 +41,6 @@ async def issued(api: Api, *params: object) -> str:
 
 async def held(api: Api, *, show_all: bool = False) -> schema.AssetBalances:
     return await api.client.call("getassetbalances", show_all, result=schema.AssetBalances)
-
-
-async def refused(api: Api, method: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(method, *params)
-    return refusal.value
 
 
 async def test_an_asset_lives_from_its_issue_to_its_closing(api: Api) -> None:

@@ -15,8 +15,8 @@ from node.mempool_file import FILE, read_kept
 from node.relay_policy import virtual_size
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api, running_api
+from rpc.errors import ErrorCode
+from tests.support.api import Api, refused, running_api
 from tests.support.pool import FEE, forward, outputs_of
 from tests.support.rules import lock
 
@@ -59,12 +59,6 @@ def vsize(tx: Transaction) -> int:
 
 def wtxid(tx: Transaction) -> str:
     return display_hash(tx.wtxid)
-
-
-async def refused(api: Api, name: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(name, *params)
-    return refusal.value
 
 
 # What is there

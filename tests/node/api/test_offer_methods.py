@@ -9,8 +9,8 @@ import pytest
 
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api
+from rpc.errors import ErrorCode
+from tests.support.api import Api, refused
 from tests.support.pair import Pair, running_pair
 
 PRICE = 5 * 10**8
@@ -24,13 +24,6 @@ async def pair() -> AsyncIterator[Pair]:
         yield both
 
 
-async def issued(pair: Pair, *params: object) -> str:
-    sent = await pair.ann.client.call("issueasset", "reissuable", *params, result=schema.SentAsset)
-    await pair.mine()
-    assert isinstance(sent.asset, str)
-    return sent.asset
-
-
 async def decoded(api: Api, offer: str) -> schema.SwapOffer:
     return await api.client.call("decodeoffer", offer, result=schema.SwapOffer)
 
@@ -40,9 +33,7 @@ async def signed(api: Api, offer: str) -> schema.SignedOffer:
 
 
 async def refusal(api: Api, method: str, *params: object) -> str:
-    with pytest.raises(RpcError) as refused:
-        await api.client.call(method, *params)
-    return refused.value.message
+    return (await refused(api, method, *params)).message
 
 
 async def held(api: Api, asset: str) -> int:
@@ -52,7 +43,7 @@ async def held(api: Api, asset: str) -> int:
 
 async def test_an_offer_is_accepted_and_finished_over_the_api(pair: Pair) -> None:
     ann, bob = pair
-    asset = await issued(pair, 500)
+    asset = await pair.issue("reissuable", 500)
     offer = await ann.client.call("offerswap", 100, PRICE, asset)
     said = await decoded(bob, offer)
     assert (said.gives.asset, said.gives.amount, said.wants.asset, said.wants.amount) == (asset, 100, None, PRICE)
@@ -84,7 +75,7 @@ async def test_an_offer_is_accepted_and_finished_over_the_api(pair: Pair) -> Non
 
 async def test_both_withdraw_and_nothing_is_kept(pair: Pair) -> None:
     ann, bob = pair
-    asset = await issued(pair, 500)
+    asset = await pair.issue("reissuable", 500)
     offer = await ann.client.call("offerswap", 100, PRICE, asset)
     half = await signed(bob, await bob.client.call("acceptoffer", offer))
     assert await held(ann, asset) == 0
@@ -102,15 +93,14 @@ async def test_both_withdraw_and_nothing_is_kept(pair: Pair) -> None:
 
 async def test_what_was_changed_or_is_not_ones_own_is_refused_by_name(pair: Pair) -> None:
     ann, bob = pair
-    asset = await issued(pair, 500)
+    asset = await pair.issue("reissuable", 500)
     assert "swap-asset" in await refusal(ann, "offerswap", 1, 1, "00" * 32)
     assert "swap-terms" in await refusal(ann, "offerswap", 1, 1, asset, asset)
     offer = await ann.client.call("offerswap", 100, PRICE, asset)
     raw = b64decode(offer)
     for text, word in (("?", "base64"), ("AAAA", "swap-size"), (b64encode(raw[:-1] + b"\0").decode(), "swap-checksum")):
-        with pytest.raises(RpcError) as error:
-            await bob.client.call("decodeoffer", text)
-        assert (error.value.code, word in error.value.message) == (ErrorCode.DESERIALIZATION_ERROR, True)
+        error = await refused(bob, "decodeoffer", text)
+        assert (error.code, word in error.message) == (ErrorCode.DESERIALIZATION_ERROR, True)
     assert "swap-not-yours" in await refusal(ann, "acceptoffer", offer)
     assert "swap-not-accepted" in await refusal(ann, "signoffer", offer)
     accepted = await bob.client.call("acceptoffer", offer)

@@ -13,7 +13,7 @@ import pytest
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api, running_api
+from tests.support.api import Api, refused, running_api
 from tests.support.pair import Pair, running_pair
 from tests.support.rules import key
 
@@ -25,12 +25,6 @@ Remembered = schema.RememberedPolicy
 async def pair() -> AsyncIterator[Pair]:
     async with running_pair() as both:
         yield both
-
-
-async def refused(api: Api, method: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(method, *params)
-    return refusal.value
 
 
 async def both_of(pair: Pair, name: str = "both") -> str:

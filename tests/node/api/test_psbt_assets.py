@@ -10,8 +10,8 @@ from msgspec import UNSET
 
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api
+from rpc.errors import ErrorCode
+from tests.support.api import Api, refused
 from tests.support.pair import Pair, running_pair
 
 DURE = 10**8
@@ -21,23 +21,6 @@ DURE = 10**8
 async def pair() -> AsyncIterator[Pair]:
     async with running_pair() as both:
         yield both
-
-
-async def issued(pair: Pair, api: Api, *params: object) -> str:
-    sent = await api.client.call("issueasset", *params, result=schema.SentAsset)
-    await mined(pair, sent.txid)
-    assert isinstance(sent.asset, str)
-    return sent.asset
-
-
-async def mined(pair: Pair, txid: str) -> None:
-    """A block with a transaction that one of both has in its mempool."""
-    for api in pair:
-        if txid in await api.client.call("getrawmempool"):
-            raw = await api.client.call("getrawtransaction", txid)
-            if api is pair.bob:
-                await pair.ann.client.call("sendrawtransaction", raw)
-    await pair.mine()
 
 
 async def coins_of(api: Api, address: str) -> list[dict[str, Any]]:
@@ -61,19 +44,13 @@ async def signed(api: Api, psbt: str, *, approve: list[str] | None = None, only:
     return (await api.client.call("walletprocesspsbt", *params, result=schema.ProcessedPsbt)).psbt
 
 
-async def refused(api: Api, method: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(method, *params)
-    return refusal.value
-
-
 async def deal(pair: Pair, asset: str) -> tuple[str, list[str]]:
     """Ann gives 30 of her 100, Bob 2 of his 3 DURE and the fee; returns the file and where their coins lie."""
     shelf, purse = [await api.client.call("getnewaddress") for api in pair]
     sent = await pair.ann.client.call(
         "sendassets", [{"address": shelf, "asset": asset, "amount": 100}], result=schema.SentAsset
     )
-    await mined(pair, sent.txid)
+    await pair.pass_on(sent.txid)
     goods = await coins_of(pair.ann, shelf)
     await pair.pay(purse, 3)
     money = await coins_of(pair.ann, purse)
@@ -89,7 +66,7 @@ async def deal(pair: Pair, asset: str) -> tuple[str, list[str]]:
 
 async def test_two_wallets_exchange_an_asset_for_dure(pair: Pair) -> None:
     """A161: each is told what it loses and gains, and signs for its own coins only."""
-    asset = await issued(pair, pair.ann, "fixed", 100, 1, "Bread")
+    asset = await pair.issue("fixed", 100, 1, "Bread")
     psbt, (shelf, purse) = await deal(pair, asset)
     hers, his = await decoded(pair.ann, psbt), await decoded(pair.bob, psbt)
     assert hers.yours == schema.PsbtStakes(
@@ -108,16 +85,14 @@ async def test_two_wallets_exchange_an_asset_for_dure(pair: Pair) -> None:
     together = await pair.bob.client.call("combinepsbt", [by_ann, by_bob])
     done = await pair.bob.client.call("finalizepsbt", together, True, True, result=schema.FinalizedPsbt)
     assert isinstance(done.txid, str)
-    await mined(pair, done.txid)
+    await pair.pass_on(done.txid)
     (held,) = (await pair.bob.client.call("getassetbalances", True, result=schema.AssetBalances)).assets
     assert (held.asset, held.trusted) == (asset, 30)
 
 
 async def test_a_controllers_wallet_approves_and_opens_no_lock(pair: Pair) -> None:
     """A161, A208: `approve` names assets; a coin of the controller's in the same file stays shut."""
-    asset = await issued(
-        pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, await pair.ann.client.call("getnewaddress")
-    )
+    asset = await pair.issue("fixed", 100, 0, "Share", None, None, None, await pair.ann.client.call("getnewaddress"))
     psbt, (shelf, purse) = await deal(pair, asset)
     shown = await decoded(pair.bob, psbt)
     assert [(part.asset, part.approves) for part in shown.parts if isinstance(part.asset, str)] == [
@@ -137,11 +112,11 @@ async def test_a_controllers_wallet_approves_and_opens_no_lock(pair: Pair) -> No
 
 async def test_an_imbalance_and_a_worthless_output_are_refused(pair: Pair) -> None:
     """A154"""
-    asset = await issued(pair, pair.ann, "fixed", 100, 0, "Bread")
+    asset = await pair.issue("fixed", 100, 0, "Bread")
     shelf = await pair.ann.client.call("getnewaddress")
     params = [{"address": shelf, "asset": asset, "amount": 100}]
     sent = await pair.ann.client.call("sendassets", params, result=schema.SentAsset)
-    await mined(pair, sent.txid)
+    await pair.pass_on(sent.txid)
     goods = await coins_of(pair.ann, shelf)
     for outputs, burns, code in (
         ([{shelf: {"asset": asset, "amount": 99}}], [], "psdt-balance"),
@@ -165,13 +140,13 @@ async def test_an_imbalance_and_a_worthless_output_are_refused(pair: Pair) -> No
 async def test_a_transfer_waits_for_its_controller_and_is_sent_by_him(pair: Pair) -> None:
     """A208: whoever holds a share signs, the registrar's node approves and sends; the holder's wallet sees it."""
     registrar = await pair.ann.client.call("getnewaddress")
-    asset = await issued(pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, registrar)
+    asset = await pair.issue("fixed", 100, 0, "Share", None, None, None, registrar)
     await pair.pay(await pair.bob.client.call("getnewaddress"), 3)
     his, hers = await pair.bob.client.call("getnewaddress"), await pair.ann.client.call("getnewaddress")
     paid = await pair.ann.client.call(
         "sendassets", [{"address": his, "asset": asset, "amount": 40}], result=schema.SentAsset
     )
-    await mined(pair, paid.txid)
+    await pair.pass_on(paid.txid)
     params = [{"address": hers, "asset": asset, "amount": 15}]
     sent = await pair.bob.client.call("sendassets", params, "back", result=schema.SentAsset)
     assert sent.approvers == [registrar]
@@ -188,7 +163,7 @@ async def test_a_transfer_waits_for_its_controller_and_is_sent_by_him(pair: Pair
     approved = await signed(pair.ann, sent.psbt, approve=[asset], only=[])
     done = await pair.ann.client.call("finalizepsbt", approved, True, True, result=schema.FinalizedPsbt)
     assert done.txid == sent.txid
-    await mined(pair, sent.txid)
+    await pair.pass_on(sent.txid)
     assert await waiting_of(pair.bob) == []
     (held,) = await held_by(pair.bob)
     assert (held.trusted, held.waiting) == (25, 0)
@@ -204,7 +179,7 @@ async def held_by(api: Api) -> list[schema.AssetBalance]:
 
 async def test_a_transfer_that_waits_is_cancelled_or_forgotten(pair: Pair) -> None:
     auditor = await pair.bob.client.call("getnewaddress")
-    won = await issued(pair, pair.ann, "reserved", 0, 0, "Won", None, None, None, None, auditor)
+    won = await pair.issue("reserved", 0, 0, "Won", None, None, None, None, auditor)
     cancelled = []
     for forget in (False, True):
         sent = await pair.ann.client.call("attestasset", won, 500, result=schema.SentAsset)
@@ -225,7 +200,7 @@ async def test_a_transfer_that_waits_is_cancelled_or_forgotten(pair: Pair) -> No
     assert (shown.asset, shown.metadata.name, shown.spent) == (won, "Won", 0), "named, though none of it moves"
     approved = await signed(pair.bob, again.psbt, approve=[won], only=[])
     await pair.bob.client.call("finalizepsbt", approved, True, True, result=schema.FinalizedPsbt)
-    await mined(pair, again.txid)
+    await pair.pass_on(again.txid)
     known = await pair.bob.client.call("getasset", won, result=schema.Asset)
     assert (known.attested, known.sequence) == (500, 1)
 
@@ -233,7 +208,7 @@ async def test_a_transfer_that_waits_is_cancelled_or_forgotten(pair: Pair) -> No
 async def test_a_frozen_address_gets_no_approval_until_it_is_free(pair: Pair) -> None:
     """A208: the controller's own list: refused by name, and shown to him beforehand."""
     registrar = await pair.ann.client.call("getnewaddress")
-    asset = await issued(pair, pair.ann, "fixed", 100, 0, "Share", None, None, None, registrar)
+    asset = await pair.issue("fixed", 100, 0, "Share", None, None, None, registrar)
     psbt, (shelf, _) = await deal(pair, asset)
     await pair.ann.client.call("freezeaddress", asset, shelf, "a court order")
     (frozen,) = await pair.ann.client.call("listfrozenaddresses", asset, result=list[schema.FrozenAddress])
@@ -258,10 +233,10 @@ async def test_an_asset_and_its_authority_at_a_policy_are_moved_by_both(pair: Pa
         board = (await api.client.call("importpolicy", "board", text, result=schema.RememberedPolicy)).address
     hers, his = [await api.client.call("getnewaddress") for api in pair]
     await pair.pay(his, 3)
-    bread = await issued(pair, pair.ann, "reissuable", 100, 1, "Bread")
+    bread = await pair.issue("reissuable", 100, 1, "Bread")
     params = [{"address": board, "asset": bread, "amount": 40}]
-    await mined(pair, (await pair.ann.client.call("sendassets", params, result=schema.SentAsset)).txid)
-    await mined(pair, (await pair.ann.client.call("sendauthority", bread, board, result=schema.SentAsset)).txid)
+    await pair.pass_on((await pair.ann.client.call("sendassets", params, result=schema.SentAsset)).txid)
+    await pair.pass_on((await pair.ann.client.call("sendauthority", bread, board, result=schema.SentAsset)).txid)
     (known,) = (await pair.bob.client.call("listpolicies", result=schema.Policies)).policies
     held = {(each.asset == bread): each for each in known.assets}
     assert (held[True].confirmed, held[True].decimals, held[True].shown) == (40, 1, False)
@@ -273,7 +248,7 @@ async def test_an_asset_and_its_authority_at_a_policy_are_moved_by_both(pair: Pa
         together = await signed(pair.ann, await signed(pair.bob, spend.psbt))
         done = await pair.bob.client.call("finalizepsbt", together, True, True, result=schema.FinalizedPsbt)
         assert isinstance(done.txid, str)
-        await mined(pair, done.txid)
+        await pair.pass_on(done.txid)
     (balance,) = await held_by(pair.ann)
     assert (balance.trusted, balance.authority) == (75, True)
     for wrong in (("board", bread), ("board", bread, {hers: 1}, hers), ("bord", bread, {hers: 1})):
@@ -283,10 +258,10 @@ async def test_an_asset_and_its_authority_at_a_policy_are_moved_by_both(pair: Pa
 
 async def test_an_authority_is_given_away_once(pair: Pair) -> None:
     """A068"""
-    bread = await issued(pair, pair.ann, "reissuable", 100, 1, "Bread")
+    bread = await pair.issue("reissuable", 100, 1, "Bread")
     his = await pair.bob.client.call("getnewaddress")
     sent = await pair.ann.client.call("sendauthority", bread, his, "take over", result=schema.SentAsset)
-    await mined(pair, sent.txid)
+    await pair.pass_on(sent.txid)
     assert (await refused(pair.ann, "sendauthority", bread, his)).code is ErrorCode.INSUFFICIENT_FUNDS
     assert (await refused(pair.ann, "reissueasset", bread, 1)).code is ErrorCode.INSUFFICIENT_FUNDS
     assert (await refused(pair.ann, "sendauthority", "00" * 32, his)).code is ErrorCode.INVALID_ADDRESS_OR_KEY

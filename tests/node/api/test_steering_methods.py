@@ -10,20 +10,14 @@ from consensus.codec import display_hash
 from consensus.params import REGTEST
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import READER, Api, running_api
+from rpc.errors import ErrorCode
+from tests.support.api import READER, Api, refused, running_api
 
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
     async with running_api() as running:
         yield running
-
-
-async def refused(api: Api, name: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(name, *params)
-    return refusal.value
 
 
 async def test_a_branch_is_left_and_taken_back_with_its_payments_and_rewards(api: Api) -> None:

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from consensus.params import REGTEST, sim_params
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api
+from rpc.errors import ErrorCode
+from tests.support.api import Api, refused
 from tests.support.pair import Pair, running_pair
 
 ELSEWHERE = replace(REGTEST, genesis=sim_params(60, REGTEST.start_bits, REGTEST.limit_bits).genesis)
@@ -75,22 +75,9 @@ async def agreed(shores: Shores, asset: str) -> str:
     return accepted
 
 
-async def issued(shores: Shores, *params: object) -> str:
-    sent = await shores.north.ann.client.call("issueasset", "reissuable", *params, result=schema.SentAsset)
-    await shores.north.mine()
-    assert isinstance(sent.asset, str)
-    return sent.asset
-
-
-async def refusal(api: Api, method: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refused:
-        await api.client.call(method, *params)
-    return refused.value
-
-
 async def test_two_swap_over_the_api_and_every_step_can_be_asked_for_twice(shores: Shores) -> None:
     north, south = shores
-    asset = await issued(shores, 500)
+    asset = await shores.north.issue("reissuable", 500)
     swap = await agreed(shores, asset)
     said = await seen(north.bob, swap)
     assert (said.first.asset, said.first.amount, said.second.asset, said.second.amount) == (asset, 100, None, 5 * 10**8)
@@ -99,14 +86,14 @@ async def test_two_swap_over_the_api_and_every_step_can_be_asked_for_twice(shore
     await step(north, north.ann, "lockswap", swap)
     assert await stage(north.bob, swap) == "locked"
     await step(south, south.bob, "lockswap", swap)
-    early = await refusal(south.ann, "claimswap", swap)
+    early = await refused(south.ann, "claimswap", swap)
     assert "swap-early" in early.message
     await south.mine(2)
     claim = await step(south, south.ann, "claimswap", swap, None, 3)
     here = (await seen(south.bob, swap)).here
     assert isinstance(here, schema.SwapHere)
     assert (here.leg, here.gives, here.stage, here.spender) == ("second", True, "claimed", claim.txid)
-    assert "swap-secret" in (await refusal(north.bob, "claimswap", swap)).message
+    assert "swap-secret" in (await refused(north.bob, "claimswap", swap)).message
     await step(north, north.bob, "claimswap", swap, here.secret)
     assert await stage(north.ann, swap) == "claimed"
     (held,) = (await north.bob.client.call("getassetbalances", result=schema.AssetBalances)).assets
@@ -118,49 +105,49 @@ async def test_two_swap_over_the_api_and_every_step_can_be_asked_for_twice(shore
 
 async def test_what_nobody_claimed_is_taken_back_by_the_chains_clock(shores: Shores) -> None:
     north, _ = shores
-    swap = await agreed(shores, await issued(shores, 500))
+    swap = await agreed(shores, await shores.north.issue("reissuable", 500))
     await step(north, north.ann, "lockswap", swap)
-    assert "swap-early" in (await refusal(north.ann, "refundswap", swap)).message
-    assert "swap-not-yours" in (await refusal(north.bob, "refundswap", swap)).message
+    assert "swap-early" in (await refused(north.ann, "refundswap", swap)).message
+    assert "swap-not-yours" in (await refused(north.bob, "refundswap", swap)).message
     await north.ann.client.call("setclockskew", 17 * MARGIN)
     await north.mine(11)
     await step(north, north.ann, "refundswap", swap)
     assert await stage(north.bob, swap) == "refunded"
-    assert "swap-done" in (await refusal(north.bob, "claimswap", swap, "00" * 32)).message
+    assert "swap-done" in (await refused(north.bob, "claimswap", swap, "00" * 32)).message
 
 
 async def test_what_is_no_swap_or_is_nobodys_here_is_refused_by_name(shores: Shores) -> None:
     north, south = shores
-    swap = await agreed(shores, await issued(shores, 500))
+    swap = await agreed(shores, await shores.north.issue("reissuable", 500))
     raw = b64decode(swap)
     for text, word in (("?", "base64"), ("AAAA", "swap-size"), (b64encode(raw[:-1] + b"\0").decode(), "swap-checksum")):
-        error = await refusal(north.ann, "decodeswap", text)
+        error = await refused(north.ann, "decodeswap", text)
         assert (error.code, word in error.message) == (ErrorCode.DESERIALIZATION_ERROR, True)
-    assert "swap-not-yours" in (await refusal(north.bob, "lockswap", swap)).message
+    assert "swap-not-yours" in (await refused(north.bob, "lockswap", swap)).message
     assert (
-        "swap-not-accepted" in (await refusal(south.bob, "acceptswap", swap, (await key_of(north.bob)).pubkey)).message
+        "swap-not-accepted" in (await refused(south.bob, "acceptswap", swap, (await key_of(north.bob)).pubkey)).message
     )
-    error = await refusal(south.bob, "acceptswap", swap, "zz" * 33)
+    error = await refused(south.bob, "acceptswap", swap, "zz" * 33)
     assert (error.code, "public key" in error.message) == (ErrorCode.INVALID_PARAMETER, True)
 
 
 async def test_a_node_of_neither_network_says_so(shores: Shores) -> None:
-    swap = await agreed(shores, await issued(shores, 500))
+    swap = await agreed(shores, await shores.north.issue("reissuable", 500))
     third = replace(REGTEST, genesis=sim_params(60, 0x207FFFFE, 0x207FFFFE).genesis)
     async with running_pair(third, seed=21) as other:
         said = await seen(other.ann, swap)
         assert isinstance(said.problem, str)
         assert "swap-network" in said.problem
         for method in ("lockswap", "claimswap", "refundswap", "watchswap"):
-            assert "swap-network" in (await refusal(other.ann, method, swap)).message
+            assert "swap-network" in (await refused(other.ann, method, swap)).message
 
 
 async def test_a_controlled_asset_is_a_problem_that_both_are_told_of(shores: Shores) -> None:
     north = shores.north
     address = await north.ann.client.call("getnewaddress")
-    share = await issued(shores, 500, 0, None, None, None, None, address)
+    share = await shores.north.issue("reissuable", 500, 0, None, None, None, None, address)
     key = await key_of(shores.south.ann)
     wanted = {"genesis": key.genesis, "spacing": 60, "amount": 10**8, "receiver": key.pubkey,
               "refund_at": key.now + 8 * MARGIN, "hash": key.hash}  # fmt: skip
-    error = await refusal(north.ann, "proposeswap", 100, key.now + 16 * MARGIN, wanted, share)
+    error = await refused(north.ann, "proposeswap", 100, key.now + 16 * MARGIN, wanted, share)
     assert "swap-asset" in error.message

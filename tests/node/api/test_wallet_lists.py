@@ -10,8 +10,8 @@ from msgspec import UNSET
 
 from rpc import schema
 from rpc.encoding import Dure
-from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api, running_api
+from rpc.errors import ErrorCode
+from tests.support.api import Api, refused, running_api
 
 DURE = 10**8
 
@@ -21,12 +21,6 @@ async def api() -> AsyncIterator[Api]:
     async with running_api() as running:
         await running.mine(102)
         yield running
-
-
-async def refused(api: Api, method: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(method, *params)
-    return refusal.value
 
 
 async def unspent(api: Api, *params: Any) -> list[schema.UnspentCoin]:

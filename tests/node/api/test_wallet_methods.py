@@ -10,7 +10,7 @@ import pytest
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
-from tests.support.api import Api, running_api
+from tests.support.api import Api, refused, running_api
 
 DURE = 10**8
 
@@ -25,12 +25,6 @@ async def api() -> AsyncIterator[Api]:
 
 async def balances(api: Api) -> schema.MineBalances:
     return (await api.client.call("getbalances", result=schema.Balances)).mine
-
-
-async def refused(api: Api, method: str, *params: object) -> RpcError:
-    with pytest.raises(RpcError) as refusal:
-        await api.client.call(method, *params)
-    return refusal.value
 
 
 async def test_a_payment_is_seen_from_making_to_confirming(api: Api) -> None:
