@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from consensus.assets import asset_id
-from consensus.types import Amount, AssetId, Block, Definition, LockId, NewAsset, Transaction
+from consensus.assets import Assets, asset_id
+from consensus.state import SpendContext
+from consensus.types import Amount, AssetId, Block, Coin, Core, Definition, LockId, NewAsset, OutPoint, Transaction
 from node.relay_policy import check_relay_policy, required_fee, virtual_size
+from tests.support.assets import records_for
 from tests.support.rules import lock
-from tests.support.wallets import DURE, OTHER_WORDS, TERMS, Chain, lock_of, new_wallet, outside
+from tests.support.wallets import DURE, OTHER_WORDS, PARAMS, TERMS, Chain, lock_of, new_wallet, outside
 from wallet.assets.making import AssetPayment, AssetWish
+from wallet.cosigning import finalise
 from wallet.ports import Outside
+from wallet.psdt import Psdt, read_psdt, write_psdt
+from wallet.psdt_joining import combine
 from wallet.results import AssetBalance, AssetSums, Sent
 from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
@@ -61,6 +67,31 @@ class Town:
         sent = self.make(AssetWish(issuances=(NewAsset(definition),)), wallet)
         self.mine(sent.transaction)
         return asset_id(sent.transaction.core.inputs[0], 0, definition)
+
+    @property
+    def coins(self) -> Mapping[OutPoint, Coin]:
+        return self.chain.builder.coins(self.tip)
+
+    @property
+    def context(self) -> SpendContext:
+        """Of the next block."""
+        return SpendContext(self.chain.builder.state(self.tip).height + 1, 0)
+
+    def records(self, core: Core) -> Assets:
+        """What the rules are handed of assets for a transaction of this core."""
+        spent = [self.coins[outpoint] for outpoint in core.inputs]
+        return records_for([Transaction(core, ())], spent, self.chain.builder.assets(self.tip))
+
+    def sign(self, wallet: Wallet, psdt: Psdt, **how: Any) -> Psdt:
+        """Let a wallet sign a file that it was sent: what it gets and gives are bytes."""
+        received = read_psdt(PARAMS, write_psdt(psdt))
+        known = {outpoint: self.coins[outpoint].output for outpoint in received.core.inputs}
+        return read_psdt(PARAMS, write_psdt(wallet.cosigner.sign(received, known, self.records(psdt.core), **how).psdt))
+
+    def finished(self, *psdts: Psdt) -> Transaction:
+        """The transaction of files that are put together."""
+        psdt = combine(psdts)
+        return finalise(PARAMS, psdt, self.context, self.records(psdt.core))
 
     def held(self, asset: AssetId, wallet: Wallet | None = None) -> AssetBalance:
         (found,) = [each for each in (wallet or self.wallet).assets.balances() if each.asset == asset]

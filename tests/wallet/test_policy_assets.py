@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from consensus.assets import Assets, authority_id
-from consensus.state import SpendContext
-from consensus.types import Amount, AssetId, Key, LockId, Output, Policy, Reissue, SupplyKind, Threshold, Transaction
+from consensus.assets import authority_id
+from consensus.types import Amount, AssetId, Key, LockId, Output, Policy, Reissue, SupplyKind, Threshold
 from tests.support.asset_town import Town, pay, sums
-from tests.support.assets import define, records_for
-from tests.support.wallets import DURE, OTHER_WORDS, PARAMS, TERMS, Chain, lock_of, new_wallet, outside, reopened
+from tests.support.assets import define
+from tests.support.wallets import DURE, OTHER_WORDS, TERMS, Chain, lock_of, new_wallet, outside, reopened
 from wallet.assets.making import AssetPayment, AssetWish
-from wallet.cosigning import IncompleteError, finalise
+from wallet.cosigning import IncompleteError
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ports import Outside
-from wallet.psdt import Psdt, read_psdt, write_psdt
-from wallet.psdt_joining import combine
+from wallet.psdt import Psdt
 from wallet.results import AssetMovement, Payment
 from wallet.spend_policies.book import KnownPolicy
 from wallet.spend_policies.desk import PolicyAsset
@@ -41,10 +39,6 @@ class Board:
         self.known: KnownPolicy = self.ann.policies.remember("board", self.policy)
         self.bob.policies.remember("board", self.policy)
 
-    @property
-    def context(self) -> SpendContext:
-        return SpendContext(self.town.chain.builder.state(self.town.tip).height + 1, 0)
-
     def move(self, asset: AssetId, amount: int) -> None:
         """Ann pays to the board."""
         self.town.mine(self.town.make(pay(asset, amount, self.known.lock)).transaction)
@@ -59,22 +53,11 @@ class Board:
     ) -> Psdt:
         records = self.town.chain.builder.assets(self.town.tip)
         spends = (by or self.bob).asset_spends
-        return spends.plan(known or self.known, asset, wish, TERMS, self.context, records, number=number).psdt
-
-    def sign(self, wallet: Wallet, psdt: Psdt) -> Psdt:
-        coins = self.town.chain.builder.coins(self.town.tip)
-        known = {at: coins[at].output for at in psdt.core.inputs}
-        signed = wallet.cosigner.sign(read_psdt(PARAMS, write_psdt(psdt)), known, self._records(psdt))
-        return read_psdt(PARAMS, write_psdt(signed.psdt))
-
-    def _records(self, psdt: Psdt) -> Assets:
-        coins = self.town.chain.builder.coins(self.town.tip)
-        spent = [coins[at] for at in psdt.core.inputs]
-        return records_for([Transaction(psdt.core, ())], spent, self.town.chain.builder.assets(self.town.tip))
+        return spends.plan(known or self.known, asset, wish, TERMS, self.town.context, records, number=number).psdt
 
     def finish(self, *psdts: Psdt) -> None:
-        psdt = combine(psdts)
-        self.town.mine(finalise(PARAMS, psdt, self.context, self._records(psdt)))
+        """Put files together, and have the transaction mined."""
+        self.town.mine(self.town.finished(*psdts))
 
     def held(self, wallet: Wallet | None = None) -> tuple[PolicyAsset, ...]:
         return (wallet or self.ann).policies.holdings(self.known.lock).assets
@@ -95,15 +78,15 @@ def test_assets_at_a_policy_are_shown_apart_and_moved_by_all_who_must(chain: Cha
     assert reopened(world).policies.holdings().assets == at.held()
     before = at.bob.balances().total
     psdt = at.plan(bread, to(lock_of(at.bob.new_address()), 12))
-    by_bob = at.sign(at.bob, psdt)
+    by_bob = at.town.sign(at.bob, psdt)
     with pytest.raises(IncompleteError):
         at.finish(by_bob)
-    at.finish(by_bob, at.sign(at.ann, psdt))
+    at.finish(by_bob, at.town.sign(at.ann, psdt))
     assert at.town.held(bread, at.bob).sums == sums(12)
     assert at.held() == (PolicyAsset(bread, Amount(18), Amount(0)),)
     assert at.bob.balances().total == before - psdt.fee
     psdt = at.plan(bread, Everything(lock_of(at.ann.new_address())))
-    at.finish(at.sign(at.ann, at.sign(at.bob, psdt)))
+    at.finish(at.town.sign(at.ann, at.town.sign(at.bob, psdt)))
     assert (at.held(), at.town.held(bread).sums) == ((), sums(88))
 
 
@@ -124,7 +107,7 @@ def test_a_share_at_a_policy_moves_with_its_controllers_approval_too(chain: Chai
     at.move(share, 6)
     psdt = at.plan(share, to(lock_of(at.bob.new_address()), 1))
     assert [part.asset for part in psdt.parts] == [None, None, share]
-    at.finish(at.sign(at.bob, psdt), at.sign(at.ann, psdt))
+    at.finish(at.town.sign(at.bob, psdt), at.town.sign(at.ann, psdt))
     assert at.town.held(share, at.bob).sums == sums(1)
 
 
@@ -138,7 +121,7 @@ def test_what_a_vault_lets_go_to_one_place_goes_there_whole(chain: Chain) -> Non
         at.town.mine(at.town.make(pay(bread, amount, safe.lock)).transaction)
     psdt = at.plan(bread, to(way_out.lock, 25), at.ann, safe, 1)
     assert psdt.core.outputs[0] == Output(Amount(30), way_out.lock, bread)
-    at.finish(at.sign(at.ann, psdt))
+    at.finish(at.town.sign(at.ann, psdt))
     assert at.ann.policies.holdings(way_out.lock).assets == (PolicyAsset(bread, Amount(30), Amount(0)),)
     with pytest.raises(PaymentError, match="nowhere else"):
         at.plan(bread, to(lock_of(at.bob.new_address()), 20), at.ann, safe, 1)
@@ -215,7 +198,7 @@ def test_a_board_that_has_the_authority_hands_it_to_whoever_is_to_issue(chain: C
     at.town.mine(at.town.make(wish).transaction)
     assert at.held() == (PolicyAsset(right, Amount(1), Amount(0)),)
     psdt = at.plan(right, Everything(lock_of(at.ann.new_address())))
-    at.finish(at.sign(at.bob, psdt), at.sign(at.ann, psdt))
+    at.finish(at.town.sign(at.bob, psdt), at.town.sign(at.ann, psdt))
     assert at.town.held(bread).authority
     at.town.mine(at.town.make(AssetWish(issuances=(Reissue(bread, Amount(5)),))).transaction)
     assert at.town.held(bread).sums == sums(15)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.msgpack import decode, encode
 
 from consensus.assets import asset_id
 from consensus.spend_policy import policy_id
-from consensus.state import SpendContext
 from consensus.types import (
     Amount,
     Attestation,
     Burn,
+    Key,
     NewAsset,
     Reissue,
     SupplyKind,
@@ -21,12 +22,12 @@ from consensus.types import (
 )
 from node.relay_policy import check_relay_policy, required_fee, virtual_size
 from tests.support.asset_town import Town, pay, signatures_of, sums
-from tests.support.assets import define, records_for
+from tests.support.assets import define
 from tests.support.rules import key
 from tests.support.wallets import DURE, PARAMS, TERMS, Chain, lock_of, outside, reopened
 from wallet.assets.making import AssetWish
 from wallet.assets.transfers import WaitingState
-from wallet.cosigning import IncompleteError, finalise
+from wallet.cosigning import IncompleteError
 from wallet.errors import (
     FeeError,
     InsufficientFundsError,
@@ -36,8 +37,8 @@ from wallet.errors import (
     WalletLockedError,
 )
 from wallet.keystore_file import KdfCost
-from wallet.ports import Outside
-from wallet.psdt import PartName, Psdt, read_psdt, write_psdt
+from wallet.ports import Change, Outside
+from wallet.psdt import PartName, Psdt
 from wallet.results import Sent
 from wallet.spend_policies.templates import multisig
 from wallet.waiting import MAX_WAITING, WaitingTransfer
@@ -72,14 +73,8 @@ class Registry:
 
 def approved(town: Town, psdt: Psdt, by: Wallet) -> Transaction:
     """The transaction, as whoever approves finishes it from a file; with a fee as the relay asks."""
-    coins = town.chain.builder.coins(town.tip)
-    spent = [coins[at] for at in psdt.core.inputs]
-    records = records_for([Transaction(psdt.core, ())], spent, town.chain.builder.assets(town.tip))
     names = [part.name for part in psdt.parts if part.asset is not None]
-    known = {at: coins[at].output for at in psdt.core.inputs}
-    signed = by.cosigner.sign(read_psdt(PARAMS, write_psdt(psdt)), known, records, only=names).psdt
-    context = SpendContext(town.chain.builder.state(town.tip).height + 1, 0)
-    tx = finalise(PARAMS, signed, context, records)
+    tx = town.finished(town.sign(by, psdt, only=names))
     check_relay_policy(tx)
     assert psdt.fee >= required_fee(1_000, virtual_size(len(tx.encoded), signatures_of(tx)))
     return tx
@@ -214,9 +209,7 @@ def test_a_wallet_with_one_of_two_keys_gives_its_own_and_waits(chain: Chain) -> 
     assert town.held(asset_id(waiting.psdt.core.inputs[0], 0, definition)).sums == sums(10)
 
 
-def key_of(wallet: Wallet) -> Any:
-    from consensus.types import Key
-
+def key_of(wallet: Wallet) -> Key:
     return Key(wallet.policies.new_key())
 
 
@@ -331,10 +324,6 @@ def test_a_damaged_record_is_refused_by_name(chain: Chain) -> None:
     town = Town(chain, world=world)
     other = town.join()
     town.begin(AssetWish(issuances=(NewAsset(define(first=3, controller=lock_of(other.new_address()))),)))
-    from msgspec.msgpack import decode, encode
-
-    from wallet.ports import Change
-
     ((key_, raw),) = world.database.scan("waiting", b"")
     number, time, file = decode(raw)
     world.database.write([Change("waiting", key_, encode((number, time, file[:-1] + b"x")))])
