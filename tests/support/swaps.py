@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 from consensus.assets import asset_id
 from consensus.params import Params, sim_params
-from consensus.types import Amount, Asset, AssetId, Definition, NewAsset
+from consensus.types import Amount, Asset, AssetId, LockId, NewAsset
 from node.storage.files import MemoryFiles
 from node.storage.memory_store import MemoryDatabase
+from tests.support.asset_town import pay
 from tests.support.assets import define
 from tests.support.chain import ManualClock
 from tests.support.village import Village
 from tests.support.wallets import TERMS, DyingDatabase, lock_of, new_wallet, reopened
-from wallet.assets.making import AssetPayment, AssetWish
+from wallet.assets.making import AssetWish
 from wallet.results import Sent
 from wallet.store import TABLES
 from wallet.swaps.steps import Seen, Side, check_first_lock
@@ -53,16 +54,18 @@ class Shore(Village):
         return dict(self.chain.builder.assets(self.block))
 
     async def issue(self, person: str, amount: int, **more: Any) -> AssetId:
-        definition: Definition = define(first=amount, **more)
+        definition = define(first=amount, **more)
         wish = AssetWish(issuances=(NewAsset(definition),))
         sent = await self.hand_over(self[person].assets.make_now(wish, {}, TERMS))
         self.mine()
         return asset_id(sent.transaction.core.inputs[0], 0, definition)
 
     async def give(self, person: str, to: str, asset: AssetId, amount: int) -> None:
-        wish = AssetWish(payments=(AssetPayment(lock_of(self[to].new_address()), asset, Amount(amount)),))
-        await self.hand_over(self[person].assets.make_now(wish, self.records, TERMS))
+        await self.pay_asset(person, asset, amount, lock_of(self[to].new_address()))
         self.mine()
+
+    async def pay_asset(self, person: str, asset: AssetId, amount: int, to: LockId) -> Sent:
+        return await self.hand_over(self[person].assets.make_now(pay(asset, amount, to), self.records, TERMS))
 
     def holds(self, person: str, asset: AssetId | None) -> int:
         """What a person can spend alone, in blocks."""
@@ -159,6 +162,13 @@ class Crossing:
         return await self.south.hand_over(
             self.south[BOB].swaps.lock(terms, self.south.records, TERMS, self.south.context)
         )
+
+    async def lock_both(self, terms: Terms) -> None:
+        """Both lock, each so deep that the other moves."""
+        await self.lock_first(terms)
+        self.mine(DEPTH)
+        await self.lock_second(terms)
+        self.mine(DEPTH)
 
     async def claim_second(self, terms: Terms, secret: bytes | None = None) -> Sent:
         desk, south = self.south[ANN].swaps, self.south

@@ -18,7 +18,6 @@ from tests.support.rules import lock
 from tests.support.swaps import ANN, BOB, NORTH, SOUTH, START, Shore
 from tests.support.wallets import DURE, TERMS, lock_of
 from wallet.assets.approvers import UNKNOWN_POLICY
-from wallet.assets.making import AssetPayment, AssetWish
 from wallet.cosigning import IncompleteError, finalise
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.psdt import Psdt, PsdtError, PsdtRule, SpentCoin, new_psdt
@@ -50,6 +49,12 @@ class Market(Shore):
         self.hours = await self.issue(ANN, 500, metadata=TICKER)
         self.shares = await self.issue(BOB, 70)
         return self
+
+    async def share_of(self, person: str) -> AssetId:
+        """An asset that the registrar controls, of which the person has all 50."""
+        share = await self.issue("registrar", 50, controller=lock_of(self["registrar"].new_address()))
+        await self.give("registrar", person, share, 50)
+        return share
 
     def offer(self, gives: Worth | None = None, wants: Worth | None = None) -> Offer:
         gives = gives or Worth(self.hours, Amount(HOURS))
@@ -144,7 +149,7 @@ async def test_what_is_offered_is_kept_until_it_is_withdrawn_and_over_a_restart(
     market.restart(ANN)
     assert market.holds(ANN, market.hours) == 0, "the whole coin of 500 is kept"
     with pytest.raises(InsufficientFundsError):
-        pay(market, ANN, market.hours, 1)
+        await market.pay_asset(ANN, market.hours, 1, lock(9))
     acceptance = market.signed_by(market.accept(offer), BOB)
     assert market.withdraw(ANN, offer) is None
     assert market.holds(ANN, market.hours) == 500
@@ -155,17 +160,12 @@ async def test_what_is_offered_is_kept_until_it_is_withdrawn_and_over_a_restart(
         market.finished(acceptance)
 
 
-def pay(market: Market, person: str, asset: AssetId, amount: int) -> Sent:
-    wish = AssetWish(payments=(AssetPayment(lock(9), asset, Amount(amount)),))
-    return market[person].assets.make_now(wish, market.records, TERMS)
-
-
 async def test_an_offer_whose_coin_was_spent_is_refused_by_whoever_would_accept_it() -> None:
     market = await Market().open()
     offer = market.offer()
     signed = market.signed_by(market.accept(offer), BOB)
     market.withdraw(ANN, offer)
-    await market.hand_over(pay(market, ANN, market.hours, 1))
+    await market.pay_asset(ANN, market.hours, 1, lock(9))
     market.mine()
     assert refused(lambda: market.accept(offer)) is SwapRule.WITHDRAWN
     assert refused(lambda: market.signed_by(signed, BOB)) is SwapRule.WITHDRAWN
@@ -376,9 +376,7 @@ async def test_a_file_of_another_kind_or_damaged_is_none() -> None:
 async def test_a_controlled_asset_is_swapped_once_its_controller_approves() -> None:
     """A069: the offerer's signature is worth nothing before, and so is not given."""
     market = await Market("registrar").open()
-    controller = lock_of(market["registrar"].new_address())
-    share = await market.issue("registrar", 50, controller=controller)
-    await market.give("registrar", ANN, share, 50)
+    share = await market.share_of(ANN)
     offer = market.offer(Worth(share, Amount(5)), Worth(None, Amount(DURE)))
     signed = market.signed_by(market.accept(offer), BOB)
     assert refused(market.signed_by, signed, ANN) is SwapRule.NOT_APPROVED
@@ -394,8 +392,7 @@ async def test_a_controlled_asset_is_swapped_once_its_controller_approves() -> N
 async def test_the_fee_of_a_swap_is_enough_for_whatever_its_controller_may_turn_out_to_be(for_dure: bool) -> None:
     """Its policy may be a threshold that nobody here knows; and what was signed cannot be given a higher fee."""
     market = await Market("registrar").open()
-    share = await market.issue("registrar", 50, controller=lock_of(market["registrar"].new_address()))
-    await market.give("registrar", ANN, share, 50)
+    share = await market.share_of(ANN)
     wants = Worth(None, Amount(DURE)) if for_dure else Worth(market.shares, Amount(1))
     psdt = market.accept(market.offer(Worth(share, Amount(5)), wants)).psdt
     size, signatures = len(encode(psdt.core)) + UNKNOWN_POLICY.size, len(psdt.spent) + UNKNOWN_POLICY.signatures
@@ -405,9 +402,7 @@ async def test_the_fee_of_a_swap_is_enough_for_whatever_its_controller_may_turn_
 async def test_who_gives_a_controlled_asset_withdraws_without_his_controllers_approval() -> None:
     """What he signed spends a coin in DURE too, even where DURE is what he gets: that one he can move alone."""
     market = await Market("registrar").open()
-    controller = lock_of(market["registrar"].new_address())
-    share = await market.issue("registrar", 50, controller=controller)
-    await market.give("registrar", BOB, share, 50)
+    share = await market.share_of(BOB)
     before = market.holds(BOB, None)
     offer = market.offer(Worth(None, Amount(DURE)), Worth(share, Amount(5)))
     signed = market.signed_by(market.signed_by(market.accept(offer), BOB), "registrar")
@@ -421,11 +416,10 @@ async def test_who_gives_a_controlled_asset_withdraws_without_his_controllers_ap
 
 async def test_what_a_controller_froze_he_does_not_approve_in_a_swap() -> None:
     market = await Market("registrar").open()
-    controller = lock_of(market["registrar"].new_address())
-    share = await market.issue("registrar", 50, controller=controller)
-    await market.give("registrar", ANN, share, 50)
+    share = await market.share_of(ANN)
     offer = market.offer(Worth(share, Amount(5)), Worth(None, Amount(DURE)))
     signed = market.signed_by(market.accept(offer), BOB)
+    controller = market.records[share].definition.controller
     market["registrar"].assets.freeze(share, controller, offer.locks[0], "a court said so")
     assert refused(market.signed_by, signed, "registrar") is SwapRule.NOT_APPROVED
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from msgspec.structs import replace
 
-from consensus.types import Amount, AssetId, LockId
+from consensus.types import Amount, AssetId
 from tests.support.rules import lock
-from tests.support.swaps import ANN, BOB, DEPTH, MARGIN, SIDES, Crossing, Deal, Shore
+from tests.support.swaps import ANN, BOB, DEPTH, MARGIN, SIDES, Crossing, Deal
 from tests.support.wallets import DURE, TERMS, Killed, lock_of
-from wallet.assets.making import AssetPayment, AssetWish
 from wallet.errors import InsufficientFundsError
 from wallet.results import Payment, Sent
 from wallet.swaps.errors import SwapError, SwapRule
@@ -61,8 +61,12 @@ def check_moved(deal: Deal, before: tuple[int, ...], after: tuple[int, ...], mov
             assert has - had == wanted
 
 
-def refused(error: pytest.ExceptionInfo[SwapError]) -> SwapRule:
-    return error.value.rule
+@contextmanager
+def refused(rule: SwapRule) -> Iterator[None]:
+    """What is done in it is refused by this rule."""
+    with pytest.raises(SwapError) as error:
+        yield
+    assert error.value.rule is rule
 
 
 @pytest.mark.parametrize("make", DEALS)
@@ -71,10 +75,7 @@ async def test_each_gets_what_was_agreed_and_pays_his_own_fees(make: Make) -> No
     deal = await make(crossing)
     before = holdings(crossing, deal)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     claim = await crossing.claim_second(terms)
     # Bob need not wait for a block: the claim shows the secret to whoever sees the mempool.
     await crossing.claim_first(terms)
@@ -99,9 +100,8 @@ async def test_who_is_left_alone_after_the_first_lock_gets_it_back(make: Make) -
     crossing.mine(DEPTH)
     crossing.wait_until(terms.first.refund_at - 1)
     assert advise(terms, SIDES[ANN], *crossing.both_seen(ANN, terms), DEPTH).move is Move.WAIT
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.EARLY):
         await crossing.refund(crossing.north, ANN, terms)
-    assert refused(error) is SwapRule.EARLY
     crossing.wait_until(terms.first.refund_at)
     assert advise(terms, SIDES[ANN], *crossing.both_seen(ANN, terms), DEPTH).move is Move.REFUND
     await crossing.refund(crossing.north, ANN, terms)
@@ -109,9 +109,8 @@ async def test_who_is_left_alone_after_the_first_lock_gets_it_back(make: Make) -
     check_moved(deal, before, holdings(crossing, deal), (0, 0, 0, 0))
     assert crossing.north[ANN].swaps.state(terms).stage is Stage.REFUNDED
     # Bob comes back too late, and is told so before he locks anything.
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.DONE):
         await crossing.lock_second(terms)
-    assert refused(error) is SwapRule.DONE
 
 
 @pytest.mark.parametrize("make", DEALS)
@@ -121,24 +120,18 @@ async def test_who_locked_second_and_sees_no_claim_gets_it_back_and_so_does_the_
     deal = await make(crossing)
     before = holdings(crossing, deal)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     crossing.wait_until(terms.second.refund_at - 1)
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.EARLY):
         await crossing.refund(crossing.south, BOB, terms)
-    assert refused(error) is SwapRule.EARLY
     crossing.wait_until(terms.second.refund_at)
     assert advise(terms, SIDES[BOB], *crossing.both_seen(BOB, terms), DEPTH).move is Move.REFUND
     await crossing.refund(crossing.south, BOB, terms)
     crossing.mine()
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.DONE):
         await crossing.claim_second(terms)
-    assert refused(error) is SwapRule.DONE
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.EARLY):
         await crossing.refund(crossing.north, ANN, terms)
-    assert refused(error) is SwapRule.EARLY
     crossing.wait_until(terms.first.refund_at)
     await crossing.refund(crossing.north, ANN, terms)
     crossing.mine()
@@ -152,13 +145,11 @@ async def test_nothing_is_locked_before_a_proposal_is_accepted() -> None:
     crossing = Crossing()
     deal = await hours_for_dure(crossing)
     proposal = crossing.propose(deal)
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.NOT_ACCEPTED):
         await crossing.lock_first(proposal)
-    assert refused(error) is SwapRule.NOT_ACCEPTED
     terms = crossing.accept(proposal)
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.MISSING):
         await crossing.lock_second(terms)
-    assert refused(error) is SwapRule.MISSING
     assert crossing.north.holds(ANN, deal.gives) == 500
 
 
@@ -168,10 +159,7 @@ async def test_who_was_away_after_the_claim_still_has_the_time_between_the_two_l
     deal = await hours_for_shares(crossing)
     before = holdings(crossing, deal)
     terms = crossing.accept(crossing.propose(deal, first_at=crossing.clock.now + 11 * MARGIN))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     crossing.clock.now = terms.second.refund_at - MARGIN
     await crossing.claim_second(terms)
     crossing.mine()
@@ -181,9 +169,8 @@ async def test_who_was_away_after_the_claim_still_has_the_time_between_the_two_l
     crossing.mine()
     check_moved(deal, before, holdings(crossing, deal), (-100, 100, 7, -7))
     crossing.wait_until(terms.first.refund_at)
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.DONE):
         await crossing.refund(crossing.north, ANN, terms)
-    assert refused(error) is SwapRule.DONE
 
 
 async def test_the_secret_is_not_shown_when_too_little_time_is_left() -> None:
@@ -191,15 +178,11 @@ async def test_the_secret_is_not_shown_when_too_little_time_is_left() -> None:
     crossing = Crossing()
     deal = await hours_for_dure(crossing)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     crossing.clock.now = terms.second.refund_at - MARGIN + 1
     assert advise(terms, SIDES[ANN], *crossing.both_seen(ANN, terms), DEPTH).move is not Move.CLAIM
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.LATE):
         await crossing.claim_second(terms)
-    assert refused(error) is SwapRule.LATE
     assert crossing.south[BOB].swaps.state(terms).secret is None
     crossing.clock.now -= 1
     assert (await crossing.claim_second(terms)).transaction.txid in crossing.south.mempool
@@ -212,16 +195,14 @@ async def test_a_lock_that_is_not_deep_yet_moves_nobody() -> None:
     await crossing.lock_first(terms)
     for blocks in (0, DEPTH - 1):
         crossing.mine(blocks)
-        with pytest.raises(SwapError) as error:
+        with refused(SwapRule.EARLY):
             await crossing.lock_second(terms)
-        assert refused(error) is SwapRule.EARLY
     crossing.mine()
     await crossing.lock_second(terms)
     for blocks in (0, DEPTH - 1):
         crossing.mine(blocks)
-        with pytest.raises(SwapError) as error:
+        with refused(SwapRule.EARLY):
             await crossing.claim_second(terms)
-        assert refused(error) is SwapRule.EARLY
     assert crossing.south[BOB].swaps.state(terms).secret is None
     crossing.mine()
     await crossing.claim_second(terms)
@@ -235,28 +216,24 @@ async def test_each_step_that_comes_too_late_is_refused_by_name_and_locks_nothin
     def late(margins: int) -> int:
         return begun + margins * MARGIN - 1
 
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.LATE):
         crossing.propose(deal, second_at=late(4))
-    assert refused(error) is SwapRule.LATE
     proposal = crossing.propose(deal, second_at=late(4) + 1)
     crossing.clock.now += 1
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.LATE):
         crossing.accept(proposal)
-    assert refused(error) is SwapRule.LATE
     crossing.clock.now -= 1
     terms = crossing.accept(proposal)
     crossing.clock.now += MARGIN + 1
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.LATE):
         await crossing.lock_first(terms)
-    assert refused(error) is SwapRule.LATE
     assert crossing.north[ANN].swaps.state(terms).stage is Stage.NOTHING
     crossing.clock.now -= 1
     await crossing.lock_first(terms)
     crossing.mine(DEPTH)
     crossing.clock.now += MARGIN + 1
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.LATE):
         await crossing.lock_second(terms)
-    assert refused(error) is SwapRule.LATE
     assert crossing.south[BOB].swaps.state(terms).stage is Stage.NOTHING
     crossing.clock.now -= 1
     await crossing.lock_second(terms)
@@ -271,21 +248,15 @@ async def test_what_lies_there_is_held_to_the_unit_against_what_was_agreed() -> 
     lock_id = crossing.north[BOB].swaps.lock_of(terms)
     assert deal.gives is not None
     for asset, amount in ((deal.gives, 99), (deal.gives, 101), (other, 100)):
-        await pay_to(crossing.north, lock_id, asset, amount)
+        await crossing.north.pay_asset(ANN, asset, amount, lock_id)
         crossing.mine(DEPTH)
         assert crossing.north[BOB].swaps.state(terms).stage is Stage.DIFFERENT
-        with pytest.raises(SwapError) as error:
+        with refused(SwapRule.DIFFERENT):
             await crossing.lock_second(terms)
-        assert refused(error) is SwapRule.DIFFERENT
     # What others drop there changes nothing: the right coin counts.
     await crossing.lock_first(terms)
     crossing.mine(DEPTH)
     await crossing.lock_second(terms)
-
-
-async def pay_to(shore: Shore, where: LockId, asset: AssetId, amount: int) -> None:
-    wish = AssetWish(payments=(AssetPayment(where, asset, Amount(amount)),))
-    await shore.hand_over(shore[ANN].assets.make_now(wish, shore.records, TERMS))
 
 
 async def test_a_secret_opens_one_swap_only_even_if_two_people_accept_one_proposal() -> None:
@@ -295,9 +266,8 @@ async def test_a_secret_opens_one_swap_only_even_if_two_people_accept_one_propos
     proposal = crossing.propose(deal)
     with_bob, with_cem = crossing.accept(proposal), crossing.accept(proposal, "cem")
     await crossing.lock_first(with_bob)
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.USED):
         await crossing.lock_first(with_cem)
-    assert refused(error) is SwapRule.USED
     assert crossing.north[ANN].swaps.state(with_cem).stage is Stage.NOTHING
     first, second = crossing.propose(deal), crossing.propose(deal)
     assert first.digest != second.digest
@@ -307,24 +277,19 @@ async def test_an_asset_that_takes_its_controllers_approval_crosses_no_networks(
     crossing = Crossing()
     share = await crossing.north.issue(ANN, 500, controller=lock_of(crossing.north[ANN].new_address()))
     for asset in (share, AssetId(bytes(32))):
-        with pytest.raises(SwapError) as error:
+        with refused(SwapRule.ASSET):
             crossing.propose(Deal(asset, 5, None, DURE))
-        assert refused(error) is SwapRule.ASSET
     other = await crossing.south.issue(BOB, 500, controller=lock_of(crossing.south[BOB].new_address()))
     proposal = crossing.propose(Deal(None, DURE, other, 5))
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.ASSET):
         crossing.accept(proposal)
-    assert refused(error) is SwapRule.ASSET
 
 
 async def test_who_has_no_dure_for_the_fee_shows_no_secret() -> None:
     crossing = Crossing()
     deal = await hours_for_shares(crossing)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     swept = crossing.south[ANN].send_all(lock(9), TERMS)
     await crossing.south.hand_over(swept)
     crossing.mine()
@@ -402,21 +367,16 @@ async def test_words_and_the_file_are_enough_to_claim_and_to_be_refunded() -> No
     crossing = Crossing()
     deal = await hours_for_dure(crossing)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     for shore in (crossing.north, crossing.south):
         for person in (ANN, BOB):
             shore.restore(person)
-            with pytest.raises(SwapError) as error:
+            with refused(SwapRule.MISSING):
                 shore[person].swaps.refund(terms, shore.records, TERMS, shore.context)
-            assert refused(error) is SwapRule.MISSING
             assert shore[person].swaps.watch(terms) is not None
             shore.rescan(shore[person])
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.DONE):  # nobody locks twice
         await crossing.lock_first(terms)
-    assert refused(error) is SwapRule.DONE, "nobody locks twice"
     await crossing.claim_second(terms)
     crossing.mine()
     await crossing.claim_first(terms)
@@ -428,15 +388,11 @@ async def test_a_reorg_takes_back_a_lock_and_a_claim_and_the_secret_stays_known(
     crossing = Crossing()
     deal = await hours_for_dure(crossing)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     crossing.south.reorg(DEPTH, DEPTH + 1)
     assert crossing.south[ANN].swaps.state(terms).stage is Stage.PENDING
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.EARLY):
         await crossing.claim_second(terms)
-    assert refused(error) is SwapRule.EARLY
     crossing.mine(DEPTH)
     await crossing.claim_second(terms)
     crossing.mine()
@@ -455,31 +411,24 @@ async def test_a_secret_that_is_wrong_or_early_claims_nothing() -> None:
     crossing.mine(DEPTH)
     desk, north = crossing.north[BOB].swaps, crossing.north
     for secret in (None, bytes(32)):
-        with pytest.raises(SwapError) as error:
+        with refused(SwapRule.SECRET):
             desk.claim(terms, north.records, TERMS, north.context, secret=secret)
-        assert refused(error) is SwapRule.SECRET
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.NOT_YOURS):
         crossing.north[ANN].swaps.claim(terms, north.records, TERMS, north.context)
-    assert refused(error) is SwapRule.NOT_YOURS
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.NOT_YOURS):
         desk.refund(terms, north.records, TERMS, north.context)
-    assert refused(error) is SwapRule.NOT_YOURS
     await crossing.lock_second(terms)
     crossing.mine(DEPTH)
     other = crossing.propose(deal)
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.SECRET):
         await crossing.claim_second(terms, crossing.south[ANN].swaps.secret_of(other.second.receiver or b""))
-    assert refused(error) is SwapRule.SECRET
 
 
 async def test_the_locked_coin_is_in_nobodys_balance_and_pays_for_nothing() -> None:
     crossing = Crossing()
     deal = await hours_for_dure(crossing)
     terms = crossing.accept(crossing.propose(deal))
-    await crossing.lock_first(terms)
-    crossing.mine(DEPTH)
-    await crossing.lock_second(terms)
-    crossing.mine(DEPTH)
+    await crossing.lock_both(terms)
     assert crossing.north.holds(ANN, deal.gives) == 400
     assert crossing.north.holds(BOB, deal.gives) == 0
     assert crossing.south.holds(ANN, None) == 20 * DURE
@@ -502,9 +451,8 @@ async def test_a_proposal_that_somebody_else_signed_in_ones_name_locks_nothing()
             crossing.north.context,
         )
     )
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.NOT_YOURS):
         await crossing.lock_first(forged)
-    assert refused(error) is SwapRule.NOT_YOURS
 
 
 async def test_a_file_that_lies_about_the_pace_of_a_network_is_refused_there() -> None:
@@ -518,9 +466,7 @@ async def test_a_file_that_lies_about_the_pace_of_a_network_is_refused_there() -
     lying = crossing.north[ANN].swaps.propose(
         replace(terms.first, payer=payer), hasty, digest, crossing.north.records, crossing.north.context
     )
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.NETWORK):
         crossing.accept(lying)
-    assert refused(error) is SwapRule.NETWORK
-    with pytest.raises(SwapError) as error:
+    with refused(SwapRule.NETWORK):
         crossing.south[BOB].swaps.check(lying, crossing.south.records)
-    assert refused(error) is SwapRule.NETWORK
