@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-import coincurve
 import pytest
 from msgspec.structs import replace
 
@@ -67,7 +66,7 @@ from tests.support.rules import (
     mine,
     outpoint,
     pay,
-    secret,
+    quick_sign,
     spend,
     witnesses_for,
 )
@@ -223,15 +222,10 @@ def block_signatures() -> tuple[Case, Case]:
     """A018: 20,000 signatures, all of them good, and one more."""
     policy = Threshold(16, tuple(key(n) for n in range(1, 17)))
     made = Output(Amount(10), policy_id(policy), None)
-    private = {secret(n): coincurve.PrivateKey(secret(n)) for n in range(1, 17)}
-
-    def quickly(signing: bytes, digest: bytes) -> bytes:
-        return private[signing].sign_recoverable(digest, hasher=None)[:64]
-
     txs, coins = list[Transaction](), dict[OutPoint, Coin]()
     for n in range(1, MAX_BLOCK_SIGNATURES // 16 + 1):
         unsigned = core([outpoint(n)], [pay(2, 10)])
-        txs.append(Transaction(unsigned, witnesses_for([made], unsigned, {made.lock: policy}, signer=quickly)))
+        txs.append(Transaction(unsigned, witnesses_for([made], unsigned, {made.lock: policy}, signer=quick_sign)))
         coins[outpoint(n)] = Coin(made, 1, False)
     last = {OutPoint(outpoint(1).txid, 1): coin(1, 10)}
     return block(*txs, coins=coins), block(*txs, spend(last, [pay(2, 10)]), coins=coins | last)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from random import Random
 
-import coincurve
 from msgspec.structs import replace
 
-from consensus.assets import asset_effects, asset_id
-from consensus.errors import ConsensusError
+from consensus.assets import asset_id
 from consensus.params import Params
 from consensus.spend_policy import policy_id
 from consensus.types import (
@@ -35,8 +32,8 @@ from consensus.types import (
     Witness,
 )
 from simnet.asset_model import right_of
-from tests.support.assets import define, records_for
-from tests.support.rules import key, lock, witnesses_for
+from tests.support.assets import approvals_of, asset_core, define
+from tests.support.rules import key, lock, quick_sign, witnesses_for
 
 PEOPLE = 8
 """Keys 1 to 8 hold coins; 5 controls some assets, and two of 6, 7 and 8 others; 9 audits."""
@@ -47,16 +44,6 @@ MANY_ASSETS = 120
 BOARD = Threshold(2, (key(6), key(7), key(8)))
 SHOWN: Mapping[bytes, Policy] = {policy_id(BOARD): Threshold(2, (key(6), Opaque(policy_id(key(7))), key(8)))}
 Issuance = NewAsset | Reissue | Attestation
-
-
-@lru_cache(maxsize=32)
-def _private(secret: bytes) -> coincurve.PrivateKey:
-    return coincurve.PrivateKey(secret)
-
-
-def quick_sign(secret: bytes, digest: bytes) -> bytes:
-    """Sign as the wallet does, but for looking whether it came out right: the rules will."""
-    return _private(secret).sign_recoverable(digest, hasher=None)[:64]
 
 
 class Holdings:
@@ -127,15 +114,7 @@ class Wishes:
             # All that it spends would be burned, and something has to be paid out.
             asset = next(iter(burns))
             amounts[asset] += burns.pop(asset)
-        outputs = self._outputs(amounts)
-        core = Core(
-            1,
-            tuple(inputs),
-            tuple(outputs),
-            tuple(issuances),
-            tuple(Burn(each, Amount(amount)) for each, amount in sorted(burns.items())),
-            b"",
-        )
+        core = asset_core(inputs, self._outputs(amounts), issuances, burns)
         return self.sign(core, holdings)
 
     def _issuances(
@@ -192,10 +171,9 @@ class Wishes:
     def sign(self, core: Core, holdings: Holdings) -> Transaction:
         """Sign a core for every coin that is there, and approve it where the rules say that it takes that."""
         coins = {name: holdings.coins[name] for name in core.inputs if name in holdings.coins}
-        tx = Transaction(core, ())
         try:
-            approvals = asset_effects(tx, coins, records_for([tx], coins.values(), holdings.assets)).approvals
-        except (ConsensusError, LookupError):  # a coin is missing, or there is no input at all
+            approvals = approvals_of(core, coins, holdings.assets)
+        except LookupError:  # a coin is missing, or there is no input at all
             approvals = ()
         spent = [coin.output for coin in coins.values()]
         witnesses = witnesses_for(spent, core, SHOWN, params=self._params, signer=quick_sign, approvals=approvals)  # type: ignore[arg-type]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import coincurve
-
 from consensus.codec import decode_block
 from consensus.spend_policy import policy_id
 from consensus.types import Amount, Block, OutPoint, Output, Threshold, Transaction
@@ -14,7 +12,7 @@ from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
 from node.workers import ProcessWorkers
 from tests.support.chain import ChainBuilder, feed, recorder, reward_of, running
-from tests.support.rules import core, key, pay, secret, witnesses_for
+from tests.support.rules import core, key, pay, quick_sign, witnesses_for
 from tests.support.stage import PARAMS
 
 KEYS = 16
@@ -25,11 +23,6 @@ def heaviest() -> tuple[list[Block], Block]:
     """A chain, and a child of it with as many signatures as a block may hold, all good, no two alike."""
     policy = Threshold(KEYS, tuple(key(n) for n in range(1, KEYS + 1)))
     coin = Output(Amount(1_000), policy_id(policy), None)
-    signers = {secret(n): coincurve.PrivateKey(secret(n)) for n in range(1, KEYS + 1)}
-
-    def quickly(private: bytes, digest: bytes) -> bytes:
-        return signers[private].sign_recoverable(digest, hasher=None)[:64]
-
     chain = ChainBuilder(PARAMS)
     blocks = chain.mine_chain(None, 10)
     count = MAX_BLOCK_SIGNATURES // KEYS
@@ -39,7 +32,7 @@ def heaviest() -> tuple[list[Block], Block]:
     spends = []
     for index in range(count):
         unsigned = core([OutPoint(funding.txid, index)], [pay(2, 900)])
-        witnesses = witnesses_for([coin], unsigned, {coin.lock: policy}, params=PARAMS, signer=quickly)
+        witnesses = witnesses_for([coin], unsigned, {coin.lock: policy}, params=PARAMS, signer=quick_sign)
         spends.append(Transaction(unsigned, witnesses))
     return blocks, chain.mine(blocks[-1], spends)
 

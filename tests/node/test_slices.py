@@ -10,7 +10,6 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-import coincurve
 import pytest
 
 from consensus.codec import decode_block, decode_block_in_slices
@@ -35,7 +34,7 @@ from node.turns import in_turns
 from node.workers import InlineWorkers
 from tests.support.chain import ChainBuilder, ManualClock, feed, reward_of, running
 from tests.support.pool import silent_log
-from tests.support.rules import core, key, lock, pay, secret, witnesses_for
+from tests.support.rules import core, key, lock, pay, quick_sign, witnesses_for
 from tests.support.stage import PARAMS
 from tests.support.turns import Turns, counted, counting_turns
 from tests.support.wallets import lock_of, new_wallet
@@ -47,7 +46,6 @@ FEE = 1_000
 
 def crowd(count: int) -> tuple[ChainBuilder, list[Block], Block]:
     """A chain, and a child of it with so many payments of one input and two outputs, good signatures."""
-    signer = coincurve.PrivateKey(secret(1))
     policy = key(1)
     coin = Output(Amount(10_000), policy_id(policy), None)
     chain = ChainBuilder(PARAMS)
@@ -63,7 +61,7 @@ def crowd(count: int) -> tuple[ChainBuilder, list[Block], Block]:
             unsigned,
             {coin.lock: policy},
             params=PARAMS,
-            signer=lambda _private, digest: signer.sign_recoverable(digest, hasher=None)[:64],
+            signer=quick_sign,
         )
         payments.append(Transaction(unsigned, witnesses))
     return chain, blocks, chain.mine(blocks[-1], payments)
