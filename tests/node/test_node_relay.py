@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +18,7 @@ from node.orphans import MAX_ORPHANS, MAX_ORPHANS_PER_PEER
 from p2p.messages import GetData, Inv, Item, ItemKind, NotFound, TxMessage
 from simnet.loop import run_virtual
 from tests.support.chain import ChainBuilder, reward_of
-from tests.support.nodes import FakePeer, World, dial, until
+from tests.support.nodes import FakePeer, RunningNode, World, dial, until
 from tests.support.rules import pay, spend
 
 PARAMS = replace(REGTEST, coinbase_maturity=5)
@@ -55,6 +57,10 @@ def asked_for(peer: FakePeer, kind: ItemKind = ItemKind.TX) -> list[bytes]:
     return [item.hash for message in peer.got(GetData) for item in message.items if item.kind is kind]
 
 
+def told_of(peer: FakePeer) -> list[bytes]:
+    return [item.hash for message in peer.got(Inv) for item in message.items]
+
+
 def serving(world: World, *txs: Transaction, **more: Any) -> FakePeer:
     """A fake peer that gives these transactions, by either of their ids."""
     peer = FakePeer(world, **more)
@@ -68,6 +74,15 @@ def serving(world: World, *txs: Transaction, **more: Any) -> FakePeer:
 
     peer.answers.append(answer)
     return peer
+
+
+@asynccontextmanager
+async def met(blocks: Sequence[Block], *known: Transaction) -> AsyncIterator[tuple[RunningNode, FakePeer]]:
+    """A node with these blocks, and a peer that has dialled it and gives these transactions."""
+    world = World(params=PARAMS)
+    async with world.node() as node:
+        await node.feed(blocks)
+        yield node, await dial(world, node, serving(world, *known))
 
 
 # --- in good weather ----------------------------------------------------------------------------------------------
@@ -105,13 +120,10 @@ def test_many_payments_travel_in_few_announcements() -> None:
     txs = [payment(chain, blocks[-1], coin) for coin in coins[:50]]
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node)
+        async with met(blocks) as (node, peer):
             for tx in txs:
                 await node.node.submit_transaction(tx)
-            await until(lambda: sum(len(message.items) for message in peer.got(Inv)) == 50)
+            await until(lambda: len(told_of(peer)) == 50)
             assert len(peer.got(Inv)) <= 2
 
     run_virtual(story)
@@ -160,12 +172,9 @@ def test_what_a_reorg_gives_back_is_announced_again() -> None:
     branch = chain.mine_chain(blocks[-1], 2, to=4)
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed([*blocks, with_tx])
-            peer = await dial(world, node)
+        async with met([*blocks, with_tx]) as (node, peer):
             await node.feed(branch)
-            await until(lambda: any(item.hash == tx.wtxid for message in peer.got(Inv) for item in message.items))
+            await until(lambda: tx.wtxid in told_of(peer))
 
     run_virtual(story)
 
@@ -179,19 +188,12 @@ def test_what_descends_from_a_payment_that_a_reorg_gives_back_is_announced_again
     branch = chain.mine_chain(blocks[-1], 2, to=4)
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed([*blocks, with_parent])
-            peer = await dial(world, node)
+        async with met([*blocks, with_parent]) as (node, peer):
             await node.node.submit_transaction(child)
-
-            def heard(*txs: Transaction) -> bool:
-                return {tx.wtxid for tx in txs} <= {item.hash for message in peer.got(Inv) for item in message.items}
-
-            await until(lambda: heard(child))
+            await until(lambda: child.wtxid in told_of(peer))
             peer.received.clear()
             await node.feed(branch)
-            await until(lambda: heard(parent, child))
+            await until(lambda: {parent.wtxid, child.wtxid} <= set(told_of(peer)))
 
     run_virtual(story)
 
@@ -201,13 +203,10 @@ def test_a_payment_that_is_handed_in_again_is_told_again_to_who_knows_it() -> No
     tx = payment(chain, blocks[-1], coins[0])
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node)
+        async with met(blocks) as (node, peer):
             await node.node.submit_transaction(tx)
             for _ in range(2):
-                await until(lambda: any(item.hash == tx.wtxid for message in peer.got(Inv) for item in message.items))
+                await until(lambda: tx.wtxid in told_of(peer))
                 peer.received.clear()
                 node.node.announce_again(tx)
 
@@ -222,10 +221,7 @@ def test_what_enters_anew_is_given_to_who_was_told_of_it_before() -> None:
     branch = chain.mine_chain(blocks[-1], 2, to=4)
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node)
+        async with met(blocks) as (node, peer):
             await node.node.submit_transaction(tx)
             await until(lambda: bool(peer.got(Inv)))
             await node.feed([with_tx])
@@ -248,10 +244,7 @@ def test_a_payment_that_comes_back_from_its_owner_is_told_again() -> None:
     tx = payment(chain, ours[-1], reward_of(ours[0]))
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed([*trunk, *ours])
-            peer = await dial(world, node)
+        async with met([*trunk, *ours]) as (node, peer):
             await node.node.submit_transaction(tx)
             await until(lambda: bool(peer.got(Inv)))
             await node.feed(theirs)
@@ -317,9 +310,7 @@ def test_a_flood_of_announcements_is_bounded_and_few_are_asked_for() -> None:
     """A089, A090"""
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            peer = await dial(world, node)
+        async with met(()) as (node, peer):
             for start in range(50):
                 items = [Item(ItemKind.TX, (start * 1000 + n).to_bytes(32, "big")) for n in range(1000)]
                 peer.send(Inv(tuple(items)))
@@ -405,10 +396,7 @@ def test_a_child_that_comes_first_has_its_parents_asked_for_by_txid() -> None:
     child = child_of(parent)
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node, serving(world, parent, child))
+        async with met(blocks, parent, child) as (node, peer):
             announce(peer, child)
             await until(lambda: child.txid in node.mempool)
             assert asked_for(peer, ItemKind.TX_BY_TXID) == [parent.txid]
@@ -424,10 +412,7 @@ def test_a_chain_that_arrives_in_reverse_is_taken_in_as_many_steps_as_it_is_long
         line.append(child_of(line[-1]))
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node)
+        async with met(blocks) as (node, peer):
             peer.send(*(TxMessage(tx.encoded) for tx in reversed(line)))
             await until(lambda: len(node.mempool) == 20)
             assert node.node.relay.orphans == 0
@@ -443,10 +428,7 @@ def test_orphans_of_one_peer_and_of_all_are_bounded() -> None:
     orphans = [child_of(parent, index) for index in range(100)]
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node)
+        async with met(blocks) as (node, peer):
             peer.send(*(TxMessage(tx.encoded) for tx in orphans))
             await asyncio.sleep(1)
             assert node.node.relay.orphans == MAX_ORPHANS_PER_PEER < MAX_ORPHANS
@@ -496,10 +478,7 @@ def test_a_child_that_pays_too_little_for_both_brings_nothing_in_and_another_may
     poor = [child_of(parent, fee=fee) for fee in range(10)]
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            peer = await dial(world, node)
+        async with met(blocks) as (node, peer):
             peer.send(*(TxMessage(tx.encoded) for tx in poor))
             await until(lambda: node.node.relay.orphans == len(poor))
             peer.send(TxMessage(parent.encoded))
@@ -563,10 +542,7 @@ def test_a_transaction_is_given_to_nobody_before_he_was_told_of_it() -> None:
     tx = payment(chain, blocks[-1], coins[0])
 
     async def story() -> None:
-        world = World(params=PARAMS)
-        async with world.node() as node:
-            await node.feed(blocks)
-            spy = await dial(world, node)
+        async with met(blocks) as (node, spy):
             await node.node.submit_transaction(tx)
             for kind, item_hash in ((ItemKind.TX, tx.wtxid), (ItemKind.TX_BY_TXID, tx.txid)):
                 node.node.serving.handle_get_data(node.node.peers[0], (Item(kind, item_hash),))
