@@ -106,7 +106,7 @@ class Chain:
         )
         self.builder._made += 1
         first = coinbase(height, [reward], b"block %d of a test, for a wallet" % self.builder._made)
-        return self.builder.add(build(self.params, state, [first, *transactions]))
+        return self.builder.add(build(self.params, state, [first, *transactions], time))
 
     def mine_many(self, parent: Block, count: int) -> Block:
         return self.builder.mine_chain(parent, count)[-1]
