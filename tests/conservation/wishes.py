@@ -32,7 +32,7 @@ from consensus.types import (
     Witness,
 )
 from simnet.asset_model import right_of
-from tests.support.assets import approvals_of, asset_core, define
+from tests.support.assets import approvals_of, asset_core, define, with_output
 from tests.support.rules import key, lock, quick_sign, witnesses_for
 
 PEOPLE = 8
@@ -216,14 +216,14 @@ def _other_amount(random: Random, core: Core, _: Holdings) -> Core:
     place = random.randrange(len(core.outputs))
     output = core.outputs[place]
     value = random.choice((output.value + 1, output.value * 2, output.value + 10**6, 2**63 - 1))
-    return _with_output(core, place, replace(output, value=Amount(min(value, 2**63 - 1))))
+    return with_output(core, place, replace(output, value=Amount(min(value, 2**63 - 1))))
 
 
 def _other_asset(random: Random, core: Core, holdings: Holdings) -> Core:
     place = random.randrange(len(core.outputs))
     names: list[AssetId | None] = [None, AssetId(random.randbytes(32)), *list(holdings.assets)[-8:]]
     names += [right_of(name) for name in names if name is not None]
-    return _with_output(core, place, replace(core.outputs[place], asset=random.choice(names)))
+    return with_output(core, place, replace(core.outputs[place], asset=random.choice(names)))
 
 
 def _one_more_output(random: Random, core: Core, _: Holdings) -> Core:
@@ -293,10 +293,6 @@ def _burned(random: Random, core: Core, holdings: Holdings) -> Core:
     names = [*(burn.id for burn in core.burns), *list(holdings.assets)[-4:], AssetId(bytes(32))]
     burn = Burn(random.choice(names), Amount(random.choice((1, 10**9))))
     return replace(core, burns=(*core.burns, burn))
-
-
-def _with_output(core: Core, place: int, output: Output) -> Core:
-    return replace(core, outputs=(*core.outputs[:place], output, *core.outputs[place + 1 :]))
 
 
 _CHANGES = (

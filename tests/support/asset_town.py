@@ -110,8 +110,8 @@ def reopened_like(town: Town) -> Wallet:
     return again
 
 
-def pay(asset: AssetId, amount: int, to: LockId = HIM) -> AssetWish:
-    return AssetWish(payments=(AssetPayment(to, asset, Amount(amount)),))
+def pay(asset: AssetId, amount: int, to: LockId = HIM, memo: bytes = b"") -> AssetWish:
+    return AssetWish(payments=(AssetPayment(to, asset, Amount(amount)),), memo=memo)
 
 
 def sums(confirmed: int = 0, change: int = 0, pending: int = 0, waiting: int = 0) -> AssetSums:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
+from msgspec.structs import replace
+
 from consensus.apply import AppliedBlock, apply_block, assets_of_block
 from consensus.assets import Approval, asset_effects, asset_id, assets_of_coins, assets_of_transaction
 from consensus.errors import ConsensusError
@@ -62,6 +64,11 @@ def asset_core(
     """A core; its burns are put in order."""
     destroyed = tuple(Burn(each, Amount(amount)) for each, amount in sorted((burns or {}).items()))
     return Core(1, tuple(inputs), tuple(outputs), tuple(issuances), destroyed, b"")
+
+
+def with_output(core: Core, place: int, output: Output) -> Core:
+    """The same core with another output at one place."""
+    return replace(core, outputs=(*core.outputs[:place], output, *core.outputs[place + 1 :]))
 
 
 def new_id(inputs: Sequence[OutPoint] | Coins, definition: Definition, position: int = 0) -> AssetId:

@@ -13,6 +13,7 @@ from consensus.codec import encode
 from consensus.params import Params
 from consensus.types import Amount, AssetId, Core, Output, Transaction
 from node.relay_policy import required_fee, virtual_size
+from tests.support.assets import with_output
 from tests.support.chain import ManualClock
 from tests.support.rules import lock
 from tests.support.swaps import ANN, BOB, NORTH, SOUTH, START, Shore
@@ -284,10 +285,6 @@ def altered(market: Market, acceptance: Acceptance, change: Callable[[Core], Cor
     return Acceptance(acceptance.offer, psdt)
 
 
-def outputs_with(core: Core, place: int, output: Output) -> Core:
-    return replace(core, outputs=(*core.outputs[:place], output, *core.outputs[place + 1 :]))
-
-
 async def test_a_transaction_that_pays_the_offerer_less_or_elsewhere_is_refused() -> None:
     market = await Market().open()
     acceptance = market.accept(market.offer())
@@ -296,13 +293,13 @@ async def test_a_transaction_that_pays_the_offerer_less_or_elsewhere_is_refused(
     left = acceptance.psdt.core.outputs[rest]
 
     def one_less(core: Core) -> Core:
-        core = outputs_with(core, 0, replace(first, value=Amount(SHARES - 1)))
-        return outputs_with(core, rest, replace(left, value=Amount(left.value + 1)))
+        core = with_output(core, 0, replace(first, value=Amount(SHARES - 1)))
+        return with_output(core, rest, replace(left, value=Amount(left.value + 1)))
 
     for change in (
         one_less,
-        lambda core: outputs_with(core, 0, replace(first, lock=lock(9))),
-        lambda core: outputs_with(core, 1, replace(second, lock=lock_of(market[BOB].new_address()))),
+        lambda core: with_output(core, 0, replace(first, lock=lock(9))),
+        lambda core: with_output(core, 1, replace(second, lock=lock_of(market[BOB].new_address()))),
         lambda core: replace(core, memo=b"more"),
         lambda core: replace(core, inputs=(*core.inputs[1:], core.inputs[0])),
     ):
@@ -338,7 +335,7 @@ async def test_a_file_whose_fee_or_outputs_change_after_the_signing_holds_bad_si
     signed = market.signed_by(market.accept(market.offer()), BOB)
     core = signed.psdt.core
     place = next(n for n, each in enumerate(core.outputs) if n > 1 and each.asset is None)
-    dearer = outputs_with(core, place, replace(core.outputs[place], value=Amount(core.outputs[place].value - 1)))
+    dearer = with_output(core, place, replace(core.outputs[place], value=Amount(core.outputs[place].value - 1)))
     with pytest.raises(PsdtError) as error:
         passed_on(Acceptance(signed.offer, replace(signed.psdt, core=dearer)))
     assert error.value.rule is PsdtRule.BAD_SIGNATURE
@@ -354,7 +351,7 @@ async def test_an_acceptor_is_held_to_what_he_was_shown() -> None:
         replace(core.outputs[place], lock=lock(9)),
         replace(core.outputs[place], lock=acceptance.offer.outputs[0].lock),
     ):
-        psdt = new_psdt(NORTH, outputs_with(core, place, change), acceptance.psdt.coins)
+        psdt = new_psdt(NORTH, with_output(core, place, change), acceptance.psdt.coins)
         bad = passed_on(Acceptance(acceptance.offer, market[BOB].cosigner.update(psdt)))
         assert refused(market.signed_by, bad, BOB) is SwapRule.NOT_YOURS
 

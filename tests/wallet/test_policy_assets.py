@@ -11,7 +11,7 @@ from consensus.types import Amount, AssetId, Key, LockId, Output, Policy, Reissu
 from tests.support.asset_town import Town, pay, sums
 from tests.support.assets import define
 from tests.support.wallets import DURE, OTHER_WORDS, TERMS, Chain, lock_of, new_wallet, outside, reopened
-from wallet.assets.making import AssetPayment, AssetWish
+from wallet.assets.making import AssetWish
 from wallet.cosigning import IncompleteError
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ports import Outside
@@ -146,8 +146,7 @@ def test_the_authority_over_an_asset_passes_to_another_wallet(chain: Chain) -> N
     other = town.join()
     bread = town.issue(define(SupplyKind.REISSUABLE, 10))
     right = authority_id(bread)
-    wish = AssetWish(payments=(AssetPayment(lock_of(other.new_address()), right, Amount(1)),), memo=bytes(bread))
-    town.mine(town.make(wish).transaction)
+    town.mine(town.make(pay(right, 1, lock_of(other.new_address()), bytes(bread))).transaction)
     assert not town.held(bread).authority
     more = AssetWish(issuances=(Reissue(bread, Amount(5)),))
     with pytest.raises(InsufficientFundsError, match="authority"):
@@ -170,8 +169,8 @@ def test_what_is_known_of_an_authority_outlives_the_process(chain: Chain) -> Non
     other = new_wallet(world, OTHER_WORDS)
     town.wallets.append(other)
     bread = town.issue(define(SupplyKind.REISSUABLE, 10))
-    to_him = AssetPayment(lock_of(other.new_address()), authority_id(bread), Amount(1))
-    town.mine(town.make(AssetWish(payments=(to_him,), memo=bytes(bread))).transaction)
+    wish = pay(authority_id(bread), 1, lock_of(other.new_address()), bytes(bread))
+    town.mine(town.make(wish).transaction)
     assert reopened(world).assets.balances() == other.assets.balances()
     assert [each.asset for each in other.assets.balances()] == [bread]
 
@@ -181,8 +180,8 @@ def test_a_memo_that_names_another_asset_tells_nothing(chain: Chain) -> None:
     town = Town(chain)
     other = town.join()
     bread, cake = (town.issue(define(SupplyKind.REISSUABLE, amount)) for amount in (10, 20))
-    wish = AssetPayment(lock_of(other.new_address()), authority_id(bread), Amount(1))
-    town.mine(town.make(AssetWish(payments=(wish,), memo=bytes(cake))).transaction)
+    wish = pay(authority_id(bread), 1, lock_of(other.new_address()), bytes(cake))
+    town.mine(town.make(wish).transaction)
     assert [(each.asset, each.authority, each.shown) for each in other.assets.balances()] == [
         (authority_id(bread), False, False)
     ]
@@ -194,8 +193,7 @@ def test_a_board_that_has_the_authority_hands_it_to_whoever_is_to_issue(chain: C
     at = Board(chain)
     bread = at.town.issue(define(SupplyKind.REISSUABLE, 10))
     right = authority_id(bread)
-    wish = AssetWish(payments=(AssetPayment(at.known.lock, right, Amount(1)),), memo=bytes(bread))
-    at.town.mine(at.town.make(wish).transaction)
+    at.town.mine(at.town.make(pay(right, 1, at.known.lock, bytes(bread))).transaction)
     assert at.held() == (PolicyAsset(right, Amount(1), Amount(0)),)
     psdt = at.plan(right, Everything(lock_of(at.ann.new_address())))
     at.finish(at.town.sign(at.bob, psdt), at.town.sign(at.ann, psdt))
