@@ -35,16 +35,26 @@ RULES = {
 """That a spoiled transaction breaks now and then."""
 
 
+MOST_STORIES = 10
+"""Of a day: two are enough nearly always, but not on a day on which chance leaves one of the rules alone."""
+
+
+def rules_broken(counts: Counter[str]) -> set[str]:
+    return {name.partition(": ")[2] for name in counts}
+
+
 @pytest.mark.slow
 def test_todays_stories_conserve_everything_and_break_many_rules() -> None:
     """A067, A068, A071, A073, A075: other seeds each day, on a real database."""
     first = datetime.now(UTC).date().toordinal() * 10
     counts: Counter[str] = Counter()
-    for seed in range(first, first + 2):
+    for seed in range(first, first + MOST_STORIES):
         counts.update(tell_one(seed, blocks=12).counts)
+        if seed > first and counts["reorgs"] and rules_broken(counts) >= RULES:
+            break
     assert counts["transactions"] > 2_000
     assert counts["reorgs"]
-    assert {name.partition(": ")[2] for name in counts} >= RULES
+    assert rules_broken(counts) >= RULES
 
 
 async def test_a_story_is_one_history() -> None:
