@@ -11,12 +11,11 @@ from consensus.types import AssetId
 from node.api.method import Area, method
 from node.api.methods.assets import find_asset
 from node.api.methods.transactions import read_address
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet
 from node.api.parameters import AddressText, LockHex
 from node.api.services import Services
 from rpc import schema
 from wallet.assets.freezing import MAX_WHY
-from wallet.errors import WalletError
 
 
 @method(Area.ASSETS, needs_wallet=True)
@@ -33,10 +32,7 @@ async def freezeaddress(
     await current_wallet(services)
     name, lock = AssetId(bytes(asset)), read_address(services.params, address)
     controller = find_asset(services, name).definition.controller
-    try:
-        await service_of(services).ask(lambda wallet: wallet.assets.freeze(name, controller, lock, why))
-    except WalletError as error:
-        refuse_wallet(error)
+    await ask_wallet(services, lambda wallet: wallet.assets.freeze(name, controller, lock, why))
 
 
 @method(Area.ASSETS, needs_wallet=True)
@@ -49,10 +45,7 @@ async def unfreezeaddress(services: Services, asset: LockHex, address: AddressTe
     """
     await current_wallet(services)
     name, lock = AssetId(bytes(asset)), read_address(services.params, address)
-    try:
-        await service_of(services).ask(lambda wallet: wallet.assets.unfreeze(name, lock))
-    except WalletError as error:
-        refuse_wallet(error)
+    await ask_wallet(services, lambda wallet: wallet.assets.unfreeze(name, lock))
 
 
 @method(Area.ASSETS, needs_wallet=True)

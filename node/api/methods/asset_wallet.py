@@ -38,14 +38,13 @@ from node.api.methods.assets import KINDS, asset_text, find_asset
 from node.api.methods.payments import MAX_RECIPIENTS, Comment, RequestId, hand_over, read_terms
 from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
-from node.api.methods.wallet import current_wallet, last_block, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, last_block, service_of
 from node.api.parameters import AddressText, Count, FeeRate, HashHex, LockHex
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
 from wallet.assets.making import AssetPayment, AssetWish
-from wallet.errors import WalletError
 from wallet.results import AssetBalance, AssetEntry, Note, Sent
 from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
@@ -398,14 +397,10 @@ async def _make(
     await service.current()
     terms = read_terms(service, fee_rate, None, None)
     records = services.chain.get_assets(dict.fromkeys(_named(wish)))
-    try:
-        sent = await service.ask(
-            lambda wallet: wallet.assets.make(
-                wish, records, terms, force=force, request_id=request_id, note=Note(comment)
-            )
-        )
-    except WalletError as error:
-        refuse_wallet(error)
+    sent = await ask_wallet(
+        services,
+        lambda wallet: wallet.assets.make(wish, records, terms, force=force, request_id=request_id, note=Note(comment)),
+    )
     if isinstance(sent, Sent):
         await hand_over(service, sent)
     return sent

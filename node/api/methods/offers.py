@@ -12,7 +12,7 @@ from consensus.codec import display_hash
 from consensus.types import MAX_INTEGER, Amount, Asset, AssetId, Coin, OutPoint
 from node.api.method import Area, method
 from node.api.methods.payments import hand_over, read_terms
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, service_of
 from node.api.parameters import FeeRate, LockHex
 from node.api.policy_views import context_of
 from node.api.psbt_views import asset_records
@@ -81,10 +81,7 @@ async def offerswap(
     terms = read_terms(service, None, None, None)
     gives, wants = Worth(_asset(asset), Amount(amount)), Worth(_asset(wanted_asset), Amount(wanted_amount))
     records = _records(services, gives, wants)
-    try:
-        offer = await service.ask(lambda wallet: wallet.offers.offer(gives, wants, records, terms))
-    except WalletError as error:
-        refuse_wallet(error)
+    offer = await ask_wallet(services, lambda wallet: wallet.offers.offer(gives, wants, records, terms))
     return b64encode(write_offer(offer)).decode("ascii")
 
 
@@ -117,10 +114,7 @@ async def acceptoffer(services: Services, offer: OfferText, fee_rate: FeeRate | 
         raise RpcError(ErrorCode.INVALID_PARAMETER, "swap-not-accepted: the offer has been accepted already")
     terms = read_terms(service, fee_rate, None, None)
     records, coins = _records(services, file.offer.gives, file.offer.wants), _coins(services, file)
-    try:
-        acceptance = await service.ask(lambda wallet: wallet.offers.accept(file.offer, coins, records, terms))
-    except WalletError as error:
-        refuse_wallet(error)
+    acceptance = await ask_wallet(services, lambda wallet: wallet.offers.accept(file.offer, coins, records, terms))
     return b64encode(write_acceptance(acceptance)).decode("ascii")
 
 
@@ -141,10 +135,9 @@ async def signoffer(services: Services, offer: OfferText) -> schema.SignedOffer:
     if acceptance is None:
         raise RpcError(ErrorCode.INVALID_PARAMETER, "swap-not-accepted: nobody has accepted the offer yet")
     records, coins = asset_records(services, acceptance.psdt), _coins(services, file)
-    try:
-        signed = await service.ask(lambda wallet: wallet.offers.sign(acceptance, coins, records, context_of(services)))
-    except WalletError as error:
-        refuse_wallet(error)
+    signed = await ask_wallet(
+        services, lambda wallet: wallet.offers.sign(acceptance, coins, records, context_of(services))
+    )
     tx, psdt = signed.transaction, signed.acceptance.psdt
     if tx is not None:
         new = await service.ask(lambda wallet: wallet.policies.record(tx))
@@ -171,10 +164,7 @@ async def canceloffer(services: Services, offer: OfferText, fee_rate: FeeRate | 
     file = _read(services, offer)
     terms = read_terms(service, fee_rate, None, None)
     records = _records(services, file.offer.gives, file.offer.wants)
-    try:
-        sent = await service.ask(lambda wallet: wallet.offers.withdraw(file.offer, file.psdt, records, terms))
-    except WalletError as error:
-        refuse_wallet(error)
+    sent = await ask_wallet(services, lambda wallet: wallet.offers.withdraw(file.offer, file.psdt, records, terms))
     if sent is None:
         return schema.WithdrawnOffer()
     await hand_over(service, sent)

@@ -14,7 +14,7 @@ from consensus.errors import ConsensusError, NotYet
 from consensus.types import TxId
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address, refuse
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, refuse_wallet, service_of
 from node.api.parameters import AddressText, ConfTarget, EstimateMode, FeeRate, HashHex
 from node.api.services import Services
 from node.relay_policy import PolicyError
@@ -222,10 +222,7 @@ async def sendall(
     await service.current()
     lock = read_address(services.params, recipients[0])
     terms = read_terms(service, fee_rate, conf_target, estimate_mode)
-    try:
-        sent = await service.ask(lambda wallet: wallet.send_all(lock, terms, request_id=request_id, force=force))
-    except WalletError as error:
-        refuse_wallet(error)
+    sent = await ask_wallet(services, lambda wallet: wallet.send_all(lock, terms, request_id=request_id, force=force))
     await hand_over(service, sent)
     return schema.SentAll(txid=display_hash(sent.transaction.txid), complete=sent.left == 0)
 

@@ -16,7 +16,7 @@ from node.api.methods.assets import find_asset
 from node.api.methods.payments import MAX_RECIPIENTS, Recipients, read_payment, read_terms
 from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, refuse_wallet, service_of
 from node.api.methods.wallet_keys import rescan_from
 from node.api.parameters import AddressText, FeeRate, HashHex, Hex, Label, LockHex
 from node.api.policy_views import PolicyView, context_of
@@ -45,10 +45,7 @@ async def getpolicykey(services: Services, label: Label = "") -> str:
     Args:
         label: shown with it.
     """
-    try:
-        key = await service_of(services).ask(lambda wallet: wallet.policies.new_key(label))
-    except WalletError as error:
-        refuse_wallet(error)
+    key = await ask_wallet(services, lambda wallet: wallet.policies.new_key(label))
     return key.hex()
 
 
@@ -78,10 +75,7 @@ async def importpolicy(
         rescan: whether to look for what it was paid before.
     """
     tree, owners = _parse(policy), _roles(roles or {})
-    try:
-        known = await service_of(services).ask(lambda wallet: wallet.policies.remember(name, tree, owners))
-    except WalletError as error:
-        refuse_wallet(error)
+    known = await ask_wallet(services, lambda wallet: wallet.policies.remember(name, tree, owners))
     if rescan:
         await rescan_from(services, 1)
     wallet = await current_wallet(services)

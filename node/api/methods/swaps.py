@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -20,7 +20,7 @@ from consensus.state import SpendContext
 from consensus.types import MAX_INTEGER, Amount, AssetId, BlockHash, OutPoint
 from node.api.method import Area, method
 from node.api.methods.payments import hand_over, read_terms
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, service_of
 from node.api.methods.wallet_keys import rescan_from
 from node.api.parameters import Count, FeeRate, HashHex, LockHex
 from node.api.policy_views import context_of
@@ -28,7 +28,6 @@ from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
-from wallet.errors import WalletError
 from wallet.results import RelayTerms, Sent
 from wallet.swaps.desk import DEPTH, Records
 from wallet.swaps.errors import SwapError
@@ -45,7 +44,6 @@ SwapText = Annotated[str, Meta(max_length=4 * -(-MAX_SWAP_SIZE // 3))]
 Units = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Moment = Annotated[int, Meta(ge=1, lt=2**32)]
 Spacing = Annotated[int, Meta(ge=1, le=86_400)]
-_T = TypeVar("_T")
 
 KeyHex = Annotated[str, Meta(max_length=2 * PUBLIC_KEY_SIZE)]
 
@@ -69,11 +67,12 @@ async def getswapkey(services: Services) -> schema.SwapKey:
     The secret follows from the wallet's keys: whoever has the wallet's words has it, and it is stored nowhere.
     """
     await current_wallet(services)
-    try:
-        key = await service_of(services).ask(lambda wallet: wallet.swaps.new_key())
-        digest = service_of(services).wallet.swaps.hash_of(key)
-    except WalletError as error:
-        refuse_wallet(error)
+
+    def new(wallet: Wallet) -> tuple[bytes, bytes]:
+        key = wallet.swaps.new_key()
+        return key, wallet.swaps.hash_of(key)
+
+    key, digest = await ask_wallet(services, new)
     return schema.SwapKey(
         pubkey=key.hex(),
         hash=digest.hex(),
@@ -117,7 +116,7 @@ async def proposeswap(
         own = msgspec.structs.replace(first, payer=wallet.swaps.new_key())
         return wallet.swaps.propose(own, second, bytes(wanted.hash), records, context_of(services))
 
-    return _text(await _asked(services, propose))
+    return _text(await ask_wallet(services, propose))
 
 
 @method(Area.SWAPS, needs_wallet=True)
@@ -138,7 +137,7 @@ async def acceptswap(services: Services, swap: SwapText, receiver: KeyHex) -> st
     def accept(wallet: Wallet) -> Terms:
         return wallet.swaps.accept(terms, key, wallet.swaps.new_key(), records, context_of(services))
 
-    return _text(await _asked(services, accept))
+    return _text(await ask_wallet(services, accept))
 
 
 @method(Area.SWAPS, needs_wallet=True)
@@ -151,7 +150,7 @@ async def watchswap(services: Services, swap: SwapText, rescan: bool = True) -> 
     """
     await current_wallet(services)
     terms = _read(swap)
-    new = await _asked(services, lambda wallet: wallet.swaps.watch(terms))
+    new = await ask_wallet(services, lambda wallet: wallet.swaps.watch(terms))
     if new is not None and rescan:
         await rescan_from(services, 1)
     return new is not None
@@ -267,20 +266,14 @@ async def _step(
     service = service_of(services)
     await service.current()
     relay = read_terms(service, fee_rate, SOON if fee_rate is None else None, None)
-    try:
-        records = _records(services, terms.leg(services.params.genesis_hash))
-        sent = await service.ask(lambda wallet: act(wallet, records, relay, context_of(services)))
-    except WalletError as error:
-        refuse_wallet(error)
+
+    def step(wallet: Wallet) -> Sent:
+        leg = terms.leg(services.params.genesis_hash)
+        return act(wallet, _records(services, leg), relay, context_of(services))
+
+    sent = await ask_wallet(services, step)
     await hand_over(service, sent)
     return schema.SwapStep(txid=display_hash(sent.transaction.txid), fee=Dure(sent.fee), again=sent.again)
-
-
-async def _asked(services: Services, work: Callable[[Wallet], _T]) -> _T:
-    try:
-        return await service_of(services).ask(work)
-    except WalletError as error:
-        refuse_wallet(error)
 
 
 def _now(services: Services) -> int:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import islice
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from msgspec import UNSET, UnsetType
 
@@ -34,6 +35,7 @@ from wallet.errors import (
 from wallet.results import Category, HistoryEntry, State
 from wallet.wallet import Wallet
 
+_T = TypeVar("_T")
 LINES_AT_ONCE = 50
 """Lines of the history that are looked up in a slice: each is several records."""
 FOR_EVER = 2**32 - 1
@@ -76,6 +78,18 @@ def refuse_wallet(error: WalletError) -> NoReturn:
         case _:
             code = ErrorCode.WALLET_ERROR
     raise RpcError(code, str(error)) from None
+
+
+async def ask_wallet(services: Services, work: Callable[[Wallet], _T]) -> _T:
+    """Return `work(wallet)` once what it changed is durable, as `WalletService.ask` does.
+
+    Raises:
+        RpcError: the wallet refuses it.
+    """
+    try:
+        return await service_of(services).ask(work)
+    except WalletError as error:
+        refuse_wallet(error)
 
 
 def last_block(wallet: Wallet) -> schema.LastProcessedBlock:

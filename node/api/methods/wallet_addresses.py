@@ -12,7 +12,7 @@ from consensus.policy_text import format_policy
 from consensus.types import Key, Policy
 from node.api.method import Area, method
 from node.api.methods.transactions import read_address
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, refuse_wallet, service_of
 from node.api.parameters import AddressText, Label
 from node.api.services import Services
 from rpc import schema
@@ -32,10 +32,7 @@ async def getnewaddress(services: Services, label: Label = "", address_type: str
         label: shown with what it is paid.
         address_type: not used: there is one type.
     """
-    try:
-        return await service_of(services).ask(lambda wallet: wallet.new_address(label))
-    except WalletError as error:
-        refuse_wallet(error)
+    return await ask_wallet(services, lambda wallet: wallet.new_address(label))
 
 
 @method(Area.WALLET, needs_wallet=True)

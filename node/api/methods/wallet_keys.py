@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from consensus.address import AddressError
 from node.api.method import Area, method
-from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
+from node.api.methods.wallet import ask_wallet, current_wallet, refuse_wallet, service_of
 from node.api.parameters import AddressText, Height, Label
 from node.api.services import Services
 from rpc import schema
@@ -157,10 +157,7 @@ async def rescan_from(services: Services, start: int, gap: int | None = None) ->
     if previous is None or index.tip.height == 0:
         return
     more = {} if gap is None else {"gap": gap}
-    try:
-        await service.ask(lambda wallet: wallet.rescan(start, previous.hash, target=index.tip.height, **more))
-    except WalletError as error:
-        refuse_wallet(error)
+    await ask_wallet(services, lambda wallet: wallet.rescan(start, previous.hash, target=index.tip.height, **more))
     await service.current()
 
 
