@@ -191,6 +191,13 @@ def asset_records(services: Services, psdt: Psdt) -> dict[AssetId, Asset | None]
     return {name: found.get(name) for name in names}
 
 
+def unapproved(services: Services, psdt: Psdt) -> list[Part]:
+    """Return those parts of a file that approve for an asset, and are not ready to."""
+    context = context_of(services)
+    wanted = [part for part in psdt.parts if part.asset is not None]
+    return [part for part in wanted if not any(lack.nothing for lack in lacks(psdt, part, context))]
+
+
 def why_incomplete(services: Services, psdt: Psdt, records: Assets) -> str | None:
     """Return why a file cannot be finished for the next block, or None."""
     try:

@@ -12,13 +12,12 @@ from node.api.methods.payments import hand_over, read_terms
 from node.api.methods.psbt import psbt_text
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
 from node.api.parameters import FeeRate, HashHex
-from node.api.policy_views import context_of
+from node.api.psbt_views import unapproved
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from wallet.assets.flows import stakes
 from wallet.assets.transfers import Waiting
-from wallet.cosigning import lacks
 from wallet.errors import WalletError
 from wallet.psdt import Psdt
 from wallet.wallet import Wallet
@@ -26,13 +25,8 @@ from wallet.wallet import Wallet
 
 def missing_approvers(services: Services, psdt: Psdt) -> list[str]:
     """Return the addresses of the policies that have not approved yet, each once."""
-    context = context_of(services)
-    wanted = [
-        part.lock
-        for part in psdt.parts
-        if part.asset is not None and not any(lack.nothing for lack in lacks(psdt, part, context))
-    ]
-    return [encode_address(services.params, lock) for lock in dict.fromkeys(wanted)]
+    locks = dict.fromkeys(part.lock for part in unapproved(services, psdt))
+    return [encode_address(services.params, lock) for lock in locks]
 
 
 @method(Area.ASSETS, needs_wallet=True)

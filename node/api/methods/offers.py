@@ -15,12 +15,11 @@ from node.api.methods.payments import hand_over, read_terms
 from node.api.methods.wallet import ask_wallet, current_wallet, service_of
 from node.api.parameters import FeeRate, LockHex
 from node.api.policy_views import context_of
-from node.api.psbt_views import asset_records
+from node.api.psbt_views import asset_records, unapproved
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
-from wallet.cosigning import lacks
 from wallet.errors import WalletError
 from wallet.psdt import Psdt
 from wallet.results import Sent
@@ -224,16 +223,13 @@ def _view(services: Services, wallet: Wallet | None, file: _File) -> schema.Swap
             schema.SwapStake(asset=None if asset is None else asset.hex(), gives=stake.gives, gets=stake.gets)
             for asset, stake in stakes.items()
         ],
-        approvals=[] if psdt is None else _unapproved(services, psdt),
+        approvals=[] if psdt is None else _assets_to_approve(services, psdt),
         problem=UNSET if problem is None else problem,
     )
 
 
-def _unapproved(services: Services, psdt: Psdt) -> list[str]:
-    context = context_of(services)
-    parts = [part for part in psdt.parts if part.asset is not None]
-    lacking = [part for part in parts if not any(lack.nothing for lack in lacks(psdt, part, context))]
-    return list(dict.fromkeys(part.asset.hex() for part in lacking if part.asset is not None))
+def _assets_to_approve(services: Services, psdt: Psdt) -> list[str]:
+    return list(dict.fromkeys(part.asset.hex() for part in unapproved(services, psdt) if part.asset is not None))
 
 
 def _worth(worth: Worth) -> schema.SwapWorth:
