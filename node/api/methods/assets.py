@@ -20,6 +20,7 @@ from node.api.method import Area, method
 from node.api.methods.chain import find_block
 from node.api.parameters import LockHex
 from node.api.services import Services
+from node.turns import in_turns
 from rpc import schema
 from rpc.errors import ErrorCode, RpcError
 
@@ -57,7 +58,7 @@ async def getasset(services: Services, asset: LockHex) -> schema.Asset:
     name = AssetId(bytes(asset))
     async with services.chain.standing_still():
         record = find_asset(services, name)
-        return _view(services, name, record)
+        return await _view(services, name, record)
 
 
 @method(Area.ASSETS, reads=True)
@@ -92,7 +93,7 @@ async def listassets(
             found = (each for each in found if each[1].definition.collection == bytes(collection))
         listed = []
         for name, record in islice(found, count):
-            listed.append(_view(services, name, record))
+            listed.append(await _view(services, name, record))
             await asyncio.sleep(0)
         return listed
 
@@ -135,7 +136,7 @@ async def _holdings(services: Services, asset: AssetId) -> Counter[LockId]:
     return held
 
 
-def _view(services: Services, name: AssetId, record: Asset) -> schema.Asset:
+async def _view(services: Services, name: AssetId, record: Asset) -> schema.Asset:
     definition = record.definition
     kind = SupplyKind(definition.supply_kind)
     authority = _authority(services, name)
@@ -155,7 +156,7 @@ def _view(services: Services, name: AssetId, record: Asset) -> schema.Asset:
         collection=_hex(definition.collection),
         metadata=asset_text(definition.metadata),
         raw_metadata=definition.metadata.hex(),
-        origin=_origin(services, name),
+        origin=await _origin(services, name),
     )
 
 
@@ -170,12 +171,13 @@ def _authority(services: Services, name: AssetId) -> schema.AssetAuthority | Non
     return None
 
 
-def _origin(services: Services, name: AssetId) -> schema.AssetOrigin:
+async def _origin(services: Services, name: AssetId) -> schema.AssetOrigin:
     origin = services.store.asset_index.origin(name)
     entry = None if origin is None else services.chain.index.get(origin.block_hash)
     if origin is None or entry is None:
         raise RpcError(ErrorCode.DATABASE_ERROR, "The index of assets is damaged: start with --reindex")
-    block = find_block(services, entry)
+    block = await find_block(services, entry)
+    await in_turns(views.named_in_slices(block))
     tx = next(tx for tx in block.transactions if tx.txid == origin.txid)
     issuer = views.SpentOutputs(services.store, entry, block.transactions).get(tx.core.inputs[0])
     if issuer is None:

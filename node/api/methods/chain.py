@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta
 
 from consensus.codec import display_hash
-from consensus.slices import Slices, whole
 from consensus.subsidy import supply_at
 from consensus.types import Block, BlockHash, Coin, OutPoint, TxId
 from node.api import views
@@ -47,18 +46,13 @@ def find_entry(services: Services, blockhash: HashHex) -> BlockEntry:
     return entry
 
 
-def find_block(services: Services, entry: BlockEntry) -> Block:
-    """Return the body of a block.
+async def find_block(services: Services, entry: BlockEntry) -> Block:
+    """Return the body of a block. It is read in turns with everybody else's work.
 
     Raises:
         RpcError: `MISC_ERROR` if only its header is here.
     """
-    return whole(find_block_in_slices(services, entry))
-
-
-def find_block_in_slices(services: Services, entry: BlockEntry) -> Slices[Block]:
-    """Do `find_block`, in slices."""
-    block = yield from services.chain.read_block_in_slices(entry.hash)
+    block = await in_turns(services.chain.read_block_in_slices(entry.hash))
     if block is None:
         raise RpcError(ErrorCode.MISC_ERROR, "Block not available (not fully downloaded)")
     return block
@@ -142,7 +136,7 @@ async def getblock(
         verbosity: 0 for its encoding in hex, 1 for an object with the txids, 2 or 3 for one with the transactions.
     """
     entry = find_entry(services, blockhash)
-    block = await in_turns(find_block_in_slices(services, entry))
+    block = await find_block(services, entry)
     if not verbosity:
         return block.encoded.hex()
     tx: list[str | schema.TransactionDetail]

@@ -14,7 +14,7 @@ from consensus.params import Params
 from consensus.types import LockId, Transaction, TxId
 from node.api import views
 from node.api.method import Area, method
-from node.api.methods.chain import find_block_in_slices, find_entry
+from node.api.methods.chain import find_block, find_entry
 from node.api.parameters import AddressText, HashHex, Hex
 from node.api.services import Services
 from node.relay_policy import PolicyError, Refusal
@@ -106,7 +106,8 @@ async def _from_block(
     services: Services, txid: HashHex, verbosity: int, blockhash: HashHex
 ) -> str | schema.TransactionDetail:
     entry = find_entry(services, blockhash)
-    block = await in_turns(find_block_in_slices(services, entry))
+    block = await find_block(services, entry)
+    await in_turns(views.named_in_slices(block))
     place = next((place for place, tx in enumerate(block.transactions) if tx.txid == TxId(txid)), None)
     if place is None:
         raise RpcError(ErrorCode.INVALID_ADDRESS_OR_KEY, "No such transaction found in the provided block")
