@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ ConfTarget = Annotated[int, Meta(ge=1, le=MAX_CONF_TARGET)]
 EstimateMode = Literal["unset", "economical", "conservative", "UNSET", "ECONOMICAL", "CONSERVATIVE"]
 AddressText = Annotated[str, Meta(max_length=256)]
 Label = Annotated[str, Meta(max_length=255)]
+Units = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+"""Of an asset, in smallest units; or grain, where a method takes either."""
 HostPort = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
@@ -88,6 +91,23 @@ def read_parameter(name: str, kind: Any, value: object) -> Any:
         wrong_type = text.startswith("Expected") and ", got" in text
         code = ErrorCode.TYPE_ERROR if wrong_type else ErrorCode.INVALID_PARAMETER
         raise RpcError(code, f"{name}: {text[:1].lower()}{text[1:]}") from None
+
+
+def optional_asset(given: LockHex | None) -> AssetId | None:
+    """Return the id of an asset that may be left out."""
+    return None if given is None else AssetId(bytes(given))
+
+
+def read_base64(text: str, otherwise: str) -> bytes:
+    """Return the bytes of a file that was sent as base64.
+
+    Raises:
+        RpcError: `DESERIALIZATION_ERROR`, with the sentence `otherwise`, if it is not base64.
+    """
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise RpcError(ErrorCode.DESERIALIZATION_ERROR, otherwise) from None
 
 
 def _read_special(kind: type, value: object) -> object:

@@ -12,7 +12,7 @@ from node.api.method import Area, method
 from node.api.methods.assets import find_asset
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import ask_wallet, current_wallet
-from node.api.parameters import AddressText, LockHex
+from node.api.parameters import AddressText, LockHex, optional_asset
 from node.api.services import Services
 from rpc import schema
 from wallet.assets.freezing import MAX_WHY
@@ -56,7 +56,7 @@ async def listfrozenaddresses(services: Services, asset: LockHex | None = None) 
         asset: its id.
     """
     wallet = await current_wallet(services)
-    frozen = wallet.assets.frozen(None if asset is None else AssetId(bytes(asset)))
+    frozen = wallet.assets.frozen(optional_asset(asset))
     return [
         schema.FrozenAddress(asset=each.asset.hex(), address=encode_address(services.params, each.lock), why=each.why)
         for each in frozen

@@ -39,7 +39,7 @@ from node.api.methods.payments import MAX_RECIPIENTS, Comment, RequestId, hand_o
 from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import ask_wallet, current_wallet, last_block, service_of
-from node.api.parameters import AddressText, Count, FeeRate, HashHex, LockHex
+from node.api.parameters import AddressText, Count, FeeRate, HashHex, LockHex, Units, optional_asset
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
@@ -49,7 +49,6 @@ from wallet.results import AssetBalance, AssetEntry, Note, Sent
 from wallet.waiting import WaitingTransfer
 from wallet.wallet import Wallet
 
-Units = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 AnyUnits = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -120,7 +119,7 @@ async def listassettransactions(
     """
     wallet = await current_wallet(services)
     if txid is None:
-        lines = wallet.assets.history(count, skip, None if asset is None else AssetId(bytes(asset)))
+        lines = wallet.assets.history(count, skip, optional_asset(asset))
     else:
         lines = wallet.assets.lines_of(TxId(bytes(txid)))
     records = services.chain.get_assets(dict.fromkeys(line.asset for line in lines))
@@ -211,7 +210,7 @@ async def issueasset(
         _policy(services, auditor),
         _policy(services, controller),
         None if content is None else bytes(content),
-        None if collection is None else AssetId(bytes(collection)),
+        optional_asset(collection),
         metadata,
     )
     _check_definition(definition)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from typing import Annotated, NamedTuple
 
 from msgspec import UNSET, Meta
 
 from consensus.codec import display_hash
-from consensus.types import MAX_INTEGER, Amount, Asset, AssetId, Coin, OutPoint
+from consensus.types import Amount, Asset, AssetId, Coin, OutPoint
 from node.api.method import Area, method
 from node.api.methods.payments import hand_over, read_terms
 from node.api.methods.wallet import ask_wallet, current_wallet, service_of
-from node.api.parameters import FeeRate, LockHex
+from node.api.parameters import FeeRate, LockHex, Units, optional_asset, read_base64
 from node.api.policy_views import context_of
 from node.api.psbt_views import asset_records, unapproved
 from node.api.services import Services
@@ -37,7 +36,6 @@ from wallet.swaps.offers import (
 from wallet.wallet import Wallet
 
 OfferText = Annotated[str, Meta(max_length=4 * -(-MAX_SWAP_SIZE // 3))]
-Units = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 
 
 class _File(NamedTuple):
@@ -78,7 +76,8 @@ async def offerswap(
     service = service_of(services)
     await service.current()
     terms = read_terms(service, None, None, None)
-    gives, wants = Worth(_asset(asset), Amount(amount)), Worth(_asset(wanted_asset), Amount(wanted_amount))
+    gives = Worth(optional_asset(asset), Amount(amount))
+    wants = Worth(optional_asset(wanted_asset), Amount(wanted_amount))
     records = _records(services, gives, wants)
     offer = await ask_wallet(services, lambda wallet: wallet.offers.offer(gives, wants, records, terms))
     return b64encode(write_offer(offer)).decode("ascii")
@@ -174,14 +173,12 @@ async def canceloffer(services: Services, offer: OfferText, fee_rate: FeeRate | 
 
 
 def _read(services: Services, text: str) -> _File:
+    raw = read_base64(text, "Swap decode failed: this is not base64")
     try:
-        raw = b64decode(text, validate=True)
         if file_kind(raw) is FileKind.ACCEPTANCE:
             acceptance = read_acceptance(services.params, raw)
             return _File(acceptance.offer, acceptance)
         return _File(read_offer(services.params, raw), None)
-    except (binascii.Error, ValueError):
-        raise RpcError(ErrorCode.DESERIALIZATION_ERROR, "Swap decode failed: this is not base64") from None
     except WalletError as error:
         raise RpcError(ErrorCode.DESERIALIZATION_ERROR, str(error)) from None
 
@@ -192,10 +189,6 @@ def _records(services: Services, *worths: Worth) -> dict[AssetId, Asset]:
 
 def _coins(services: Services, file: _File) -> dict[OutPoint, Coin]:
     return dict(services.chain.get_coins(list(file.outpoints)))
-
-
-def _asset(given: LockHex | None) -> AssetId | None:
-    return None if given is None else AssetId(bytes(given))
 
 
 def _view(services: Services, wallet: Wallet | None, file: _File) -> schema.SwapOffer:

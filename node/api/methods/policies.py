@@ -10,7 +10,7 @@ from consensus.address import AddressError, decode_address
 from consensus.assets import authority_id
 from consensus.policy_text import MAX_TEXT, PolicyTextError, parse_policy
 from consensus.spend_policy import policy_id
-from consensus.types import MAX_INTEGER, Amount, AssetId, Policy, TxId
+from consensus.types import Amount, AssetId, Policy, TxId
 from node.api.method import Area, method
 from node.api.methods.assets import find_asset
 from node.api.methods.payments import MAX_RECIPIENTS, Recipients, read_payment, read_terms
@@ -18,7 +18,7 @@ from node.api.methods.psbt import psbt_text
 from node.api.methods.transactions import read_address
 from node.api.methods.wallet import ask_wallet, current_wallet, refuse_wallet, service_of
 from node.api.methods.wallet_keys import rescan_from
-from node.api.parameters import AddressText, FeeRate, HashHex, Hex, Label, LockHex
+from node.api.parameters import AddressText, FeeRate, HashHex, Hex, Label, LockHex, Units
 from node.api.policy_views import PolicyView, context_of
 from node.api.services import Services
 from rpc import schema
@@ -32,9 +32,7 @@ from wallet.wallet import Wallet
 
 PolicyText = Annotated[str, Meta(max_length=MAX_TEXT)]
 PolicyName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
-UnitRecipients = Annotated[
-    dict[AddressText, Annotated[int, Meta(ge=1, le=MAX_INTEGER)]], Meta(min_length=1, max_length=MAX_RECIPIENTS)
-]
+UnitRecipients = Annotated[dict[AddressText, Units], Meta(min_length=1, max_length=MAX_RECIPIENTS)]
 Roles = Annotated[dict[str, PolicyName], Meta(max_length=64)]
 
 

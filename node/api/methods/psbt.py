@@ -7,8 +7,7 @@ into it; what is in it is this project's own (docs/psdt.md).
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -21,7 +20,6 @@ from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.types import (
     MAX_BURNS,
     MAX_INPUTS,
-    MAX_INTEGER,
     MAX_MEMO,
     MAX_OUTPUTS,
     Amount,
@@ -37,7 +35,7 @@ from node.api.method import Area, method
 from node.api.methods.transactions import read_address, refuse
 from node.api.methods.wallet import current_wallet, refuse_wallet
 from node.api.methods.wallet_coins import CoinName
-from node.api.parameters import AddressText, LockHex, Worth
+from node.api.parameters import AddressText, LockHex, Units, Worth, read_base64
 from node.api.policy_views import context_of
 from node.api.psbt_views import PsbtView, asset_records, known_coins, known_outputs
 from node.api.services import Services
@@ -60,7 +58,7 @@ class AssetBurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a transaction destroys of an asset or an authority, as JSON names it."""
 
     asset: LockHex
-    amount: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+    amount: Units
 
 
 PsbtText = Annotated[str, Meta(max_length=MAX_BASE64)]
@@ -85,10 +83,9 @@ def read_psbt(services: Services, text: str) -> Psdt:
     Raises:
         RpcError: it is none, or breaks a rule that is named.
     """
+    raw = read_base64(text, "TX decode failed: this is not base64")
     try:
-        return read_psdt(services.params, b64decode(text, validate=True))
-    except (binascii.Error, ValueError):
-        raise RpcError(ErrorCode.DESERIALIZATION_ERROR, "TX decode failed: this is not base64") from None
+        return read_psdt(services.params, raw)
     except PsdtError as error:
         raise RpcError(ErrorCode.DESERIALIZATION_ERROR, f"TX decode failed: {error}") from None
 

@@ -6,8 +6,7 @@ the first that what he gets is locked there, and deep.
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Annotated
 
@@ -17,12 +16,12 @@ from msgspec import UNSET, Meta
 from consensus.address import encode_address
 from consensus.codec import display_hash
 from consensus.state import SpendContext
-from consensus.types import MAX_INTEGER, Amount, AssetId, BlockHash, OutPoint
+from consensus.types import Amount, BlockHash, OutPoint
 from node.api.method import Area, method
 from node.api.methods.payments import hand_over, read_terms
 from node.api.methods.wallet import ask_wallet, current_wallet, service_of
 from node.api.methods.wallet_keys import rescan_from
-from node.api.parameters import Count, FeeRate, HashHex, LockHex
+from node.api.parameters import Count, FeeRate, HashHex, LockHex, Units, optional_asset, read_base64
 from node.api.policy_views import context_of
 from node.api.services import Services
 from rpc import schema
@@ -41,7 +40,6 @@ SOON = 2
 """Blocks within which a claim or a refund should be in one: time is what it is about."""
 
 SwapText = Annotated[str, Meta(max_length=4 * -(-MAX_SWAP_SIZE // 3))]
-Units = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Moment = Annotated[int, Meta(ge=1, lt=2**32)]
 Spacing = Annotated[int, Meta(ge=1, le=86_400)]
 
@@ -99,12 +97,12 @@ async def proposeswap(
     """
     service = service_of(services)
     await service.current()
-    first = Leg(services.params.genesis_hash, services.params.spacing, _asset(asset), Amount(amount), None, None, 1)
-    first = msgspec.structs.replace(first, refund_at=refund_at)
+    here = services.params
+    first = Leg(here.genesis_hash, here.spacing, optional_asset(asset), Amount(amount), None, None, refund_at)
     second = Leg(
         BlockHash(bytes(wanted.genesis)),
         wanted.spacing,
-        _asset(wanted.asset),
+        optional_asset(wanted.asset),
         Amount(wanted.amount),
         None,
         _key(wanted.receiver),
@@ -285,20 +283,15 @@ def _records(services: Services, leg: Leg) -> Records:
 
 
 def _read(text: str) -> Terms:
+    raw = read_base64(text, "Swap decode failed: this is not base64")
     try:
-        return read_swap(b64decode(text, validate=True))
-    except (binascii.Error, ValueError):
-        raise RpcError(ErrorCode.DESERIALIZATION_ERROR, "Swap decode failed: this is not base64") from None
+        return read_swap(raw)
     except SwapError as error:
         raise RpcError(ErrorCode.DESERIALIZATION_ERROR, str(error)) from None
 
 
 def _text(terms: Terms) -> str:
     return b64encode(write_terms(terms)).decode("ascii")
-
-
-def _asset(given: LockHex | None) -> AssetId | None:
-    return None if given is None else AssetId(bytes(given))
 
 
 def _key(text: str) -> bytes:

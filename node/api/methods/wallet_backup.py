@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ from msgspec import UNSET, Meta
 from node.api.method import Area, method
 from node.api.methods.wallet import current_wallet, refuse_wallet, service_of
 from node.api.methods.wallet_keys import Passphrase
+from node.api.parameters import read_base64
 from node.api.services import Services
 from node.storage.errors import StorageError
 from rpc import schema
@@ -103,7 +103,7 @@ async def restorewallet(
                 services.params, world, mnemonic=words, passphrase=passphrase, allow_plain=services.is_private
             )
     else:
-        raw = _read_backup(backup)
+        raw = read_base64(backup, "backup is neither base64 nor several words")
         if passphrase is not None:
             raise RpcError(ErrorCode.INVALID_PARAMETER, "A backup is under its own passphrase, or under none")
 
@@ -111,13 +111,6 @@ async def restorewallet(
             return Wallet.restore(services.params, world, raw, allow_plain=services.is_private)
 
     return await _put(services, make, replace=replace)
-
-
-def _read_backup(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise RpcError(ErrorCode.DESERIALIZATION_ERROR, "backup is neither base64 nor several words") from None
 
 
 async def _put(services: Services, make: Callable[[Outside], Wallet], *, replace: bool) -> schema.MadeWallet:
