@@ -98,10 +98,9 @@ class FeeHistory:
     def entered(self, entry: Entry) -> None:
         """Follow a payment whose fee rate is its own: not one that waits for a parent, or for a child to pay."""
         if entry.ancestor_count == 1 and not entry.sponsored:
-            bucket = bisect_right(BUCKETS, entry.fee * 1_000 // entry.virtual_size) - 1
-            self._tracked[entry.tx.txid] = entry.height, max(0, bucket)
-            here = self._waiting.setdefault(entry.height, {})
-            here[max(0, bucket)] = here.get(max(0, bucket), 0) + 1
+            bucket = max(0, bisect_right(BUCKETS, entry.fee * 1_000 // entry.virtual_size) - 1)
+            self._tracked[entry.tx.txid] = entry.height, bucket
+            self._wait(entry.height, bucket, 1)
 
     def confirmed(self, entry: Entry, height: int) -> None:
         """Count how long it took."""
@@ -120,16 +119,19 @@ class FeeHistory:
     def _forget(self, txid: TxId) -> tuple[int, int] | None:
         found = self._tracked.pop(txid, None)
         if found is not None:
-            height, bucket = found
-            if height < self._height:
-                self._said.clear()  # It may have been overdue.
-            here = self._waiting[height]
-            here[bucket] -= 1
-            if not here[bucket]:
-                del here[bucket]
-            if not here:
-                del self._waiting[height]
+            self._wait(*found, -1)
         return found
+
+    def _wait(self, height: int, bucket: int, more: int) -> None:
+        """Count one payment more, or one less, of those that wait since a height."""
+        if height < self._height:
+            self._said.clear()  # It may be overdue: when it left, or where a tip was taken back when it came.
+        here = self._waiting.setdefault(height, {})
+        here[bucket] = here.get(bucket, 0) + more
+        if not here[bucket]:
+            del here[bucket]
+        if not here:
+            del self._waiting[height]
 
     def _move_to(self, height: int) -> None:
         if height > self._height:

@@ -101,6 +101,17 @@ def test_what_was_given_up_or_still_waits_counts_against_its_rate_and_what_was_r
     assert heard.say(20).rate is not None
 
 
+def test_what_comes_below_the_highest_block_that_was_seen_counts_as_waiting_since_then() -> None:
+    heard = history()
+    stream = Stream(heard)
+    for height in range(10, 20):
+        stream.pay(CHEAP, height - 1, height)
+    assert heard.say(1).rate is not None
+    for _ in range(10):
+        stream.pay(CHEAP, 15)  # the tip was taken back, to 15
+    assert heard.say(1).rate is None
+
+
 def test_what_waits_for_a_parent_or_for_a_child_to_pay_says_nothing() -> None:
     heard = history()
     for n in range(20):
