@@ -271,7 +271,8 @@ class WalletService:
             return  # What is missing there may be in a block that the wallet has not seen; it is woken again then.
         while self._given_up:
             txid, _ = self._given_up.popitem()
-            if txid not in self._node.mempool and self._foreign.pop(txid, self) is None:
+            if txid in self._foreign and txid not in self._node.mempool:
+                del self._foreign[txid]
                 wallet.drop_pending(txid)
 
     # Paying
