@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from consensus.errors import ConsensusError, NotYet
 from consensus.types import OutPoint, Transaction, TxId
 from node.admission import Proposal
+from node.mempool_entries import Taken
 from node.mempool_graph import Entry
 from node.packages import Refused
 from node.relay_policy import PolicyError
-
-if TYPE_CHECKING:
-    from node.mempool import Taken
 
 PART = 40
 """Transactions that are examined at once: some 2 ms, in which another core verifies the signatures of as many."""

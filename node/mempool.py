@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -18,7 +18,7 @@ from node.admission import ChainView, CoinsAtHand, Examination, Proposal
 from node.arrivals import accept_each
 from node.chain_events import TipChanged
 from node.clock import Clock
-from node.mempool_entries import MempoolEntries, PoolListener
+from node.mempool_entries import MempoolEntries, PoolListener, Taken
 from node.mempool_following import TipFollower
 from node.mempool_graph import Entry
 from node.package_selection import select_packages
@@ -38,15 +38,6 @@ class Verifier(Protocol):
     async def verify(self, checks: Sequence[SignatureCheck]) -> int | None:
         """Return the place of the first check that fails, or None if all hold."""
         ...
-
-
-class Taken(NamedTuple):
-    """Transactions that entered together."""
-
-    entries: tuple[Entry, ...]
-    """Parents before children."""
-    replaced: tuple[Entry, ...]
-    """What left for them."""
 
 
 _Key = TypeVar("_Key")

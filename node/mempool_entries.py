@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,6 +19,15 @@ EXPIRY_SECONDS = 14 * 86_400
 """A transaction that no block took for so long is forgotten (Bitcoin Core: mempoolexpiry)."""
 FLOOR_HALF_LIFE = 20 * 60
 """Seconds after which the fee rate that a full mempool asks for has halved."""
+
+
+class Taken(NamedTuple):
+    """Transactions that entered together."""
+
+    entries: tuple[Entry, ...]
+    """Parents before children."""
+    replaced: tuple[Entry, ...]
+    """What left for them."""
 
 
 class PoolListener(Protocol):

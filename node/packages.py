@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet
 from consensus.types import OutPoint, Transaction, TxId, WTxId
+from node.mempool_entries import Taken
 from node.mempool_graph import Entry
 from node.relay_policy import MAX_CHAIN_SIZE, MAX_PACKAGE, TOO_LITTLE, PolicyError, Refusal
-
-if TYPE_CHECKING:
-    from node.mempool import Taken
 
 Refused = ConsensusError | NotYet | PolicyError
 
