@@ -34,6 +34,7 @@ from consensus.types import NULL_TXID, Block, BlockHash, Core, Header, LockId, O
 from rpc.client import Unreachable
 from rpc.errors import RpcError
 from scripts.crash_daemon import Daemon, Lost
+from scripts.kept import write_whole
 
 EPOCH = 50
 """Kills after which an empty folder takes over: so that early moments of a chain and of a wallet are hit too."""
@@ -339,10 +340,7 @@ class Record:
         """Take what an epoch has reached, and keep it."""
         self.kills.update(campaign.kills)
         self.recovery += [round(seconds, 3) for seconds in campaign.recovery]
-        text = json.dumps({"kills": self.kills, "recovery": self.recovery}, indent=1)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(text)
-        fresh.replace(self._path)
+        write_whole(self._path, json.dumps({"kills": self.kills, "recovery": self.recovery}, indent=1))
 
     def __str__(self) -> str:
         moments = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))

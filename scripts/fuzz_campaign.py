@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts import fuzz_conservation, fuzz_guided
+from scripts.kept import write_whole
 from tests.fuzzing.targets import TARGETS
 from tests.reference.campaign import repeat, tell
 from tests.reference.differential import Disagreement, read_script
@@ -56,9 +56,7 @@ class Progress:
             "seconds": round(self.seconds, 1),
             "verdicts": dict(sorted(self.verdicts.items())),
         }
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(told, indent=1) + "\n")
-        os.replace(fresh, self._file)
+        write_whole(self._file, json.dumps(told, indent=1) + "\n")
 
     def summary(self) -> str:
         """Return the figures, in lines for people."""

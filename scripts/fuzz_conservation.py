@@ -20,6 +20,7 @@ import msgspec
 
 from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
+from scripts.kept import Lines
 from tests.conservation.story import BLOCKS, PARAMS, tell
 
 if TYPE_CHECKING:
@@ -40,17 +41,8 @@ class Campaign:
     """A folder with what was told so far."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._path = folder / RESULTS
-        self.told: list[Told] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._path.exists():
-            # The last line may be cut, where an earlier campaign was ended.
-            for line in self._path.read_text().splitlines():
-                try:
-                    self.told.append(msgspec.json.decode(line, type=Told))
-                except msgspec.DecodeError:
-                    continue
+        self._lines = Lines(folder / RESULTS, Told)
+        self.told = self._lines.read()
 
     @property
     def next_seed(self) -> int:
@@ -60,13 +52,7 @@ class Campaign:
     def add(self, one: Told) -> None:
         """Write a story down."""
         self.told.append(one)
-        with self._path.open("a") as file:
-            file.write("\n" * self._cut() + msgspec.json.encode(one).decode() + "\n")
-
-    def _cut(self) -> bool:
-        """Tell whether the file ends within a line."""
-        raw = self._path.read_bytes() if self._path.exists() else b""
-        return bool(raw) and not raw.endswith(b"\n")
+        self._lines.add(one)
 
     def summary(self) -> str:
         """Return the figures, in lines for people."""
@@ -75,8 +61,9 @@ class Campaign:
             total.update(one.counts)
         refused = {name.partition(": ")[2]: count for name, count in total.items() if name.startswith("refused: ")}
         seconds = sum(one.seconds for one in self.told)
+        where = self._lines.path
         lines = [
-            f"{total['transactions']:,} transactions in {len(self.told):,} stories, {seconds:.0f} s; see {self._path}",
+            f"{total['transactions']:,} transactions in {len(self.told):,} stories, {seconds:.0f} s; see {where}",
             f"{total['transactions spoiled']:12,} of them spoiled",
             f"{total['transactions in blocks']:12,} places in {total['blocks taken']:,} blocks, each of which adds up",
             f"{total['blocks refused']:12,} blocks refused for a wrong one in them",

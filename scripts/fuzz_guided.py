@@ -6,7 +6,6 @@ libFuzzer takes over the process that it runs in, so a campaign starts one of it
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from scripts.kept import write_whole
 from tests.fuzzing.corpora import FOLDER, corpus
 from tests.fuzzing.targets import TARGETS
 
@@ -81,9 +81,7 @@ def add_up(folder: Path, said: str, seconds: float) -> tuple[int, float]:
     counts = re.findall(r"^(?:#|stat::number_of_executed_units: )(\d+)", said, re.MULTILINE)
     executions: int = stored["executions"] + (int(counts[-1]) if counts else 0)
     total: float = round(stored["seconds"] + seconds, 1)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"executions": executions, "seconds": total}) + "\n")
-    os.replace(fresh, path)
+    write_whole(path, json.dumps({"executions": executions, "seconds": total}) + "\n")
     return executions, total
 
 

@@ -32,6 +32,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.kept import write_whole
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "tests" / "consensus" / "mutants.json"
 WANTED = 0.95
@@ -84,10 +86,7 @@ class Record:
             entry = {"function": each.function, "change": each.change.split("\n"), "kind": kind, "why": why}
             reasons.append(json.dumps(entry, indent=1, ensure_ascii=False))
         told = ",\n".join(reasons)
-        text = f'{{"functions": {{\n{scores}\n}},\n"survivors": [\n{told}\n]}}\n'
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(text)
-        os.replace(fresh, self._path)
+        write_whole(self._path, f'{{"functions": {{\n{scores}\n}},\n"survivors": [\n{told}\n]}}\n')
 
 
 def sources(folder: Path) -> dict[str, str]:

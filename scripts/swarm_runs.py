@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from scripts.kept import Lines
 from simnet.shrink import shrink
 from simnet.swarm import RARE, RAREST, Outcome, run_plan
 from simnet.swarm_plan import Plan, draw_plan
@@ -43,25 +44,14 @@ class Campaign:
     """A folder with what has passed so far."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / RESULTS
-        self.passed: dict[int, Passed] = {}
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._path.exists():
-                # The last line may be cut, where an earlier run was ended.
-                for line in self._path.read_text().splitlines():
-                    try:
-                        one = msgspec.json.decode(line, type=Passed)
-                    except msgspec.DecodeError:
-                        continue
-                    self.passed[one.seed] = one
+        self._lines = None if folder is None else Lines(folder / RESULTS, Passed)
+        self.passed = {one.seed: one for one in self._lines.read()} if self._lines is not None else {}
 
     def note(self, one: Passed) -> None:
         """Remember a seed that passed."""
         self.passed[one.seed] = one
-        if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(msgspec.json.encode(one).decode() + "\n")
+        if self._lines is not None:
+            self._lines.add(one)
 
     def seeds(self, count: int, start: int | None) -> Iterator[int]:
         """Yield so many seeds that have not passed yet, from `start` on; by default after the last one that has."""

@@ -119,3 +119,5 @@ def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert list(second.seeds(2, 0)) == [2, 4]
     assert list(second.seeds(1, None)) == [4]
     assert second.sometimes == {"a reorg": 6}
+    second.note(Passed(4, "", 1, {}, "abc"))
+    assert list(Campaign(folder).passed) == [0, 1, 3, 4]
