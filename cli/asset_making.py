@@ -12,8 +12,7 @@ from cli.asset_waiting import nodes_of, write_waiting
 from cli.assets import AssetWallet, in_units, named
 from cli.context import NODE, Context, common, name_nodes
 from cli.psdt import FILE
-from cli.wallet_access import fee_rate
-from cli.wallet_pay import force, request_id
+from cli.wallet_pay import How, paying
 
 if TYPE_CHECKING:
     from rpc.schema import Asset, SentAsset
@@ -76,9 +75,7 @@ def _told_waiting(target: AssetWallet, sentence: str, path: Path, approvers: lis
 @click.option("--controller", metavar="P", help="Whose approval everything takes: a node, a policy or an address.")
 @click.option("--auditor", metavar="P", help="Who attests the reserve of a stable one: a node, a policy or an address.")
 @out_file
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def issue(
     context: Context,
@@ -93,9 +90,7 @@ def issue(
     controller: str | None,
     auditor: str | None,
     out: Path | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Issue a new asset to node NODE's wallet.
 
@@ -124,14 +119,12 @@ def issue(
         ticker,
         uri,
         None,
-        None if controller is None else recipient(target, controller, request_id),
-        None if auditor is None else recipient(target, auditor, request_id),
+        None if controller is None else recipient(target, controller, how.request_id),
+        None if auditor is None else recipient(target, auditor, how.request_id),
         None,
         None,
         "",
-        fee_rate,
-        request_id,
-        force,
+        *how,
     )
     sentence = f"Node {node} issues {in_units(units, decimals)} of {ticker or name}. Its id: {sent.asset}"
     say_sent(context, target, sent, sentence, out, asset=sent.asset)
@@ -143,9 +136,7 @@ def issue(
 @click.argument("amounts", nargs=-1, required=True, metavar="AMOUNT ASSET...")
 @click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
 @out_file
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def send(
     context: Context,
@@ -155,9 +146,7 @@ def send(
     amounts: tuple[str, ...],
     comment: str,
     out: Path | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Pay AMOUNT of ASSET to TO: a node, a policy or an address.
 
@@ -175,9 +164,9 @@ def send(
     for amount, text in zip(amounts[::2], amounts[1::2], strict=True):
         known = target.asset(text)
         paid.append((target.units(amount, known.decimals), known))
-    address = recipient(target, to, request_id)
+    address = recipient(target, to, how.request_id)
     payments = [{"address": address, "asset": known.asset, "amount": units} for units, known in paid]
-    sent = target.ask(SentAsset, "sendassets", payments, comment, fee_rate, request_id, force)
+    sent = target.ask(SentAsset, "sendassets", payments, comment, *how)
     told = " and ".join(
         f"{in_units(units, known.decimals)} {named(known.metadata, known.asset)}" for units, known in paid
     )
@@ -189,9 +178,7 @@ def send(
 @click.argument("amount")
 @click.argument("asset")
 @out_file
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def reissue(
     context: Context,
@@ -200,12 +187,10 @@ def reissue(
     amount: str,
     asset: str,
     out: Path | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Issue AMOUNT more of ASSET; takes the authority over it."""
-    _change(context, node, ("reissueasset", "issues", " more"), amount, asset, (fee_rate, request_id, force), out)
+    _change(context, node, ("reissueasset", "issues", " more"), amount, asset, how, out)
 
 
 @click.command()
@@ -213,9 +198,7 @@ def reissue(
 @click.argument("amount")
 @click.argument("asset")
 @out_file
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def burn(
     context: Context,
@@ -224,12 +207,10 @@ def burn(
     amount: str,
     asset: str,
     out: Path | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Destroy AMOUNT of what the wallet holds of ASSET, for good."""
-    _change(context, node, ("burnasset", "burns", ""), amount, asset, (fee_rate, request_id, force), out)
+    _change(context, node, ("burnasset", "burns", ""), amount, asset, how, out)
 
 
 @click.command()
@@ -237,9 +218,7 @@ def burn(
 @click.argument("total")
 @click.argument("asset")
 @out_file
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def attest(
     context: Context,
@@ -248,18 +227,14 @@ def attest(
     total: str,
     asset: str,
     out: Path | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Attest, as the auditor of ASSET, that TOTAL is held in reserve for it.
 
     If the auditor is another wallet, a file is written for it to approve. Until the next attestation nothing is issued
     above TOTAL; less than there is takes nothing away. ASSET is the whole id, if the wallet holds none of it.
     """
-    _change(
-        context, node, ("attestasset", "attests a reserve of", ""), total, asset, (fee_rate, request_id, force), out
-    )
+    _change(context, node, ("attestasset", "attests a reserve of", ""), total, asset, how, out)
 
 
 def _change(
@@ -268,7 +243,7 @@ def _change(
     what: tuple[str, str, str],
     amount: str,
     text: str,
-    how: tuple[str | None, str | None, bool],
+    how: How,
     out: Path | None,
 ) -> None:
     from rpc.schema import SentAsset
@@ -287,9 +262,7 @@ def _change(
 @click.argument("to")
 @click.argument("asset")
 @click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def entrust(
     context: Context,
@@ -298,9 +271,7 @@ def entrust(
     to: str,
     asset: str,
     comment: str,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Give the authority over ASSET to TO: a node, a policy or an address. Only TO can issue more from then on."""
     from cli.wallet_pay import recipient
@@ -308,8 +279,8 @@ def entrust(
 
     target = AssetWallet(context, sender)
     known = target.asset(asset)
-    address = recipient(target, to, request_id)
-    sent = target.ask(SentAsset, "sendauthority", known.asset, address, comment, fee_rate, request_id, force)
+    address = recipient(target, to, how.request_id)
+    sent = target.ask(SentAsset, "sendauthority", known.asset, address, comment, *how)
     name = named(known.metadata, known.asset)
     say_sent(context, target, sent, f"Node {sender} gives the authority over {name} to {address}", asset=known.asset)
 
@@ -319,9 +290,7 @@ def entrust(
 @click.argument("asset")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @out_file
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def close(
     context: Context,
@@ -330,9 +299,7 @@ def close(
     asset: str,
     yes: bool,
     out: Path | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Close the supply of ASSET for good: the authority to issue more is burned."""
     from devnet.errors import Refused
@@ -345,7 +312,7 @@ def close(
         supply = in_units(known.supply, known.decimals)
         if context.json or not click.confirm(f"There will never be more than {supply} of {name}. Close it?", err=True):
             raise Refused("Nothing was done. To close it without being asked: --yes")
-    sent = target.ask(SentAsset, "closeasset", known.asset, "", fee_rate, request_id, force)
+    sent = target.ask(SentAsset, "closeasset", known.asset, "", *how)
     say_sent(context, target, sent, f"Node {node} closes {name}: nobody can issue more", out, asset=known.asset)
 
 

@@ -12,8 +12,8 @@ import click
 from cli.asset_making import say_sent
 from cli.assets import AssetWallet, named, tell_asset
 from cli.context import NODE, Commands, Context, common
-from cli.wallet_access import fee_rate, moment
-from cli.wallet_pay import force, request_id
+from cli.wallet_access import moment
+from cli.wallet_pay import How, paying
 
 if TYPE_CHECKING:
     from rpc.schema import Asset
@@ -39,9 +39,7 @@ def nft() -> None:
 @click.option("--name", required=True, help="What to call it; anyone can use the same.")
 @click.option("--collection", metavar="ASSET", help="To which it is to belong; takes the authority over that asset.")
 @click.option("--uri", help="Where to find it.")
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def mint(
     context: Context,
@@ -51,9 +49,7 @@ def mint(
     name: str,
     collection: str | None,
     uri: str | None,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Mint a work that stands for FILE, into node NODE's wallet.
 
@@ -78,9 +74,7 @@ def mint(
         content,
         None if collection is None else target.asset_id(collection),
         "",
-        fee_rate,
-        request_id,
-        force,
+        *how,
     )
     sentence = f"Node {node} mints {name} for a file with the SHA-256 {content}. Its id: {sent.asset}"
     say_sent(context, target, sent, sentence, asset=sent.asset, content=content)
@@ -90,22 +84,18 @@ def mint(
 @click.argument("sender", type=NODE, metavar="FROM")
 @click.argument("to")
 @click.argument("work")
-@fee_rate
-@request_id
-@force
+@paying
 @common
-def send(
-    context: Context, *, sender: int, to: str, work: str, fee_rate: str | None, request_id: str | None, force: bool
-) -> None:
+def send(context: Context, *, sender: int, to: str, work: str, how: How) -> None:
     """Give WORK to TO: a node, or an address."""
     from cli.wallet_pay import recipient
     from rpc.schema import SentAsset
 
     target = AssetWallet(context, sender)
     known = target.asset(work)
-    address = recipient(target, to, request_id)
+    address = recipient(target, to, how.request_id)
     payment = {"address": address, "asset": known.asset, "amount": 1}
-    sent = target.ask(SentAsset, "sendassets", [payment], "", fee_rate, request_id, force)
+    sent = target.ask(SentAsset, "sendassets", [payment], "", *how)
     sentence = f"Node {sender} gives {named(known.metadata, known.asset)} to {address}"
     say_sent(context, target, sent, sentence, asset=known.asset)
 

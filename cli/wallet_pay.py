@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,10 +14,29 @@ from cli.wallet_access import NodeWallet, fee_rate
 if TYPE_CHECKING:
     from rpc.encoding import Dure
 
+
+class How(NamedTuple):
+    """How a transaction is to be made, in the order in which calls take it."""
+
+    fee_rate: str | None
+    request_id: str | None
+    force: bool
+
+
 request_id = click.option(
     "--request-id", metavar="ID", help="A name of your choosing. The same one again pays only once, whatever happened."
 )
 force = click.option("--force", is_flag=True, help="Pay a fee above 0.1 DURE or 10 %, or below what is relayed.")
+
+
+def paying(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --fee-rate, --request-id and --force, and hand it all three as a `How`."""
+
+    @functools.wraps(command)
+    def run(*, fee_rate: str | None, request_id: str | None, force: bool, **options: Any) -> Any:
+        return command(how=How(fee_rate, request_id, force), **options)
+
+    return fee_rate(request_id(force(run)))
 
 
 @click.command()
@@ -23,9 +44,7 @@ force = click.option("--force", is_flag=True, help="Pay a fee above 0.1 DURE or 
 @click.argument("payments", nargs=-1, required=True, metavar="TO=AMOUNT...")
 @click.option("--comment", default="", help="What it is for: kept in this wallet, seen by nobody else.")
 @click.option("--they-pay-the-fee", is_flag=True, help="Take the fee out of what is paid, in equal parts.")
-@fee_rate
-@request_id
-@force
+@paying
 @common
 def pay(
     context: Context,
@@ -34,9 +53,7 @@ def pay(
     payments: tuple[str, ...],
     comment: str,
     they_pay_the_fee: bool,
-    fee_rate: str | None,
-    request_id: str | None,
-    force: bool,
+    how: How,
 ) -> None:
     """Pay several at once; each TO is a node or an address.
 
@@ -45,7 +62,7 @@ def pay(
     from rpc.schema import SentPayment
 
     target = NodeWallet(context, node)
-    amounts = _recipients(target, payments, request_id)
+    amounts = _recipients(target, payments, how.request_id)
     sent = target.ask(
         SentPayment,
         "sendmany",
@@ -57,10 +74,10 @@ def pay(
         None,
         None,
         None,
-        fee_rate,
+        how.fee_rate,
         True,
-        request_id,
-        force,
+        how.request_id,
+        how.force,
     )
     paid = [f"  {amount} DURE to {address}" for address, amount in amounts.items()]
     context.emit(
@@ -123,11 +140,9 @@ def _then(target: NodeWallet, txid: str) -> str:
 @click.command()
 @click.argument("node", type=NODE)
 @click.argument("to")
-@fee_rate
-@request_id
-@force
+@paying
 @common
-def sweep(context: Context, *, node: int, to: str, fee_rate: str | None, request_id: str | None, force: bool) -> None:
+def sweep(context: Context, *, node: int, to: str, how: How) -> None:
     """Send all that can be spent to TO, a node or an address.
 
     The fee is taken out of it.
@@ -135,9 +150,9 @@ def sweep(context: Context, *, node: int, to: str, fee_rate: str | None, request
     from rpc.schema import SentAll
 
     target = NodeWallet(context, node)
-    address = recipient(target, to, request_id)
+    address = recipient(target, to, how.request_id)
 
-    sent = target.ask(SentAll, "sendall", [address], None, None, fee_rate, request_id, force)
+    sent = target.ask(SentAll, "sendall", [address], None, None, *how)
     lines = [f"Node {node} sends all it can spend to {address}.", f"Transaction {sent.txid}"]
     if not sent.complete:
         lines.append(
