@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.assets import AssetWallet
-from cli.context import NODE, Context, common
-from cli.psdt import FILE
+from cli.context import FILE, NODE, Context, common
 from cli.psdt_show import asset_name, show_psdt
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ def approve(context: Context, *, node: int, path: Path, target: Path | None, yes
     if not yes:
         assets = {each.asset: each for each in shown.assets}
         roles = [f"{part.approves} of {asset_name(str(part.asset), assets)}" for part in mine]
-        if context.json or not click.confirm(f"Approve it, as {' and as '.join(roles)}?", err=True):
-            raise Refused("Nothing was approved. To approve without being asked: --yes")
+        context.ask(f"Approve it, as {' and as '.join(roles)}?", "Nothing was approved. To approve")
     approved = list(dict.fromkeys(str(part.asset) for part in mine))
     done = policies.process(
         wallet.calls, wallet.node, text, sign=True, only=[], secrets=(), force=False, approve=approved

@@ -10,8 +10,7 @@ import click
 
 from cli.asset_waiting import nodes_of, write_waiting
 from cli.assets import AssetWallet, in_units, named
-from cli.context import NODE, Context, common, name_nodes
-from cli.psdt import FILE
+from cli.context import FILE, NODE, Context, common, name_nodes
 from cli.wallet_pay import How, paying
 
 if TYPE_CHECKING:
@@ -302,7 +301,6 @@ def close(
     how: How,
 ) -> None:
     """Close the supply of ASSET for good: the authority to issue more is burned."""
-    from devnet.errors import Refused
     from rpc.schema import SentAsset
 
     target = AssetWallet(context, node)
@@ -310,8 +308,7 @@ def close(
     name = named(known.metadata, known.asset)
     if not yes:
         supply = in_units(known.supply, known.decimals)
-        if context.json or not click.confirm(f"There will never be more than {supply} of {name}. Close it?", err=True):
-            raise Refused("Nothing was done. To close it without being asked: --yes")
+        context.ask(f"There will never be more than {supply} of {name}. Close it?", "Nothing was done. To close it")
     sent = target.ask(SentAsset, "closeasset", known.asset, "", *how)
     say_sent(context, target, sent, f"Node {node} closes {name}: nobody can issue more", out, asset=known.asset)
 

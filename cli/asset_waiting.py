@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.assets import AssetWallet, in_units, named
-from cli.context import NODE, Context, common
-from cli.psdt import FILE
+from cli.context import FILE, NODE, Context, common
 from cli.wallet_access import fee_rate, moment, short_address
 from cli.wallet_pay import force
 
@@ -150,15 +149,13 @@ def cancel(
     Whoever has the file could still finish it: so the wallet pays the coin of its fee to itself, and once a block holds
     that, the file is worth nothing and its other coins are free.
     """
-    from devnet.errors import Refused
     from rpc.schema import CancelledTransfer
 
     wallet = AssetWallet(context, node)
     meant = _meant(_waiting(wallet), txid, wallet)
     if forget and not yes:
         question = "Whoever has the file can still finish it, and then it counts. Forget it?"
-        if context.json or not click.confirm(question, err=True):
-            raise Refused("Nothing was done. To forget it without being asked: --yes")
+        context.ask(question, "Nothing was done. To forget it")
     done = wallet.ask(CancelledTransfer, "cancelwaitingtransfer", meant.txid, forget, fee_rate, force)
     if forget:
         context.emit({"txid": meant.txid, "forgotten": True}, f"Forgotten: {meant.txid[:16]}. Its coins are free.")

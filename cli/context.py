@@ -61,6 +61,20 @@ class Context:
         if not self.json and sys.stderr.isatty():
             click.echo(f"\r  {'█' * found}{'·' * (wanted - found)} {found} of {wanted}", err=True, nl=found == wanted)
 
+    def ask(self, question: str, nothing_done: str) -> None:
+        """Ask the user whether to go on; where JSON was asked for there is nobody to ask.
+
+        Args:
+            nothing_done: said where the answer is no, up to how it is done without a question.
+
+        Raises:
+            Refused: the user does not want it.
+        """
+        from devnet.errors import Refused
+
+        if self.json or not click.confirm(question, err=True):
+            raise Refused(f"{nothing_done} without being asked: --yes")
+
     def emit(self, value: Any, text: str | Callable[[], None]) -> None:
         """Print what a command has to say: `value` as JSON where that was asked for, else `text`."""
         if self.json:
@@ -167,3 +181,5 @@ def name_nodes(numbers: Sequence[int]) -> str:
 
 NODE = click.IntRange(min=0)
 """The number of a node; whether there is one is seen once the network is known."""
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""A file to be read or written; whether that can be done is seen then."""

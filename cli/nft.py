@@ -11,14 +11,13 @@ import click
 
 from cli.asset_making import say_sent
 from cli.assets import AssetWallet, named, tell_asset
-from cli.context import NODE, Commands, Context, common
+from cli.context import FILE, NODE, Commands, Context, common
 from cli.wallet_access import moment
 from cli.wallet_pay import How, paying
 
 if TYPE_CHECKING:
     from rpc.schema import Asset
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 PAGE = 1_000
 """Works in one answer of a node."""
 MAX_TOLD = 20

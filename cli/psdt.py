@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from cli.coins import AMOUNT
-from cli.context import NODE, Commands, Context, common, plural
+from cli.context import FILE, NODE, Commands, Context, common, plural
 from cli.policies import HASH
 from cli.psdt_show import show_psdt
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from cli.assets import AssetWallet
     from devnet.folder import NetworkRecord, NodeRecord
     from rpc.schema import Psbt
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(cls=Commands)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import swap_networks
-from cli.context import Commands, Context, common
-from cli.swap_parties import FILE, GIVES, PARTY, WANTS, YES, PartyText, Trader, confirm
+from cli.context import FILE, Commands, Context, common
+from cli.swap_parties import GIVES, PARTY, WANTS, YES, PartyText, Trader, confirm
 from cli.wallet_access import fee_rate
 
 if TYPE_CHECKING:

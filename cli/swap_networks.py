@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.assets import in_units
-from cli.context import Context, common
-from cli.swap_parties import FILE, GIVES, PARTY, WANTS, YES, PartyText, Trader, confirm
+from cli.context import FILE, Context, common
+from cli.swap_parties import GIVES, PARTY, WANTS, YES, PartyText, Trader, confirm
 from cli.wallet_access import SecondsType, fee_rate, moment
 
 if TYPE_CHECKING:

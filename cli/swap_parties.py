@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from devnet.swaps import Asked, Party
     from rpc.schema import Asset, SignedOffer
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 PartyText: TypeAlias = "tuple[int, str | None]"
 """A node's number, and the folder of its network; None for that of --dir."""
 
@@ -111,9 +109,6 @@ def confirm(context: Context, told: str, question: str, *, yes: bool) -> None:
     Raises:
         Refused: the user does not want it.
     """
-    from devnet.errors import Refused
-
-    if not context.json:
-        click.echo(told)
-    if not yes and (context.json or not click.confirm(question, err=True)):
-        raise Refused("Nothing was done. To go on without being asked: --yes")
+    context.note(told)
+    if not yes:
+        context.ask(question, "Nothing was done. To go on")
