@@ -57,9 +57,10 @@ def frozen(context: Context, *, node: int, asset: str | None) -> None:
     wallet = AssetWallet(context, node)
     wanted = None if asset is None else wallet.asset_id(asset)
     found = wallet.ask(list[FrozenAddress], "listfrozenaddresses", wanted)
+    assets = wallet.known_assets(each.asset for each in found)
     lines = []
     for each in found:
-        known = wallet.known_asset(each.asset)
+        known = assets.get(each.asset)
         name = named(None if known is None else known.metadata, each.asset)
         lines.append(f"{each.address}  {name}" + (f"  {each.why}" if each.why else ""))
     context.emit({"frozen": found}, "\n".join(lines) or "Nothing is frozen.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,8 @@ def waiting(context: Context, *, node: int, txid: str | None, path: Path | None)
     if path is not None:
         _write_again(context, wallet, found[0].txid, path)
         return
-    lines = [line for each in found for line in _lines(wallet, each)]
+    assets = wallet.known_assets(amount.asset for each in found for amount in each.gives)
+    lines = [line for each in found for line in _lines(each, assets)]
     context.emit({"waiting": found}, "\n".join(lines) or "Nothing waits for an approval.")
 
 
@@ -114,8 +116,8 @@ def _write_again(context: Context, wallet: AssetWallet, txid: str, path: Path) -
     context.emit({"txid": txid, "file": str(written)}, f"Written to {written}.")
 
 
-def _lines(wallet: AssetWallet, each: WaitingTransfer) -> list[str]:
-    gives = [_amount(wallet.known_asset(amount.asset), amount.amount, amount.asset) for amount in each.gives]
+def _lines(each: WaitingTransfer, assets: Mapping[str, Asset]) -> list[str]:
+    gives = [_amount(assets.get(amount.asset), amount.amount, amount.asset) for amount in each.gives]
     what = " and ".join(gives) or "nothing of its own but the fee"
     to = f" to {' and '.join(map(short_address, each.addresses))}" if each.addresses else ""
     comment = f"  ({each.comment})" if isinstance(each.comment, str) else ""

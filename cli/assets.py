@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from string import hexdigits
 from typing import TYPE_CHECKING
 
@@ -74,15 +76,18 @@ class AssetWallet(NodeWallet):
 
         return self.ask(Asset, "getasset", self.asset_id(text, hidden=hidden))
 
-    def known_asset(self, asset_id: str) -> Asset | None:
-        """Return what the chain knows of an id; None if that is no asset: an authority, or in no block yet."""
+    def known_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Return what the chain knows of ids, each asked for once; without what is no asset: an authority, or in no
+        block yet.
+        """
         from devnet.calls import CallRefused
         from rpc.schema import Asset
 
-        try:
-            return self.ask(Asset, "getasset", asset_id)
-        except CallRefused:
-            return None
+        found: dict[str, Asset] = {}
+        for asset_id in dict.fromkeys(asset_ids):
+            with suppress(CallRefused):
+                found[asset_id] = self.ask(Asset, "getasset", asset_id)
+        return found
 
     def units(self, text: str, decimals: int, *, least: int = 1) -> int:
         """Read an amount of an asset; return smallest units.
