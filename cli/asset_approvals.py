@@ -29,7 +29,7 @@ def approve(context: Context, *, node: int, path: Path, target: Path | None, yes
     It is shown first. No coin of node NODE's wallet is signed for. If others have to approve as well, FILE is written
     again for them.
     """
-    from devnet import policies
+    from devnet import files, policies
     from devnet.errors import Refused
 
     wallet = AssetWallet(context, node)
@@ -56,7 +56,7 @@ def approve(context: Context, *, node: int, path: Path, target: Path | None, yes
         )
         return
     written = target or path
-    policies.write_file(written, base64.b64decode(done.psbt), replace=target is None)
+    files.write_file(written, base64.b64decode(done.psbt), replace=target is None)
     file = shlex.quote(str(written))
     after = wallet.tell(f"psdt send {node} {file}" if done.complete else f"asset approve NODE {file}")
     state = "complete" if done.complete else f"not complete yet; see {wallet.tell(f'psdt inspect {file}')}"

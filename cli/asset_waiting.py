@@ -27,7 +27,7 @@ def write_waiting(target: AssetWallet, txid: str, psbt: str, out: Path | None) -
     Raises:
         Refused: there is another file of that name. The transfer waits all the same.
     """
-    from devnet import policies
+    from devnet import files, policies
     from devnet.errors import Refused
 
     path = out or Path(f"{txid[:16]}.psdt")
@@ -35,7 +35,7 @@ def write_waiting(target: AssetWallet, txid: str, psbt: str, out: Path | None) -
     if path.exists() and policies.read_file(path) == psbt:
         return path
     try:
-        policies.write_file(path, raw)
+        files.write_file(path, raw)
     except Refused as error:
         again = target.tell(f"asset waiting {target.node.id} {txid[:16]} --out FILE")
         raise Refused(f"{error} It waits all the same. To write it elsewhere: {again}") from None

@@ -466,7 +466,7 @@ def spend(
     Node NODE signs what it can. If that is enough the payment is sent; else a file is written for the others to sign.
     """
     from cli.assets import AssetWallet
-    from devnet import payments, policies
+    from devnet import files, payments, policies
     from devnet.errors import Misused
 
     calls, record = context.calls, context.folder.load()
@@ -493,7 +493,7 @@ def spend(
             f"Look: {hint}",
         )
         return
-    policies.write_file(target, begun.raw)
+    files.write_file(target, begun.raw)
     file = shlex.quote(str(target))
     wants = "\n".join(f"  - {_plain(missing)}" for missing in begun.missing)
     context.emit(

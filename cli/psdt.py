@@ -99,7 +99,7 @@ def create(
     from a policy, `dure policy spend` chooses the coins and reckons the fee.
     """
     from cli.assets import AssetWallet
-    from devnet import payments, policies
+    from devnet import files, payments, policies
 
     calls, record = context.calls, context.folder.load()
     asked = policies.running_node(calls, record, node)
@@ -109,7 +109,7 @@ def create(
     more = (0, None, "", [wallet.carried(amount, asset) for amount, asset in burns]) if burns else ()
     text = str(calls.call(asked, "createpsbt", coins, paid, *more))
     shown = policies.decode(calls, asked, text)
-    policies.write_file(path, base64.b64decode(text))
+    files.write_file(path, base64.b64decode(text))
     context.emit(
         {"file": str(path), "txid": shown.txid, "fee": shown.fee},
         f"Written to {path}: {plural(len(shown.inputs), 'input')}, fee {shown.fee} DURE; nobody has signed it yet.",
@@ -175,7 +175,7 @@ def sign(
 
     What is signed is what is shown. A file that lies about a coin is refused, or its signatures are worth nothing.
     """
-    from devnet import policies
+    from devnet import files, policies
     from devnet.errors import Refused
 
     calls, record = context.calls, context.folder.load()
@@ -193,7 +193,7 @@ def sign(
     if not done.signed and not secrets:
         raise Refused(f"Node {node} has no key that could sign, or has signed already.")
     written = target or path
-    policies.write_file(written, base64.b64decode(done.psbt), replace=target is None)
+    files.write_file(written, base64.b64decode(done.psbt), replace=target is None)
     then = f"psdt send {node}" if done.complete else "psdt sign NODE"
     context.emit(
         {"file": str(written), "signed": done.signed, "complete": done.complete},
@@ -221,13 +221,13 @@ def _chosen(shown: Psbt, only: Sequence[str], approve: Sequence[str], *, own: bo
 @common
 def combine(context: Context, *, target: Path, paths: tuple[Path, ...]) -> None:
     """Put FILEs of the same transaction together: OUT has all that is in any of them."""
-    from devnet import policies
+    from devnet import files, policies
 
     calls, record = context.calls, context.folder.load()
     asked = _asked(context, record, None)
     text = str(calls.call(asked, "combinepsbt", [policies.read_file(path) for path in paths]))
     shown = policies.decode(calls, asked, text)
-    policies.write_file(target, base64.b64decode(text))
+    files.write_file(target, base64.b64decode(text))
     context.emit(
         {"file": str(target), "complete": shown.complete},
         f"Written to {target}: it is {'complete' if shown.complete else 'not complete yet'}.",

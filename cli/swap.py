@@ -48,7 +48,7 @@ def offer(context: Context, *, party: PartyText, gives: tuple[str, str], wants: 
     wallet holds none of is named by its whole id.
     """
     from devnet.errors import Refused
-    from devnet.policies import write_file
+    from devnet.files import write_file
 
     if path.exists():
         raise Refused(f"{path} is there already: name another --file.")
@@ -82,7 +82,7 @@ def accept(context: Context, *, path: Path, parties: tuple[PartyText, ...], fee_
     An offer takes your node NODE: you are shown what you give, get and pay, and then sign. A proposal across two
     networks takes your node on each: nothing is locked yet, and the proposer locks first.
     """
-    from devnet.policies import write_file
+    from devnet.files import write_file
     from devnet.swaps import kind_of, read_raw
     from wallet.swaps.frame import FileKind
 
@@ -138,7 +138,7 @@ def finish(context: Context, *, path: Path, party: PartyText, yes: bool) -> None
 def approve(context: Context, *, path: Path, party: PartyText, yes: bool) -> None:
     """Approve the accepted offer of FILE, as the controller of an asset in it; then it goes to whoever offered it."""
     from devnet.errors import Refused
-    from devnet.policies import write_file
+    from devnet.files import write_file
 
     trader = Trader(context, party)
     text = _read(path)

@@ -84,7 +84,7 @@ def propose(
     Nothing is locked yet. An ASSET that the second wallet holds none of is named by its whole id.
     """
     from devnet import swaps
-    from devnet.policies import write_file
+    from devnet.files import write_file
 
     traders = Trader(context, here), Trader(context, there)
     raw = swaps.propose(_sides(traders), traders[0].asked(gives), traders[1].asked(wants), seconds)
@@ -100,7 +100,7 @@ def _accept_hint(context: Context, path: Path) -> str:
 def accept_terms(context: Context, path: Path, parties: tuple[PartyText, ...], *, yes: bool) -> None:
     """Accept a swap across two networks, and write the taker's part into its file."""
     from devnet import swaps
-    from devnet.policies import write_file
+    from devnet.files import write_file
 
     file = swaps.read_file(path)
     traders = _place(context, file.terms, parties)

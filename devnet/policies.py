@@ -13,6 +13,7 @@ from consensus.policy_text import format_policy
 from consensus.types import AfterHeight, AfterTime
 from devnet.calls import CallRefused, Calls
 from devnet.errors import Misused, Refused
+from devnet.files import read_bounded
 from devnet.folder import NetworkRecord, NodeRecord
 from devnet.payments import running
 from devnet.status import require_network_up, require_running
@@ -350,27 +351,5 @@ def read_file(path: Path) -> str:
     Raises:
         Refused: it cannot be read, or is larger than any.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_SIZE + 1)
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}.") from None
-    if len(raw) > MAX_FILE_SIZE:
-        raise Refused(f"{path} is no partially signed transaction: those have at most {MAX_FILE_SIZE} bytes.")
+    raw = read_bounded(path, MAX_FILE_SIZE, "partially signed transaction")
     return base64.b64encode(raw).decode("ascii")
-
-
-def write_file(path: Path, raw: bytes, *, replace: bool = False) -> None:
-    """Write a file whole, or not at all.
-
-    Raises:
-        Refused: there is one, or it cannot be written.
-    """
-    if path.exists() and not replace:
-        raise Refused(f"{path} is there already: name another file.")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(raw)
-        temporary.replace(path)
-    except OSError as error:
-        raise Refused(f"{path} cannot be written: {error.strerror}.") from None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from consensus.codec import display_hash
 from devnet.calls import CallRefused, Calls
 from devnet.errors import Misused, Refused
+from devnet.files import read_bounded
 from devnet.folder import NodeRecord
 from rpc.schema import Swap, SwapHere, SwapKey, SwapStep
 from wallet.swaps.errors import SwapError
@@ -112,14 +113,7 @@ def read_raw(path: Path) -> bytes:
     Raises:
         Refused: it cannot be read, or is larger than any.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_SWAP_SIZE + 1)
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}.") from None
-    if len(raw) > MAX_SWAP_SIZE:
-        raise Refused(f"{path} is no file about a swap: those have at most {MAX_SWAP_SIZE} bytes.")
-    return raw
+    return read_bounded(path, MAX_SWAP_SIZE, "file about a swap")
 
 
 def kind_of(path: Path, raw: bytes) -> FileKind:
