@@ -189,11 +189,12 @@ def show(context: Context, *, path: Path, parties: tuple[PartyText, ...]) -> Non
     from devnet.swaps import kind_of, read_raw
     from wallet.swaps.frame import FileKind
 
-    if kind_of(path, read_raw(path)) is FileKind.TERMS:
+    raw = read_raw(path)
+    if kind_of(path, raw) is FileKind.TERMS:
         swap_networks.show_terms(context, path, parties)
         return
     trader = _only(context, parties)
-    said = _decoded(trader, _read(path))
+    said = _decoded(trader, base64.b64encode(raw).decode("ascii"))
     context.emit(said, _tell(trader, said))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -50,6 +50,25 @@ def _sides(traders: tuple[Trader, Trader]) -> Sides:
 
 def _names(traders: tuple[Trader, Trader]) -> str:
     return " ".join(shlex.quote(trader.name) for trader in traders)
+
+
+class _Looked(NamedTuple):
+    """An accepted swap, and how it stands."""
+
+    file: File
+    traders: tuple[Trader, Trader]
+    sides: Sides
+    sight: Sight
+
+
+def _look(context: Context, path: Path, parties: tuple[PartyText, ...]) -> _Looked:
+    """See how the swap of a file stands on both networks."""
+    from devnet import swaps
+
+    file = swaps.read_file(path)
+    traders = _place(context, file.terms, parties)
+    sides = _sides(traders)
+    return _Looked(file, traders, sides, swaps.look(file, sides))
 
 
 # Agreeing
@@ -133,11 +152,7 @@ def show_terms(context: Context, path: Path, parties: tuple[PartyText, ...]) -> 
 @common
 def status(context: Context, *, path: Path, parties: tuple[PartyText, ...], depth: int) -> None:
     """Say how the swap of FILE stands on both networks, and what you do next."""
-    from devnet import swaps
-
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sight = swaps.look(file, _sides(traders))
+    file, traders, _, sight = _look(context, path, parties)
     advice = sight.advice(file.terms, depth)
     value = {
         "side": sight.side.value,
@@ -204,11 +219,9 @@ def lock(
     """
     from devnet import swaps
 
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sight = swaps.look(file, _sides(traders))
+    file, traders, sides, sight = _look(context, path, parties)
     confirm(context, _tell(file.terms, traders), "Lock what you give?", yes=yes)
-    step = swaps.lock(file, _sides(traders), sight, depth, fee_rate)
+    step = swaps.lock(file, sides, sight, depth, fee_rate)
     _say_step(context, file, traders, step, "Locked")
 
 
@@ -226,10 +239,8 @@ def claim(context: Context, *, path: Path, parties: tuple[PartyText, ...], depth
     """
     from devnet import swaps
 
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sides = _sides(traders)
-    step = swaps.claim(file, sides, swaps.look(file, sides), depth, fee_rate)
+    file, traders, sides, sight = _look(context, path, parties)
+    step = swaps.claim(file, sides, sight, depth, fee_rate)
     _say_step(context, file, traders, step, "Claimed")
 
 
@@ -242,10 +253,8 @@ def refund(context: Context, *, path: Path, parties: tuple[PartyText, ...], fee_
     """Take back what you locked in the swap of FILE, once its time has come and the other has not claimed it."""
     from devnet import swaps
 
-    file = swaps.read_file(path)
-    traders = _place(context, file.terms, parties)
-    sides = _sides(traders)
-    step = swaps.refund(file, sides, swaps.look(file, sides), fee_rate)
+    file, traders, sides, sight = _look(context, path, parties)
+    step = swaps.refund(file, sides, sight, fee_rate)
     _say_step(context, file, traders, step, "Taken back")
 
 
