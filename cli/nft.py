@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +52,8 @@ def mint(
 
     A collection is any asset that more can be issued of, such as one made by `asset issue --kind utility`.
     """
+    import mimetypes
+
     from rpc.schema import SentAsset
 
     target = AssetWallet(context, node)
@@ -197,6 +197,8 @@ def _fingerprint(path: Path) -> str:
     Raises:
         Refused: it cannot be read.
     """
+    import hashlib
+
     from devnet.errors import Refused
 
     try:
