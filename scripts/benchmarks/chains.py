@@ -21,7 +21,7 @@ from consensus.params import REGTEST
 from consensus.pow import target_from_bits
 from consensus.state import ChainState
 from consensus.subsidy import block_subsidy
-from consensus.types import GRAIN_PER_DURE, Block, Header, LockId, Transaction
+from consensus.types import Block, Header, LockId, Transaction
 from node.block_template import make_coinbase
 from node.chain import ChainManager
 from node.clock import SystemClock
@@ -30,7 +30,7 @@ from node.storage.lmdb_store import LmdbDatabase
 from node.storage.schema import STORAGE_VERSION, TABLES
 from node.workers import ProcessWorkers
 from scripts.benchmarks.harness import silent_log, tell
-from scripts.benchmarks.money import FAN, FAN_FEE, Coin, DurePurse
+from scripts.benchmarks.money import REWARD, Coin, DurePurse
 
 DEFAULT_FOLDER = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dure-bench"
 RECIPE = 1
@@ -134,7 +134,7 @@ class _Maker:
         """Take note of a block that this maker, or an earlier one, has made."""
         coinbase, *others = block.transactions
         if height <= FANS:
-            self._coins.append(Coin(coinbase.txid, 0, 50 * GRAIN_PER_DURE))
+            self._coins.append(Coin(coinbase.txid, 0, REWARD))
         for tx in others:
             self._coins.popleft()
             self._coins.extend(Coin(tx.txid, n, int(output.value)) for n, output in enumerate(tx.core.outputs))
@@ -162,9 +162,7 @@ class _Maker:
         if not self._paying or height <= REGTEST.coinbase_maturity:
             return
         if height <= FUNDING:
-            reward = self._coins[0]
-            value = (reward.value - FAN_FEE) // FAN
-            yield self._purse.fan(reward, self._lock, value)
+            yield self._purse.fan(self._coins[0], self._lock)
             return
         for coin in list(islice(self._coins, PER_BLOCK)):
             yield self._purse.payment(coin)

@@ -21,6 +21,8 @@ from scripts.benchmarks.programs import Dured, Program, drain
 
 FAN = 2_000
 """Outputs of one transaction that makes small coins out of a reward: some 82 kB."""
+REWARD = 50 * GRAIN_PER_DURE
+"""Of a block on every fresh chain that is measured, in the smallest units."""
 FEE = 10_000
 FAN_FEE = 2_000_000
 ENDOWED = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -66,8 +68,8 @@ class Purse(ABC):
         """Mine on a fresh chain, and split rewards into `count` confirmed coins."""
         coins: list[Coin] = []
         for reward in rewards(node, self, -(-count // FAN)):
-            value = (50 * GRAIN_PER_DURE - FAN_FEE) // FAN
-            made = self.spend(Coin(reward, 0, 50 * GRAIN_PER_DURE), [value] * FAN)
+            value = share(reward, FAN)
+            made = self.spend(reward, [value] * FAN)
             node.rpc.call("sendrawtransaction", made.raw.hex())
             coins += [Coin(made.txid, index, value) for index in range(FAN)]
         drain(node)
@@ -92,9 +94,9 @@ class DurePurse(Purse):
         """Return a transaction with one input and two equal outputs."""
         return self._sign(coin, (Output(Amount((coin.value - FEE) // 2), self.lock, None),) * 2)
 
-    def fan(self, coin: Coin, lock: LockId, value: int, count: int = FAN) -> Transaction:
-        """Return a transaction that makes many equal coins for somebody else."""
-        return self._sign(coin, (Output(Amount(value), lock, None),) * count)
+    def fan(self, coin: Coin, lock: LockId, count: int = FAN) -> Transaction:
+        """Return a transaction that splits a coin into many equal ones for somebody else."""
+        return self._sign(coin, (Output(Amount(share(coin, count)), lock, None),) * count)
 
     def _sign(self, coin: Coin, outputs: tuple[Output, ...]) -> Transaction:
         core = Core(1, (OutPoint(TxId(coin.txid), coin.place),), outputs, (), (), b"")
@@ -189,8 +191,13 @@ def purse_for(kind: type[Program]) -> Purse:
     return BitcoinPurse(b"\x6f" if issubclass(kind, Litecoind) else b"\x3c")
 
 
-def rewards(node: Program, purse: Purse, count: int) -> list[bytes]:
-    """Mine on a fresh chain; return the txids of so many rewards that may be spent."""
+def rewards(node: Program, purse: Purse, count: int) -> list[Coin]:
+    """Mine on a fresh chain; return so many rewards that may be spent."""
     mined = [parse_hash(node.coinbase_of(block)) for block in node.mine(count, purse.address)]
     node.mine(100)
-    return mined
+    return [Coin(txid, 0, REWARD) for txid in mined]
+
+
+def share(coin: Coin, count: int) -> int:
+    """Return what each of so many equal coins is worth that one is split into."""
+    return (coin.value - FAN_FEE) // count

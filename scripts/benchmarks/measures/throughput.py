@@ -17,10 +17,9 @@ from typing import NamedTuple, Self
 
 from consensus.address import decode_address
 from consensus.params import REGTEST
-from consensus.types import GRAIN_PER_DURE
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample, tell
 from scripts.benchmarks.measures.wallet import WithWallet
-from scripts.benchmarks.money import FAN_FEE, Coin, DurePurse, rewards
+from scripts.benchmarks.money import DurePurse, rewards
 from scripts.benchmarks.observed import KINDS, OTHER, Observed
 from scripts.benchmarks.programs import Program, drain, family_seconds, until
 from scripts.benchmarks.rpc import Connection, RpcFailed
@@ -226,10 +225,9 @@ def five_wallets(count: int, coins: int) -> Iterator[list[Program]]:
         until("all connected to all", lambda: all(node.peers() == count - 1 for node in nodes))
         tell("throughput: the wallets get their coins …")
         purse = DurePurse()
-        value = (50 * GRAIN_PER_DURE - FAN_FEE) // coins
         for node, reward in zip(nodes, rewards(nodes[0], purse, count), strict=True):
             lock = decode_address(REGTEST, node.rpc.call("getnewaddress", "", "bech32"))
-            made = purse.fan(Coin(reward, 0, 50 * GRAIN_PER_DURE), lock, value, coins)
+            made = purse.fan(reward, lock, coins)
             nodes[0].rpc.call("sendrawtransaction", made.encoded.hex())
         drain(nodes[0])
         until("one tip", lambda: len({node.tip() for node in nodes}) == 1)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from consensus.address import decode_address
 from consensus.params import REGTEST
-from consensus.types import GRAIN_PER_DURE, LockId
+from consensus.types import LockId
 from scripts.benchmarks.harness import Bound, Figure, Measure, Sample
-from scripts.benchmarks.money import FAN, FAN_FEE, Coin, DurePurse, rewards
+from scripts.benchmarks.money import FAN, DurePurse, rewards
 from scripts.benchmarks.programs import Dured, Program, drain, until
 
 COINS = 100_000
@@ -41,9 +41,8 @@ def ask(coins: int) -> Iterator[tuple[float, float]]:
         ]
         fans = -(-coins // FAN)
         each = -(-coins // fans)
-        value = (50 * GRAIN_PER_DURE - FAN_FEE) // each
         for number, reward in enumerate(rewards(node, purse, fans)):
-            made = purse.fan(Coin(reward, 0, 50 * GRAIN_PER_DURE), locks[number % ADDRESSES], value, each)
+            made = purse.fan(reward, locks[number % ADDRESSES], each)
             node.rpc.call("sendrawtransaction", made.encoded.hex())
         drain(node)
         until("a wallet that has seen them", lambda: node.rpc.call("getwalletinfo")["txcount"] >= fans)
