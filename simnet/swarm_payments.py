@@ -50,10 +50,8 @@ def excuse(tx: Transaction, state: ModelState) -> str | None:
                 asset = state.assets.get(name)
                 if asset is None:
                     return "was left without its asset"
-                total = asset.total
-                total = next(
-                    (a.total for a in tx.core.issuances if isinstance(a, Attestation) and a.asset == name), total
-                )
+                attested = (a.total for a in tx.core.issuances if isinstance(a, Attestation) and a.asset == name)
+                total = next(attested, asset.total)
                 if asset.definition.supply_kind == SupplyKind.RESERVED and asset.supply + amount > total:
                     return "was left above the reserve"
             case _:

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -93,8 +92,7 @@ class Observed(Dured):
 
     def begin(self) -> None:
         """Begin a window of observation."""
-        with suppress(FileNotFoundError):
-            self._seen.unlink()
+        self._seen.unlink(missing_ok=True)
         os.kill(self.pid, signal.SIGUSR1)
 
     def end(self) -> Seen:

@@ -73,11 +73,11 @@ def held(pid: int) -> float:
     return total / 1024
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, such as the workers of a node."""
+def children(*pids: int) -> list[int]:
+    """Return the processes that processes have started, such as the workers of nodes."""
     said = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     pairs = (map(int, line.split()) for line in said.splitlines())
-    return [child for child, parent in pairs if parent == pid]
+    return [child for child, parent in pairs if parent in pids]
 
 
 def processor_seconds(pid: int) -> float:
@@ -92,9 +92,9 @@ def processor_seconds(pid: int) -> float:
         return 60 * float(minutes) + float(seconds)
 
 
-def family_seconds(pid: int) -> float:
-    """Return how long a process and its children have kept processors busy."""
-    return sum(map(processor_seconds, (pid, *children(pid))))
+def family_seconds(*pids: int) -> float:
+    """Return how long processes and their children have kept processors busy, together."""
+    return sum(map(processor_seconds, (*pids, *children(*pids))))
 
 
 class Program(ABC):

@@ -47,7 +47,7 @@ class _Meter:
         self._began = time.monotonic()
 
     def _total_seconds(self) -> float:
-        return sum(family_seconds(node.pid) for node in self._nodes)
+        return family_seconds(*(node.pid for node in self._nodes))
 
     def _total_messages(self) -> int:
         return sum(peer["messagessent"] for node in self._nodes for peer in node.rpc.call("getpeerinfo"))

@@ -209,19 +209,26 @@ def bear(nodes: Sequence[Program], clockwork: Clockwork, pace: float, blocks: in
 
 def _spent(nodes: Sequence[Program]) -> float:
     """Return the processor time of all nodes together, in seconds."""
-    return sum(family_seconds(node.pid) for node in nodes)
+    return family_seconds(*(node.pid for node in nodes))
 
 
 @contextmanager
-def five_wallets(count: int, coins: int) -> Iterator[list[Program]]:
-    """Nodes with wallets of so many coins each, all connected to all; the last one with an observer inside."""
+def five_wallets(count: int, coins: int) -> Iterator[tuple[list[Program], Observed]]:
+    """Nodes with wallets of so many coins each, all connected to all; and the last one, with an observer inside."""
     with ExitStack() as stack:
         nodes: list[Program] = []
-        for number in range(count):
-            tell(f"throughput: node {number + 1} of {count} starts …")
-            nodes.append(stack.enter_context((ObservedWallet if number == count - 1 else WithWallet)()))
-            for other in nodes[:-1]:
-                nodes[-1].connect(other)
+
+        def start(node: Program) -> None:
+            tell(f"throughput: node {len(nodes) + 1} of {count} starts …")
+            stack.enter_context(node)
+            for other in nodes:
+                node.connect(other)
+            nodes.append(node)
+
+        for _ in range(count - 1):
+            start(WithWallet())
+        observed = ObservedWallet()
+        start(observed)
         until("all connected to all", lambda: all(node.peers() == count - 1 for node in nodes))
         tell("throughput: the wallets get their coins …")
         purse = DurePurse()
@@ -232,7 +239,7 @@ def five_wallets(count: int, coins: int) -> Iterator[list[Program]]:
         drain(nodes[0])
         until("one tip", lambda: len({node.tip() for node in nodes}) == 1)
         until("coins in all wallets", lambda: all(node.rpc.call("getbalance") > 0 for node in nodes))
-        yield nodes
+        yield nodes, observed
 
 
 def take(
@@ -248,24 +255,21 @@ def take(
     Args:
         pace: hold this one at first, instead of letting it rise.
     """
-    with five_wallets(NODES, coins) as nodes, Clockwork(nodes, spacing) as clockwork:
+    with five_wallets(NODES, coins) as (nodes, observed), Clockwork(nodes, spacing) as clockwork:
         pace = _rise(nodes, clockwork, step) if pace is None else pace
         while pace > 0:
             tell(f"throughput: {pace:.0f} payments/s for {hold / 60:.1f} min …")
-            watched = nodes[-1]
-            before, ours = family_seconds(watched.pid), sum(os.times()[:2])
-            if isinstance(watched, Observed):
-                watched.begin()
+            before, ours = family_seconds(observed.pid), sum(os.times()[:2])
+            observed.begin()
             stretch = bear(nodes, clockwork, pace, max(1, round(hold / spacing)))
-            seen = watched.end() if isinstance(watched, Observed) else None
+            moments = observed.end().moments
             tell("")
             print(f"  {stretch}", flush=True)
             if stretch.borne:
-                spent = 1_000 * (family_seconds(watched.pid) - before) / len(stretch.payments)
+                spent = 1_000 * (family_seconds(observed.pid) - before) / len(stretch.payments)
                 yield Sample("throughput", stretch.rate)
                 yield Sample("throughput_cpu", stretch.cpu)
                 yield Sample("throughput_asking", 1_000 * (sum(os.times()[:2]) - ours) / len(stretch.payments))
-                moments = seen.moments if seen is not None else {}
                 yield Sample("throughput_observed", spent)
                 for kind, name in KINDS_OF_WORK.items():
                     share = moments.get(kind, 0) / max(1, sum(moments.values()))
