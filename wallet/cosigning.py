@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from consensus.amounts import format_amount
-from consensus.assets import Approval, Assets, asset_effects
+from consensus.assets import Approval, Assets
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError
 from consensus.params import Params
@@ -34,6 +34,7 @@ from consensus.types import (
 )
 from consensus.validation import check_spends, check_transaction, transaction_fee
 from wallet.addresses import AddressBook, key_lock
+from wallet.assets.flows import approvals_of
 from wallet.errors import FeeError, WalletError
 from wallet.ledger import Ledger
 from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, check_fee
@@ -225,9 +226,8 @@ def check_approvals(psdt: Psdt, records: Assets) -> Sequence[Approval]:
     Raises:
         PsdtError: `INVALID`: it issues, attests or burns what it must not; `APPROVALS`.
     """
-    coins = {outpoint: Coin(coin.output, 0, False) for outpoint, coin in zip(psdt.core.inputs, psdt.coins, strict=True)}
     try:
-        approvals = asset_effects(Transaction(psdt.core, ()), coins, records).approvals
+        approvals = approvals_of(psdt.core, psdt.spent, records)
     except ConsensusError as error:
         raise PsdtError(PsdtRule.INVALID, f"the transaction would not be valid: {error}") from None
     wanted = [PartName(approval.policy, approval.asset) for approval in approvals]

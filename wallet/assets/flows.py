@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from consensus.assets import asset_id, assets_of_transaction, authority_id
-from consensus.types import AssetId, Attestation, Core, LockId, NewAsset, Output, Reissue, SupplyKind, Transaction
+from consensus.assets import Approval, Assets, asset_effects, asset_id, assets_of_transaction, authority_id
+from consensus.types import (
+    Asset,
+    AssetId,
+    Attestation,
+    Coin,
+    Core,
+    LockId,
+    NewAsset,
+    Output,
+    Reissue,
+    SupplyKind,
+    Transaction,
+)
 
 
 class Flow(NamedTuple):
@@ -35,6 +47,28 @@ def names_of(core: Core, spent: Iterable[Output]) -> list[AssetId]:
     """Return the ids that a transaction names or spends, each once: those whose records the rules ask for."""
     names = dict.fromkeys(assets_of_transaction(Transaction(core, ())))
     return list(names | dict.fromkeys(output.asset for output in spent if output.asset is not None))
+
+
+def records_of(
+    core: Core, spent: Iterable[Output], records: Mapping[AssetId, Asset | None]
+) -> dict[AssetId, Asset | None]:
+    """Return what the rules ask for: a record, or None, of all that a transaction names or spends."""
+    return {name: records.get(name) for name in names_of(core, spent)}
+
+
+def approvals_of(core: Core, spent: Sequence[Output], records: Assets) -> Sequence[Approval]:
+    """Return the approvals that a transaction takes.
+
+    Args:
+        spent: the outputs that its inputs name, in their order.
+        records: of all that `names_of` returns.
+
+    Raises:
+        ConsensusError: as `asset_effects`.
+    """
+    # How old a coin is, or whether it is a reward, does not matter to its asset.
+    coins = {outpoint: Coin(output, 0, False) for outpoint, output in zip(core.inputs, spent, strict=True)}
+    return asset_effects(Transaction(core, ()), coins, records).approvals
 
 
 def flows(core: Core, spent: Sequence[Output]) -> dict[AssetId, Flow]:

@@ -10,14 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from consensus.asset_text import format_units
-from consensus.assets import (
-    Assets,
-    asset_effects,
-    asset_id,
-    assets_of_coins,
-    assets_of_transaction,
-    authority_id,
-)
+from consensus.assets import Assets, asset_id, authority_id
 from consensus.codec import encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
@@ -25,21 +18,19 @@ from consensus.state import SpendContext
 from consensus.types import (
     MAX_BURNS,
     Amount,
-    Asset,
     AssetId,
     Attestation,
     Burn,
-    Coin,
     Core,
     LockId,
     NewAsset,
     Output,
     Reissue,
     SupplyKind,
-    Transaction,
 )
 from wallet.addresses import AddressBook, Branch, KnownAddress
 from wallet.assets.approvers import ApprovalCost, Approvers, Records
+from wallet.assets.flows import approvals_of, records_of
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, Selection, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.cosigning import Cosigner, IncompleteError, finalise
@@ -137,8 +128,9 @@ class AssetMaker:
             check_fee(selection.fee, MAX_FEE * 100 // MAX_FEE_PERCENT)
         change = self._addresses.peek(Branch.CHANGE)
         built = self._build(wish, plan, selection, floor, change.lock)
-        known, request = _known(built, records), (request_id, fingerprint)
-        self._ledger.frozen.check(built.core, [coin.output for coin in built.coins])
+        spent = [coin.output for coin in built.coins]
+        known, request = records_of(built.core, spent, records), (request_id, fingerprint)
+        self._ledger.frozen.check(built.core, spent)
         if all(approver in self._addresses for approver in approvers):
             return self._maker.finish(built, change, request=request, note=note, assets=known)
         return self._begin(built, change, known, request, note)
@@ -154,9 +146,8 @@ class AssetMaker:
         """Sign all that this wallet can; let the rest wait for those who have to approve, if anything is missing."""
         self._ledger.waiting.check_room()
         height = self._maker.next_height
-        spent = {coin.outpoint: Coin(coin.output, coin.height or height, coin.coinbase) for coin in built.coins}
         try:
-            approvals = asset_effects(Transaction(built.core, ()), spent, known).approvals
+            approvals = approvals_of(built.core, [coin.output for coin in built.coins], known)
         except ConsensusError as error:
             raise PaymentError(f"the payment would not be valid: {error}") from None
         coins = tuple([SpentCoin(coin.output, coin.height, coin.coinbase) for coin in built.coins])
@@ -281,10 +272,3 @@ def _outputs(wish: AssetWish, plan: _Plan, own: LockId, ids: list[AssetId]) -> l
                 right = _UNKNOWN if asset == _UNKNOWN else authority_id(asset)
                 outputs.append(Output(Amount(1), own, right))
     return outputs
-
-
-def _known(built: Built, records: Records) -> dict[AssetId, Asset | None]:
-    """Return what the rules ask for: a record, or None, of all that a transaction names or spends."""
-    spent = [Coin(coin.output, 0, coin.coinbase) for coin in built.coins]
-    names = [*assets_of_transaction(Transaction(built.core, ())), *assets_of_coins(spent)]
-    return {name: records.get(name) for name in names}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consensus.asset_text import format_units
-from consensus.assets import Assets, asset_effects, authority_id
+from consensus.assets import authority_id
 from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.state import SpendContext
-from consensus.types import MAX_INPUTS, Amount, AssetId, Coin, Output, Transaction
+from consensus.types import MAX_INPUTS, Amount, AssetId, Output
 from wallet.assets.approvers import Approvers, Records
-from wallet.assets.flows import names_of
+from wallet.assets.flows import approvals_of, records_of
 from wallet.cosigning import Cosigner, check_psdt_fee
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ledger import Ledger
@@ -73,13 +73,9 @@ class AssetSpends:
         chosen, outputs = self._carry(known, branch, asset, coins, wish, records)
         core, sources = self._spends.with_fee(known, branch, chosen, outputs, terms, self._approvers.cost(approvers))
         spent = [spent_coin(source.record) for source in sources]
-        rules = {
-            source.outpoint: Coin(coin.output, coin.height or context.height, coin.coinbase)
-            for source, coin in zip(sources, spent, strict=True)
-        }
-        named: Assets = {name: records.get(name) for name in names_of(core, [coin.output for coin in spent])}
+        carried = [coin.output for coin in spent]
         try:
-            approvals = asset_effects(Transaction(core, ()), rules, named).approvals
+            approvals = approvals_of(core, carried, records_of(core, carried, records))
         except ConsensusError as error:
             raise PaymentError(f"the spend would not be valid: {error}") from None
         psdt = self._cosigner.update(with_policy(new_psdt(self._params, core, tuple(spent), approvals), known.policy))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from consensus.assets import Approval, Assets, asset_effects
+from consensus.assets import Approval, Assets
 from consensus.codec import encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
@@ -14,7 +14,7 @@ from consensus.state import SpendContext
 from consensus.types import Amount, Asset, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.approvers import Approvers
-from wallet.assets.flows import Stake, stakes
+from wallet.assets.flows import Stake, approvals_of, stakes
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.cosigning import Cosigner, IncompleteError, finalise
@@ -178,13 +178,9 @@ class OfferDesk:
         """Return the approvals that moving the two assets takes."""
         names = (OutPoint(offer.coins[0].outpoint.txid, 0), OutPoint(offer.coins[0].outpoint.txid, 1))
         worths = (offer.gives, offer.wants)
-        coins = {
-            name: Coin(Output(worth.amount, offer.outputs[0].lock, worth.asset), 0, False)
-            for name, worth in zip(names, worths, strict=True)
-        }
-        outputs = tuple([coin.output for coin in coins.values()])
+        moved = tuple([Output(worth.amount, offer.outputs[0].lock, worth.asset) for worth in worths])
         try:
-            return tuple(asset_effects(Transaction(Core(1, names, outputs, (), (), b""), ()), coins, records).approvals)
+            return tuple(approvals_of(Core(1, names, moved, (), (), b""), moved, records))
         except ConsensusError as error:
             raise SwapError(SwapRule.ASSET, f"the assets cannot be swapped: {error}") from None
 

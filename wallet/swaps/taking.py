@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from consensus.amounts import format_amount
-from consensus.assets import assets_of_coins, assets_of_transaction
 from consensus.codec import encode
 from consensus.spend_policy import WitnessCost, witness_cost
-from consensus.types import Amount, Asset, AssetId, Coin, Core, Key, LockId, OutPoint, Output, Transaction
+from consensus.types import Amount, Asset, AssetId, Core, Key, LockId, OutPoint, Output
 from wallet.addresses import AddressBook, Branch
+from wallet.assets.flows import records_of
 from wallet.coin_selection import CHANGE_SIZE, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.errors import PaymentError
@@ -73,9 +73,8 @@ class Taker:
             built = self._of_dure(coin, taken.cost, terms, home.lock)
         else:
             built = self._of_asset(coin, taken.cost, terms, home.lock)
-        return self._maker.finish(
-            built, home, request=request, note=note, assets=_known(built, records), opening=taken.opening
-        )
+        known = records_of(built.core, [each.output for each in built.coins], records)
+        return self._maker.finish(built, home, request=request, note=note, assets=known, opening=taken.opening)
 
     def _of_dure(self, coin: SpendableCoin, cost: WitnessCost, terms: RelayTerms, home: LockId) -> Built:
         size = len(encode(_core([coin], [Output(coin.value, home, None)]))) + WITNESS_FRAME + cost.size
@@ -100,9 +99,3 @@ class Taker:
 
 def _core(coins: Sequence[SpendableCoin], outputs: Sequence[Output]) -> Core:
     return Core(1, tuple([coin.outpoint for coin in coins]), tuple(outputs), (), (), b"")
-
-
-def _known(built: Built, records: Mapping[AssetId, Asset]) -> dict[AssetId, Asset | None]:
-    spent = [Coin(coin.output, 0, coin.coinbase) for coin in built.coins]
-    names = [*assets_of_transaction(Transaction(built.core, ())), *assets_of_coins(spent)]
-    return {name: records.get(name) for name in names}
