@@ -99,7 +99,7 @@ class Wallet:
         self.coins = CoinList(self._ledger)
         self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
         self.offers = OfferDesk(
-            params, self._ledger, self._addresses, self._signer, maker, self.cosigner, self.policies, approvers, outside
+            params, self._ledger, self._addresses, self._signer, maker, self.cosigner, policies, approvers, outside
         )
         self.asset_spends = AssetSpends(params, self._ledger, self.policies.spends, approvers, self.cosigner)
         self.swaps = SwapDesk(

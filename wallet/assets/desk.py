@@ -92,14 +92,10 @@ class AssetDesk:
         """
         if controller is None:
             raise WalletError("nobody controls this asset: it moves without anybody's approval")
-        if not self._approves(controller):
+        if not self._policies.approves(controller):
             raise WalletError("another controls this asset: only its controller can freeze")
         self._ledger.frozen.freeze(asset, lock, why)
         self._ledger.flush()
-
-    def _approves(self, policy: LockId) -> bool:
-        known = self._policies.find(policy)
-        return policy in self._addresses or (known is not None and bool(self._policies.own_keys(known.policy)))
 
     def unfreeze(self, asset: AssetId, lock: LockId) -> None:
         """Take an address off the list; durable when this returns.

@@ -83,6 +83,11 @@ class PolicyBook:
         """Tell whether a policy is one key of this wallet's."""
         return lock in self._addresses
 
+    def approves(self, lock: LockId) -> bool:
+        """Tell whether this wallet has a key, alone or among others, that approves by the policy of a lock."""
+        known = self._known.get(lock)
+        return self.is_own_key(lock) or (known is not None and bool(self.own_keys(known.policy)))
+
     def add(self, name: str, policy: Policy, roles: Mapping[bytes, str] | None = None) -> KnownPolicy:
         """Remember a policy that `check_policy` passed; again under its name is no change, but for new roles.
 

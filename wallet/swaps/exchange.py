@@ -26,7 +26,7 @@ from wallet.ports import Outside
 from wallet.psdt import Psdt, SpentCoin, new_psdt
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Signer
-from wallet.spend_policies.desk import PolicyDesk
+from wallet.spend_policies.book import PolicyBook
 from wallet.swaps.errors import SwapError, SwapRule
 from wallet.swaps.offers import MAX_OFFERED, Acceptance, Offer, OfferedCoin, Worth, check_kept, make_offer
 from wallet.swaps.taking import Taken, Taker
@@ -63,7 +63,7 @@ class OfferDesk:
         signer: Signer,
         maker: Maker,
         cosigner: Cosigner,
-        policies: PolicyDesk,
+        policies: PolicyBook,
         approvers: Approvers,
         outside: Outside,
     ) -> None:
@@ -256,7 +256,7 @@ class OfferDesk:
         elif acceptor:
             self._check_acceptors(acceptance)
             mine = {output.lock for output in theirs}
-        approved = [part.name for part in psdt.parts if part.asset is not None and self._approves(part.lock)]
+        approved = [part.name for part in psdt.parts if part.asset is not None and self._policies.approves(part.lock)]
         if not mine and not approved:
             raise SwapError(SwapRule.NOT_YOURS, "this wallet has no part in the offer, and nothing to approve")
         if approved:
@@ -273,10 +273,6 @@ class OfferDesk:
             return finalise(self._params, signed, context, records)
         except IncompleteError as error:
             raise SwapError(SwapRule.NOT_APPROVED, f"whoever offers signs last, and {error}") from None
-
-    def _approves(self, policy: LockId) -> bool:
-        known = self._policies.find(policy)
-        return policy in self._addresses or (known is not None and bool(self._policies.own_keys(known.policy)))
 
     def _check_frozen(self, psdt: Psdt) -> None:
         touched = self._ledger.frozen.touched(psdt.core, psdt.spent)
