@@ -37,7 +37,7 @@ from wallet.addresses import AddressBook, key_lock
 from wallet.assets.flows import approvals_of
 from wallet.errors import FeeError, WalletError
 from wallet.ledger import Ledger
-from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, check_fee
+from wallet.payments import check_fee
 from wallet.psdt import Part, PartName, Psdt, PsdtError, PsdtRule
 from wallet.psdt_joining import with_policy, with_satisfactions
 from wallet.signer import Signer
@@ -212,9 +212,8 @@ def check_psdt_fee(psdt: Psdt) -> None:
         FeeError: nobody means it unless he says so.
     """
     carries = any(output.asset is not None for output in (*psdt.spent, *psdt.core.outputs)) or psdt.core.issuances
-    # What an asset is worth in DURE nobody knows here: with one, only the cap itself holds.
     paid = sum(output.value for output in psdt.core.outputs if output.asset is None)
-    check_fee(psdt.fee, MAX_FEE * 100 // MAX_FEE_PERCENT if carries else paid)
+    check_fee(psdt.fee, None if carries else paid)
 
 
 def check_approvals(psdt: Psdt, records: Assets) -> Sequence[Approval]:

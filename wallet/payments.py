@@ -219,13 +219,18 @@ def check_dust(amount: int, terms: RelayTerms) -> None:
         raise PaymentError(f"less than {format_amount(terms.dust_limit)} DURE is dust, which nobody relays")
 
 
-def check_fee(fee: int, paid: int) -> None:
+def check_fee(fee: int, paid: int | None) -> None:
     """Hold a fee against the sanity caps, in grain.
+
+    Args:
+        paid: None where nobody knows it, as of assets, whose worth in DURE is no matter of the chain: then only the
+            highest fee of all holds.
 
     Raises:
         FeeError: nobody means it unless he says so.
     """
-    if fee > MAX_FEE or (fee > SMALL_FEE and fee * 100 > paid * MAX_FEE_PERCENT):
+    too_much = paid is not None and fee > SMALL_FEE and fee * 100 > paid * MAX_FEE_PERCENT
+    if fee > MAX_FEE or too_much:
         raise FeeError(
             f"the fee of {format_amount(fee)} DURE is above {format_amount(MAX_FEE)} or {MAX_FEE_PERCENT} % of "
             "what is paid: lower the fee rate, or force it"

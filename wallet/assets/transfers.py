@@ -14,7 +14,7 @@ from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, UnknownTransactionError
 from wallet.ledger import Ledger
 from wallet.maker import Maker
-from wallet.payments import MAX_FEE, MAX_FEE_PERCENT, check_fee
+from wallet.payments import check_fee
 from wallet.results import Note, RelayTerms, Sent
 from wallet.tx_builder import WITNESS_FRAME, Built
 from wallet.waiting import WaitingTransfer
@@ -106,7 +106,7 @@ class TransferDesk:
                 "the coins in DURE that it spends do not bear a fee of their own: if nobody has the file, forget it"
             )
         if not force:
-            check_fee(fee, MAX_FEE * 100 // MAX_FEE_PERCENT)
+            check_fee(fee, None)
         core = Core(1, core.inputs, (Output(Amount(left), change.lock, None),), (), (), b"")
         self._maker.forget_request(txid)
         built = Built(core, coins, Amount(fee), Amount(left))
