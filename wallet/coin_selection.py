@@ -30,8 +30,10 @@ EXACT_MATCH_TRIES = 10_000
 MAX_CANDIDATES = 10_000
 """Coins that are chosen from: of more only the largest. A transaction that is relayed holds fewer than 3,000, so a
 storm of dust costs no payment anything (A162)."""
-WITNESS_SIZE = witness_cost(Key(bytes(33))).size
-"""Bytes of the witness of a key, its signature included."""
+KEY_COST = witness_cost(Key(bytes(33)))
+"""Of the witness of a key."""
+WITNESS_SIZE = KEY_COST.size
+"""Its bytes, its signature included."""
 CHANGE_SIZE = len(encode(Output(Amount(2**62), LockId(bytes(32)), None)))
 """Bytes of a change output, at most."""
 _OUTPOINT_BASE = len(encode(OutPoint(TxId(bytes(32)), 0))) - 1

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from consensus.asset_text import format_units
 from consensus.assets import authority_id
-from consensus.spend_policy import reveal, witness_cost
+from consensus.spend_policy import WitnessCost, reveal, witness_cost
 from consensus.types import Amount, Asset, AssetId, Attestation, Burn, Definition, LockId, NewAsset, Reissue, SupplyKind
 from wallet.assets.book import AssetBook
-from wallet.coin_selection import WITNESS_SIZE
+from wallet.coin_selection import KEY_COST
 from wallet.errors import PaymentError
 from wallet.spend_policies.book import PolicyBook
 
 Records = Mapping[AssetId, Asset]
 """Of assets on the best chain, as the node has them."""
-
-
-class ApprovalCost(NamedTuple):
-    """What the witnesses of approvals add to a transaction."""
-
-    size: int
-    """Bytes."""
-    signatures: int
-
-
-UNKNOWN_POLICY = ApprovalCost(2_800, 16)
+UNKNOWN_POLICY = WitnessCost(signatures=16, size=2_800)
 """Of a policy that the wallet does not know: as 16 of 16 keys, the largest threshold. A fee that is too low for what
 the approvers add could not be raised any more; what may be too much is some 3,000 grain."""
 
@@ -73,24 +62,17 @@ class Approvers:
                     found[asset, True] = definition.auditor
         return [policy for policy in found.values() if policy is not None]
 
-    def cost(self, approvers: Iterable[LockId]) -> ApprovalCost:
+    def cost(self, approvers: Iterable[LockId]) -> WitnessCost:
         """Return what the witnesses of these policies cost, or may cost where the wallet does not know them."""
-        size = signatures = 0
-        for policy in approvers:
-            each = self._cost(policy)
-            size += each.size
-            signatures += each.signatures
-        return ApprovalCost(size, signatures)
+        costs = [self._cost(policy) for policy in approvers]
+        return WitnessCost(sum(each.signatures for each in costs), sum(each.size for each in costs))
 
-    def _cost(self, policy: LockId) -> ApprovalCost:
-        known = self._policies.find(policy)
+    def _cost(self, policy: LockId) -> WitnessCost:
         if self._policies.is_own_key(policy):
-            return ApprovalCost(WITNESS_SIZE, 1)
+            return KEY_COST
+        known = self._policies.find(policy)
         shown = None if known is None else reveal(known.policy, lambda _leaf: True)
-        if shown is None:
-            return UNKNOWN_POLICY
-        cost = witness_cost(shown)
-        return ApprovalCost(cost.size, cost.signatures)
+        return UNKNOWN_POLICY if shown is None else witness_cost(shown)
 
 
 def definition_of(asset: AssetId, records: Records) -> Definition:

@@ -14,6 +14,7 @@ from consensus.assets import Assets, asset_id, authority_id
 from consensus.codec import encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
+from consensus.spend_policy import WitnessCost
 from consensus.state import SpendContext
 from consensus.types import (
     MAX_BURNS,
@@ -29,7 +30,7 @@ from consensus.types import (
     SupplyKind,
 )
 from wallet.addresses import AddressBook, Branch, KnownAddress
-from wallet.assets.approvers import ApprovalCost, Approvers, Records
+from wallet.assets.approvers import Approvers, Records
 from wallet.assets.flows import approvals_of, records_of
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, Selection, select_coins
 from wallet.coin_table import SpendableCoin
@@ -210,7 +211,7 @@ class AssetMaker:
         )
 
     def _select(
-        self, wish: AssetWish, plan: _Plan, approvals: ApprovalCost, terms: RelayTerms
+        self, wish: AssetWish, plan: _Plan, approvals: WitnessCost, terms: RelayTerms
     ) -> tuple[Selection, Amount]:
         """Choose coins in DURE for the fee; and return what must come back of them besides the change.
 

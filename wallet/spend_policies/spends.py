@@ -8,7 +8,7 @@ from typing import NamedTuple
 from consensus.amounts import format_amount
 from consensus.codec import encode
 from consensus.params import Params
-from consensus.spend_policy import reveal, witness_cost
+from consensus.spend_policy import WitnessCost, reveal, witness_cost
 from consensus.state import SpendContext
 from consensus.types import (
     MAX_INPUTS,
@@ -24,7 +24,6 @@ from consensus.types import (
 )
 from wallet.addresses import AddressBook
 from wallet.addresses import Branch as KeyBranch
-from wallet.assets.approvers import ApprovalCost
 from wallet.coin_selection import Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, PaymentError, WalletError
@@ -321,7 +320,7 @@ class PolicySpends:
         if len(chosen) >= MAX_INPUTS:
             raise PaymentError("so many coins do not fit into one transaction: move fewer at once")
         moved = [Output(source.record.value, branch.pays[0], None) for source in chosen]
-        return self._with_fee(known, branch, chosen, moved, pricing, memo, ApprovalCost(0, 0))
+        return self._with_fee(known, branch, chosen, moved, pricing, memo, WitnessCost(0, 0))
 
     def with_fee(
         self,
@@ -330,7 +329,7 @@ class PolicySpends:
         chosen: Sequence[Source],
         outputs: Sequence[Output],
         terms: RelayTerms,
-        approvals: ApprovalCost,
+        approvals: WitnessCost,
     ) -> tuple[Core, list[Source]]:
         """Let coins of this wallet pay for a spend of a policy's coins; these stand first, as do the outputs.
 
@@ -350,7 +349,7 @@ class PolicySpends:
         moved: Sequence[Output],
         pricing: _Pricing,
         memo: bytes,
-        approvals: ApprovalCost,
+        approvals: WitnessCost,
     ) -> tuple[Core, list[Source]]:
         inputs = [source.outpoint for source in chosen]
         shown = _shown(known.policy, branch)

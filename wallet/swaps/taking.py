@@ -8,10 +8,10 @@ from typing import NamedTuple
 from consensus.amounts import format_amount
 from consensus.codec import encode
 from consensus.spend_policy import WitnessCost, witness_cost
-from consensus.types import Amount, Asset, AssetId, Core, Key, LockId, OutPoint, Output
+from consensus.types import Amount, Asset, AssetId, Core, LockId, OutPoint, Output
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.flows import records_of
-from wallet.coin_selection import CHANGE_SIZE, Need, fee_for, select_coins
+from wallet.coin_selection import CHANGE_SIZE, KEY_COST, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
 from wallet.errors import PaymentError
 from wallet.ledger import Ledger
@@ -22,8 +22,6 @@ from wallet.records import CoinRecord
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Opening
 from wallet.tx_builder import WITNESS_FRAME, Built
-
-_ONE_KEY = witness_cost(Key(bytes(33)))
 
 
 class Taken(NamedTuple):
@@ -37,7 +35,7 @@ class Taken(NamedTuple):
     @property
     def cost(self) -> WitnessCost:
         """What opening it costs."""
-        return _ONE_KEY if self.opening is None else witness_cost(self.opening.shown)
+        return KEY_COST if self.opening is None else witness_cost(self.opening.shown)
 
 
 class Taker:
