@@ -104,7 +104,7 @@ class Cosigner:
             record = self._ledger.coins.find(outpoint)
             true = known.get(outpoint)
             if record is not None:
-                true = Output(record.value, record.lock, record.asset)
+                true = record.output
             if true is not None and true != coin.output:
                 raise PsdtError(
                     PsdtRule.LIE,

@@ -39,6 +39,7 @@ from consensus.types import (
     PREIMAGE_SIZE,
     AssetId,
     BlockHash,
+    Coin,
     Core,
     Key,
     LockId,
@@ -49,7 +50,9 @@ from consensus.types import (
     TxId,
 )
 from wallet.assets.flows import flows
+from wallet.coin_table import SpendableCoin
 from wallet.errors import WalletError
+from wallet.records import CoinRecord
 
 MAGIC = b"durepsdt"
 VERSION = 2
@@ -129,6 +132,11 @@ class SpentCoin(_Value, frozen=True):
     height: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] | None
     """Of the block that created it; None if it is in no block. Told, not proven: it only helps to say what is due."""
     coinbase: bool
+
+
+def spent_coin(coin: Coin | CoinRecord | SpendableCoin) -> SpentCoin:
+    """Return a coin as a file tells it."""
+    return SpentCoin(coin.output, coin.height, coin.coinbase)
 
 
 class PartName(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from consensus.codec import decode_transaction
-from consensus.types import Amount, AssetId, BlockHash, LockId, Transaction, TxId
+from consensus.types import Amount, AssetId, BlockHash, LockId, Output, Transaction, TxId
 from wallet.errors import WalletDataError
 
 
@@ -61,6 +61,11 @@ class CoinRecord(Record, frozen=True):
     spender: TxId | None
     """The transaction in the chain that spent it."""
     spent_height: int | None
+
+    @property
+    def output(self) -> Output:
+        """The output that it is."""
+        return Output(self.value, self.lock, self.asset)
 
 
 class JournalRecord(Record, frozen=True):

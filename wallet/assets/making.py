@@ -40,7 +40,7 @@ from wallet.ledger import Ledger
 from wallet.maker import Maker, check_note
 from wallet.payments import check_fee
 from wallet.ports import Entropy
-from wallet.psdt import SpentCoin, new_psdt
+from wallet.psdt import new_psdt, spent_coin
 from wallet.results import Note, RelayTerms, Sent
 from wallet.tx_builder import WITNESS_FRAME, Built
 from wallet.waiting import WaitingTransfer
@@ -150,7 +150,7 @@ class AssetMaker:
             approvals = approvals_of(built.core, [coin.output for coin in built.coins], known)
         except ConsensusError as error:
             raise PaymentError(f"the payment would not be valid: {error}") from None
-        coins = tuple([SpentCoin(coin.output, coin.height, coin.coinbase) for coin in built.coins])
+        coins = tuple(map(spent_coin, built.coins))
         psdt = new_psdt(self._params, built.core, coins, approvals)
         psdt = self._cosigner.sign(psdt, {}, known, force=True).psdt
         try:

@@ -16,12 +16,12 @@ from wallet.cosigning import Cosigner, check_psdt_fee
 from wallet.errors import InsufficientFundsError, PaymentError
 from wallet.ledger import Ledger
 from wallet.maker import check_following
-from wallet.psdt import new_psdt
+from wallet.psdt import new_psdt, spent_coin
 from wallet.psdt_joining import with_policy
 from wallet.results import Payment, RelayTerms
 from wallet.spend_policies.book import KnownPolicy
 from wallet.spend_policies.branches import Branch
-from wallet.spend_policies.spends import Everything, Plan, PolicySpends, Source, spent_coin
+from wallet.spend_policies.spends import Everything, Plan, PolicySpends, Source
 
 MAX_COINS = MAX_INPUTS // 2
 """Of an asset in one spend: beside them there is room for those of the fee."""

@@ -31,7 +31,7 @@ from wallet.ledger import Ledger
 from wallet.maker import check_following, check_memo
 from wallet.payments import check_dust, check_fee
 from wallet.ports import Outside
-from wallet.psdt import Psdt, SpentCoin, new_psdt
+from wallet.psdt import Psdt, new_psdt, spent_coin
 from wallet.psdt_joining import with_policy
 from wallet.records import CoinRecord
 from wallet.results import Payment, RelayTerms
@@ -402,8 +402,3 @@ def _shown(policy: Policy, branch: Branch) -> Policy:
 def _size(core: Core, shown: Sequence[Policy]) -> int:
     """Return the bytes of a transaction whose witnesses reveal these policies, at most."""
     return len(encode(core)) + _FRAME + sum(witness_cost(policy).size for policy in shown)
-
-
-def spent_coin(record: CoinRecord) -> SpentCoin:
-    """Return a coin as a file tells it."""
-    return SpentCoin(Output(record.value, record.lock, record.asset), record.height, record.coinbase)

@@ -23,7 +23,7 @@ from wallet.ledger import Ledger
 from wallet.maker import Maker, check_following
 from wallet.payments import check_dust
 from wallet.ports import Outside
-from wallet.psdt import Psdt, SpentCoin, new_psdt
+from wallet.psdt import Psdt, new_psdt, spent_coin
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Signer
 from wallet.spend_policies.book import PolicyBook
@@ -100,7 +100,7 @@ class OfferDesk:
         outputs = [Output(wants.amount, home, wants.asset)]
         if left:
             outputs.append(Output(Amount(left), home, gives.asset))
-        offered = tuple([OfferedCoin(coin.outpoint, _spent(coin)) for coin in coins])
+        offered = tuple([OfferedCoin(coin.outpoint, spent_coin(coin)) for coin in coins])
         offer = make_offer(
             Offer(self._params.genesis_hash, gives, wants, offered, tuple(outputs), ()), self._sign_offer
         )
@@ -168,7 +168,7 @@ class OfferDesk:
         approvals = self._approvals(offer, records)
         chosen = self._choose(offer, approvals, terms)
         core = _core(offer, chosen)
-        spent = (*(each.coin for each in offer.coins), *map(_spent, chosen.coins))
+        spent = (*(each.coin for each in offer.coins), *map(spent_coin, chosen.coins))
         psdt = self._cosigner.update(new_psdt(self._params, core, spent, approvals))
         acceptance = Acceptance(offer, psdt)
         self._check_acceptors(acceptance)
@@ -415,7 +415,3 @@ def _fits(left: int, least: int) -> bool:
 def _core(offer: Offer, chosen: Chosen) -> Core:
     inputs = (*offer.outpoints, *(coin.outpoint for coin in chosen.coins))
     return Core(1, inputs, (*offer.outputs, *chosen.outputs), (), (), b"")
-
-
-def _spent(coin: SpendableCoin) -> SpentCoin:
-    return SpentCoin(coin.output, coin.height, coin.coinbase)

@@ -45,7 +45,7 @@ from rpc.errors import ErrorCode, RpcError
 from wallet.assets.flows import names_of
 from wallet.cosigning import IncompleteError, finalise
 from wallet.errors import WalletError
-from wallet.psdt import MAX_FILE_SIZE, PartName, Psdt, PsdtError, SpentCoin, new_psdt, read_psdt, write_psdt
+from wallet.psdt import MAX_FILE_SIZE, PartName, Psdt, PsdtError, SpentCoin, new_psdt, read_psdt, spent_coin, write_psdt
 from wallet.psdt_joining import combine
 from wallet.results import Sent
 
@@ -185,9 +185,7 @@ def _memo(text: str) -> bytes:
 
 
 def _spent(coin: Coin | Output) -> SpentCoin:
-    if isinstance(coin, Coin):
-        return SpentCoin(coin.output, coin.height, coin.coinbase)
-    return SpentCoin(coin, None, False)
+    return spent_coin(coin) if isinstance(coin, Coin) else SpentCoin(coin, None, False)
 
 
 @method(Area.RAW_TRANSACTIONS, reads=True)
