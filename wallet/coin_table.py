@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from consensus.params import Params
-from consensus.types import Amount, AssetId, Core, LockId, OutPoint, Output, Transaction, TxId
+from consensus.types import Amount, AssetId, Core, LockId, OutPoint, Output, TxId
 from wallet.pending import PendingSet, PendingTx
 from wallet.records import CoinRecord
 from wallet.results import AssetSums, Balances, ListedCoin
@@ -253,7 +253,7 @@ class CoinTable:
     def spendable_of(self, asset: AssetId) -> list[SpendableCoin]:
         """Return the coins of an asset, or of an authority, that a payment may use: confirmed or our own change."""
         return [
-            _spendable(outpoint, coin, chain)
+            as_spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains(self._of_assets.get(asset, {}))
             if chain is not None and not self._held_back(outpoint)
         ]
@@ -261,7 +261,7 @@ class CoinTable:
     def spendable(self, next_height: int) -> list[SpendableCoin]:
         """Return the coins that a payment may use: confirmed or our own change, mature, and not set aside."""
         return [
-            _spendable(outpoint, coin, chain)
+            as_spendable(outpoint, coin, chain)
             for outpoint, coin, chain in self._with_chains()
             if chain is not None and not self._held_back(outpoint) and self.is_mature(coin, next_height)
         ]
@@ -273,7 +273,7 @@ class CoinTable:
         """
         if self._in_order is None:
             self._in_order = in_order(
-                _spendable(outpoint, coin, 0)
+                as_spendable(outpoint, coin, 0)
                 for outpoint, coin in self._unspent.items()
                 if self._is_plain(outpoint, coin)
             )
@@ -283,15 +283,11 @@ class CoinTable:
             for coin in self._in_order
             if coin.outpoint not in spent and coin.outpoint not in aside and coin.outpoint not in kept
         ]
-        others = {outpoint: self._unspent[outpoint] for outpoint in self._unsettled}
+        mined = [outpoint for outpoint in self._unsettled if self._unspent[outpoint].height is not None]
         rewards = [
-            _spendable(outpoint, coin, 0)
-            for outpoint, coin in others.items()
-            if coin.height is not None
-            and self.is_mature(coin, next_height)
-            and outpoint not in spent
-            and outpoint not in self._outpoints_apart
-            and not self._held_back(outpoint)
+            as_spendable(outpoint, coin, 0)
+            for outpoint, coin in self._counting(mined)
+            if self.is_mature(coin, next_height) and not self._held_back(outpoint)
         ]
         return in_order([*found, *rewards]) if rewards else found
 
@@ -309,18 +305,14 @@ class CoinTable:
         """Return all coins that ever lay at a lock apart, spent or not, in no order that means anything."""
         return list(self._ever_apart.get(lock, ()))
 
-    def behind(self, tx: Transaction) -> list[SpendableCoin] | None:
+    def behind(self, core: Core) -> list[SpendableCoin] | None:
         """Return the coins that a transaction of the wallet spends, in its order; None unless all are ours."""
-        return self.behind_core(tx.core)
-
-    def behind_core(self, core: Core) -> list[SpendableCoin] | None:
-        """Return the coins that a core spends; as `behind`."""
         found: list[SpendableCoin] = []
         for outpoint in core.inputs:
             coin = self.find_own(outpoint)
             if coin is None:
                 return None
-            found.append(_spendable(outpoint, coin, self._chain(outpoint, coin) or 0))
+            found.append(as_spendable(outpoint, coin, self._chain(outpoint, coin) or 0))
         return found
 
     def _counting(self, among: Iterable[OutPoint] | None = None) -> Iterator[tuple[OutPoint, CoinRecord]]:
@@ -370,7 +362,8 @@ class CoinTable:
         return not coin.coinbase or coin.height is None or next_height >= coin.height + self._maturity
 
 
-def _spendable(outpoint: OutPoint, coin: CoinRecord, chain: int) -> SpendableCoin:
+def as_spendable(outpoint: OutPoint, coin: CoinRecord, chain: int) -> SpendableCoin:
+    """Return a coin as a payment uses it, that ends so many unconfirmed transactions."""
     return SpendableCoin(outpoint, coin.value, coin.lock, coin.height, coin.coinbase, chain, coin.asset)
 
 

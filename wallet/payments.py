@@ -144,7 +144,7 @@ class Payments:
         tx = pending.transaction
         if carries_assets(tx):
             raise PaymentError("the payment carries assets: it cannot be replaced, only followed by another")
-        coins = self._ledger.coins.behind(tx)
+        coins = self._ledger.coins.behind(tx.core)
         if coins is None:
             raise PaymentError("a coin that it spends is not this wallet's")
         outputs = tx.core.outputs

@@ -115,4 +115,4 @@ class TransferDesk:
 
     def _coins(self, transfer: WaitingTransfer) -> list[SpendableCoin]:
         """Return its coins; all are ours, or it would not have been made."""
-        return self._ledger.coins.behind_core(transfer.psdt.core) or []
+        return self._ledger.coins.behind(transfer.psdt.core) or []

@@ -12,7 +12,7 @@ from consensus.types import Amount, Asset, AssetId, Core, LockId, OutPoint, Outp
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.flows import records_of
 from wallet.coin_selection import CHANGE_SIZE, KEY_COST, Need, fee_for, select_coins
-from wallet.coin_table import SpendableCoin
+from wallet.coin_table import SpendableCoin, as_spendable
 from wallet.errors import PaymentError
 from wallet.ledger import Ledger
 from wallet.maker import Maker
@@ -65,9 +65,8 @@ class Taker:
         """
         self._maker.check_ready(terms, b"", force=False)
         home = self._addresses.peek(Branch.CHANGE)
-        record = taken.record
-        coin = SpendableCoin(taken.outpoint, record.value, record.lock, record.height, record.coinbase, 0, record.asset)
-        if record.asset is None:
+        coin = as_spendable(taken.outpoint, taken.record, 0)
+        if coin.asset is None:
             built = self._of_dure(coin, taken.cost, terms, home.lock)
         else:
             built = self._of_asset(coin, taken.cost, terms, home.lock)
