@@ -156,9 +156,7 @@ class Ledger:
     def _connect(self, tx: Transaction, height: int, block: Block, *, coinbase: bool) -> None:
         txid = tx.txid
         record = self._record_of(tx)
-        self.assets.note_authorities(tx)
-        if record.ours:
-            self.assets.note_own(tx)
+        self.assets.note(tx, ours=record.ours)
         self.waiting.end(tx)
         self.pending.remove(txid)
         self._note_conflicts(tx, height)
@@ -260,9 +258,7 @@ class Ledger:
         self._receive(tx, replace(self._record_of(tx), ours=True))
 
     def _receive(self, tx: Transaction, record: TxRecord) -> None:
-        self.assets.note_authorities(tx)
-        if record.ours:
-            self.assets.note_own(tx)
+        self.assets.note(tx, ours=record.ours)
         if tx.txid in self.waiting:
             self.waiting.remove(tx.txid)
         plain = not any(

@@ -25,8 +25,14 @@ class AssetBook:
         """Return the asset that an id is the authority of, if the wallet has had to do with it."""
         return self._rights.get(authority)
 
-    def note_own(self, tx: Transaction) -> None:
-        """Show what a transaction of our own issues, attests, moves or burns, but for what its owner hid; no commit."""
+    def note(self, tx: Transaction, *, ours: bool) -> None:
+        """Learn what a transaction says of assets, and show those that our own are about; no commit."""
+        self._note_authorities(tx)
+        if ours:
+            self._note_own(tx)
+
+    def _note_own(self, tx: Transaction) -> None:
+        """Show what a transaction of our own issues, attests, moves or burns, but for what its owner hid."""
         named = dict.fromkeys([*created_by(tx), *attested_by(tx)])
         named |= dict.fromkeys(output.asset for output in tx.core.outputs if output.asset is not None)
         named |= dict.fromkeys(burn.id for burn in tx.core.burns)
@@ -35,8 +41,8 @@ class AssetBook:
             if asset not in rights and asset not in self._shown:
                 self.put(asset, shown=True)
 
-    def note_authorities(self, tx: Transaction) -> None:
-        """Learn whose authority a transaction pays out, if its memo says so; no commit.
+    def _note_authorities(self, tx: Transaction) -> None:
+        """Learn whose authority a transaction pays out, if its memo says so.
 
         Whoever hands an authority on names the asset there: the id of an authority tells it to nobody who does not
         know the asset.
