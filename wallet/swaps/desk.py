@@ -6,7 +6,7 @@ Every step can be repeated: it does what it did before, once. Nothing but the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 
 from consensus.hashing import tagged_hash
@@ -14,8 +14,9 @@ from consensus.params import Params
 from consensus.signatures import sign
 from consensus.spend_policy import Leaf, reveal
 from consensus.state import SpendContext
-from consensus.types import AfterTime, Asset, AssetId, Key, LockId, Preimage
-from wallet.addresses import AddressBook, Branch, key_lock
+from consensus.types import AfterTime, Key, LockId, Preimage
+from wallet.addresses import AddressBook, key_lock
+from wallet.assets.approvers import Records
 from wallet.assets.desk import AssetDesk
 from wallet.assets.making import AssetPayment, AssetWish
 from wallet.errors import RequestUsedError
@@ -36,8 +37,6 @@ from wallet.swaps.watching import LegState, Stage, agreed_coins, leg_state
 KEY_LABEL = "key of a swap"
 DEPTH = 6
 """Blocks that must lie on what the other side locked, its own included, before anything is done because of it."""
-
-Records = Mapping[AssetId, Asset]
 
 
 class SwapDesk:
@@ -70,7 +69,7 @@ class SwapDesk:
 
     def new_key(self) -> bytes:
         """Hand out a public key for a swap, 33 bytes, that was never handed out; works while locked."""
-        return self._addresses.public_key(self._addresses.hand_out(Branch.POLICY, KEY_LABEL))
+        return self._policies.new_key(KEY_LABEL)
 
     def secret_of(self, key: bytes) -> bytes:
         """Return the secret that goes with a key of this wallet, 32 bytes: it follows from the private key.
@@ -359,12 +358,12 @@ class SwapDesk:
 
     def _check_left(self, terms: Terms, steps: int, now: int) -> None:
         """Check that this step and those after it have the time that they may need, before the second refund."""
-        left, wanted = terms.second.refund_at - now, steps * terms.margin
-        if left < wanted:
+        if not terms.has_time(steps, now):
+            left, wanted = max(0, terms.second.refund_at - now), steps * terms.margin
             raise SwapError(
                 SwapRule.LATE,
-                f"{max(0, left):,} s are left before the second lock can be taken back, and at least {wanted:,} s are "
-                "needed for this step and those that follow",
+                f"{left:,} s are left before the second lock can be taken back, and at least {wanted:,} s are needed "
+                "for this step and those that follow",
             )
 
     def _now(self, median_time: int) -> int:

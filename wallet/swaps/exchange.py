@@ -11,9 +11,9 @@ from consensus.errors import ConsensusError
 from consensus.params import Params
 from consensus.signatures import sign
 from consensus.state import SpendContext
-from consensus.types import Amount, Asset, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
+from consensus.types import Amount, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
 from wallet.addresses import AddressBook, Branch
-from wallet.assets.approvers import Approvers
+from wallet.assets.approvers import Approvers, Records
 from wallet.assets.flows import Stake, approvals_of, stakes
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
@@ -319,9 +319,7 @@ class OfferDesk:
 
     # Withdrawing
 
-    def withdraw(
-        self, offer: Offer, psdt: Psdt | None, records: Mapping[AssetId, Asset], terms: RelayTerms
-    ) -> Sent | None:
+    def withdraw(self, offer: Offer, psdt: Psdt | None, records: Records, terms: RelayTerms) -> Sent | None:
         """Withdraw from an offer, and free what was kept for it.
 
         The offerer has signed nothing that spends his coins, unless the swap was sent. The acceptor has: so one of the
@@ -359,9 +357,7 @@ class OfferDesk:
         self._ledger.flush()
         return sent
 
-    def _spend_one(
-        self, kept: list[OutPoint], records: Mapping[AssetId, Asset], terms: RelayTerms, request: tuple[str, bytes]
-    ) -> Sent:
+    def _spend_one(self, kept: list[OutPoint], records: Records, terms: RelayTerms, request: tuple[str, bytes]) -> Sent:
         own = [(outpoint, record) for outpoint in kept if (record := self._ledger.coins.find_own(outpoint)) is not None]
         # DURE first: it bears its own fee.
         outpoint, record = min(own, key=lambda each: each[1].asset is not None)

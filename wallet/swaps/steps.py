@@ -104,7 +104,7 @@ def _proposers(terms: Terms, first: Seen, second: Seen, depth: int) -> Advice:
         return _watch_refund(first)
     if first.stage in {Stage.NOTHING, Stage.DIFFERENT}:
         return _lock_if(terms, 3, max(first.now, second.now), "Lock first what you give.")
-    claimable = second.now + terms.margin <= terms.second.refund_at
+    claimable = terms.has_time(1, second.now)
     if second.stage is Stage.LOCKED and claimable:
         if second.depth >= depth:
             return Advice(Move.CLAIM, "What you get is locked for you: claim it. That shows the secret to the taker.")
@@ -136,13 +136,13 @@ def _takers(terms: Terms, first: Seen, second: Seen, depth: int) -> Advice:
         return Advice(Move.WAIT, "What you locked is in no block yet.")
     if second.stage in _OURS_GONE:
         return Advice(Move.NOTHING, "What you gave was claimed, and there is nothing left to claim for it.")
-    if second.median_time < terms.second.refund_at and second.now + terms.margin <= terms.second.refund_at:
+    if second.median_time < terms.second.refund_at and terms.has_time(1, second.now):
         return Advice(Move.WAIT, "The proposer's turn: he claims what you locked, and shows the secret.")
     return _refund(terms.second, second, "The proposer has not claimed in time.")
 
 
 def _lock_if(terms: Terms, steps: int, now: int, sentence: str) -> Advice:
-    if terms.second.refund_at - now < steps * terms.margin:
+    if not terms.has_time(steps, now):
         return Advice(Move.NOTHING, "Too little time is left for this swap. You have locked nothing: propose it anew.")
     return Advice(Move.LOCK, sentence)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from consensus.amounts import format_amount
 from consensus.codec import encode
 from consensus.spend_policy import WitnessCost, witness_cost
-from consensus.types import Amount, Asset, AssetId, Core, LockId, OutPoint, Output
+from consensus.types import Amount, Core, LockId, OutPoint, Output
 from wallet.addresses import AddressBook, Branch
+from wallet.assets.approvers import Records
 from wallet.assets.flows import records_of
 from wallet.coin_selection import CHANGE_SIZE, KEY_COST, Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin, as_spendable
@@ -50,7 +51,7 @@ class Taker:
     def take(
         self,
         taken: Taken,
-        records: Mapping[AssetId, Asset],
+        records: Records,
         terms: RelayTerms,
         *,
         request: tuple[str, bytes],

@@ -70,6 +70,10 @@ class Terms(FileValue, frozen=True):
         """Seconds that each step leaves to the next."""
         return margin_of(self.first.spacing, self.second.spacing)
 
+    def has_time(self, steps: int, now: int) -> bool:
+        """Tell whether the second lock opens to its payer no earlier than so many steps from now."""
+        return self.second.refund_at - now >= steps * self.margin
+
     def leg(self, genesis: BlockHash) -> Leg:
         """Return the leg on a network.
 

@@ -27,8 +27,9 @@ from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
 from rpc.errors import ErrorCode, RpcError
+from wallet.assets.approvers import Records
 from wallet.results import RelayTerms, Sent
-from wallet.swaps.desk import DEPTH, Records
+from wallet.swaps.desk import DEPTH
 from wallet.swaps.errors import SwapError
 from wallet.swaps.frame import MAX_SWAP_SIZE
 from wallet.swaps.terms import Leg, Terms, write_terms
