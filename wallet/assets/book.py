@@ -36,9 +36,9 @@ class AssetBook:
         named = dict.fromkeys([*created_by(tx), *attested_by(tx)])
         named |= dict.fromkeys(output.asset for output in tx.core.outputs if output.asset is not None)
         named |= dict.fromkeys(burn.id for burn in tx.core.burns)
-        rights = self._rights | {authority_id(asset): asset for asset in named}
+        rights = {authority_id(asset) for asset in named}
         for asset in named:
-            if asset not in rights and asset not in self._shown:
+            if asset not in rights and asset not in self._rights and asset not in self._shown:
                 self.put(asset, shown=True)
 
     def _note_authorities(self, tx: Transaction) -> None:
