@@ -14,7 +14,7 @@ about them gathers signatures that are worth nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from itertools import pairwise
@@ -293,27 +293,28 @@ def check_part_policy(lock: LockId, policy: Policy) -> None:
 def _check_shape(psdt: Psdt) -> None:
     if len(psdt.coins) != len(psdt.core.inputs) or not psdt.coins:
         raise PsdtError(PsdtRule.COINS, f"{len(psdt.core.inputs)} inputs, and {len(psdt.coins)} coins for them")
-    _check_balance(psdt)
-    _check_parts(psdt)
+    _check_parts(psdt, _check_balance(psdt))
     if sum(len(part.signatures) for part in psdt.parts) > MAX_FILE_SIGNATURES:
         raise PsdtError(PsdtRule.SIGNATURES, f"a file holds at most {MAX_FILE_SIGNATURES} signatures")
 
 
-def _check_balance(psdt: Psdt) -> None:
-    for asset, flow in flows(psdt.core, psdt.spent).items():
+def _check_balance(psdt: Psdt) -> Collection[AssetId]:
+    """Check that no asset comes from nowhere or is lost; return all that there are."""
+    found = flows(psdt.core, psdt.spent)
+    for asset, flow in found.items():
         if not flow.balanced:
             sentence = (
                 f"of asset {asset.hex()} {flow.spent} are spent and {flow.created} created, but {flow.paid_out} "
                 f"paid out and {flow.burned} burned"
             )
             raise PsdtError(PsdtRule.BALANCE, sentence)
+    return found.keys()
 
 
-def _check_parts(psdt: Psdt) -> None:
+def _check_parts(psdt: Psdt, named: Collection[AssetId]) -> None:
     locks = list(dict.fromkeys(output.lock for output in psdt.spent))
     if [part.name for part in psdt.parts[: len(locks)]] != [PartName(lock) for lock in locks]:
         raise PsdtError(PsdtRule.PARTS, "there must be one part per distinct lock of the coins, by first appearance")
-    named = flows(psdt.core, psdt.spent).keys()
     approved = [part.asset for part in psdt.parts[len(locks) :]]
     # One by its controller and one by its auditor: no asset has three.
     if any(asset is None or asset not in named or count > 2 for asset, count in Counter(approved).items()):

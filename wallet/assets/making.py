@@ -6,7 +6,7 @@ Coins of an asset pay for that asset only, and fees are paid in DURE only (A154)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from consensus.asset_text import format_units
@@ -120,8 +120,9 @@ class AssetMaker:
             raise PaymentError(f"a transaction burns at most {MAX_BURNS} assets")
         paid = [payment.asset for payment in wish.payments]
         approvers = self._approvers.of(paid, wish.issuances, wish.burns, records)
-        if not may_wait:
-            self._check_alone(approvers)
+        alone = all(approver in self._addresses for approver in approvers)
+        if not (alone or may_wait):
+            raise PaymentError("the asset's controller or auditor has to approve this, and is not this wallet alone")
         plan = self._plan(wish, records)
         selection, floor = self._select(wish, plan, self._approvers.cost(approvers), terms)
         if not force:
@@ -131,7 +132,7 @@ class AssetMaker:
         spent = [coin.output for coin in built.coins]
         known, request = records_of(built.core, spent, records), (request_id, fingerprint)
         self._ledger.frozen.check(built.core, spent)
-        if all(approver in self._addresses for approver in approvers):
+        if alone:
             return self._maker.finish(built, change, request=request, note=note, assets=known)
         return self._begin(built, change, known, request, note)
 
@@ -159,10 +160,6 @@ class AssetMaker:
         except IncompleteError:
             return self._maker.wait(psdt, change, request=request, note=note)
         return self._maker.record(tx, built, change, request=request, note=note)
-
-    def _check_alone(self, approvers: Iterable[LockId]) -> None:
-        if not all(approver in self._addresses for approver in approvers):
-            raise PaymentError("the asset's controller or auditor has to approve this, and is not this wallet alone")
 
     # Chosen
 
