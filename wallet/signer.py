@@ -89,6 +89,11 @@ class Signer:
         private_key, _ = self._keys(lock)
         return private_key
 
+    def sign_digest(self, lock: LockId, digest: bytes) -> tuple[bytes, bytes]:
+        """Return the public key of one of our locks, and its signature over a digest; raise as `private_key`."""
+        private_key, public = self._keys(lock)
+        return public, sign(private_key, digest)
+
     def _keys(self, lock: LockId) -> tuple[bytes, bytes]:
         """Return the private and the public key of one of our locks; raise as `private_key`."""
         known = self._addresses.find(lock)
@@ -104,5 +109,5 @@ class Signer:
         return satisfy(opening.shown, lambda key: sign(self.private_key(key_lock(key)), digest), opening.preimages)
 
     def _witness(self, policy: LockId, digest: bytes) -> Witness:
-        private_key, public = self._keys(policy)
-        return Witness(Key(public), (sign(private_key, digest),))
+        public, signature = self.sign_digest(policy, digest)
+        return Witness(Key(public), (signature,))

@@ -265,7 +265,7 @@ async def test_an_offerer_who_lies_about_his_coin_is_found_out_by_the_chain() ->
     alike = await market.issue(ANN, 500, metadata=TICKER)
     real, fake = market.offer(), market.offer(Worth(alike, Amount(HOURS)))
     assert real.gives.asset != fake.gives.asset
-    key = market[ANN].offers._sign_offer
+    key = market[ANN].offers._signer.sign_digest
     (coin,) = fake.coins
     posing = replace(coin, coin=replace(coin.coin, output=replace(coin.coin.output, asset=market.hours)))
     outputs = (real.outputs[0], replace(fake.outputs[1], asset=market.hours))

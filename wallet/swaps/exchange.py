@@ -9,7 +9,6 @@ from consensus.assets import Approval, Assets
 from consensus.codec import encode
 from consensus.errors import ConsensusError
 from consensus.params import Params
-from consensus.signatures import sign
 from consensus.state import SpendContext
 from consensus.types import Amount, AssetId, Coin, Core, LockId, OutPoint, Output, Transaction
 from wallet.addresses import AddressBook, Branch
@@ -101,18 +100,10 @@ class OfferDesk:
         if left:
             outputs.append(Output(Amount(left), home, gives.asset))
         offered = tuple([OfferedCoin(coin.outpoint, spent_coin(coin)) for coin in coins])
-        offer = make_offer(
-            Offer(self._params.genesis_hash, gives, wants, offered, tuple(outputs), ()), self._sign_offer
-        )
+        bare = Offer(self._params.genesis_hash, gives, wants, offered, tuple(outputs), ())
+        offer = make_offer(bare, self._signer.sign_digest)
         self._keep(offer.outpoints, gets=wants.asset)
         return offer
-
-    def _sign_offer(self, lock: LockId, digest: bytes) -> tuple[bytes, bytes]:
-        known = self._addresses.find(lock)
-        private_key = self._signer.private_key(lock)
-        if known is None:
-            raise SwapError(SwapRule.NOT_YOURS, "a coin is not this wallet's")
-        return self._addresses.public_key(known), sign(private_key, digest)
 
     def _pick(self, gives: Worth, terms: RelayTerms) -> list[SpendableCoin]:
         """Choose coins in blocks: the smallest that is enough, so that little is kept; else the largest first."""
