@@ -97,7 +97,7 @@ class Wallet:
         )
         self.addresses = AddressList(store, self._addresses)
         self.coins = CoinList(self._ledger)
-        self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, outside)
+        self.policies = PolicyDesk(params, self._ledger, self._addresses, policies, self.cosigner, outside)
         self.offers = OfferDesk(
             params, self._ledger, self._addresses, self._signer, maker, self.cosigner, policies, approvers, outside
         )

@@ -12,6 +12,7 @@ from consensus.params import Params
 from consensus.spend_policy import check_policy
 from consensus.types import Amount, AssetId, LockId, OutPoint, Policy, Transaction
 from wallet.addresses import AddressBook, Branch
+from wallet.cosigning import Cosigner
 from wallet.errors import WalletDataError, WalletError
 from wallet.ledger import Ledger
 from wallet.ports import Outside
@@ -67,12 +68,18 @@ class PolicyDesk:
     """Reads the ledger's coins at policies, and adds to the policies. What it changes is durable when it returns."""
 
     def __init__(
-        self, params: Params, ledger: Ledger, addresses: AddressBook, policies: PolicyBook, outside: Outside
+        self,
+        params: Params,
+        ledger: Ledger,
+        addresses: AddressBook,
+        policies: PolicyBook,
+        cosigner: Cosigner,
+        outside: Outside,
     ) -> None:
         self._ledger = ledger
         self._addresses = addresses
         self._policies = policies
-        self.spends = PolicySpends(params, ledger, addresses, policies, outside)
+        self.spends = PolicySpends(params, ledger, addresses, policies, cosigner, outside)
 
     # Keys and policies
 

@@ -26,6 +26,7 @@ from wallet.addresses import AddressBook
 from wallet.addresses import Branch as KeyBranch
 from wallet.coin_selection import Need, fee_for, select_coins
 from wallet.coin_table import SpendableCoin
+from wallet.cosigning import Cosigner
 from wallet.errors import InsufficientFundsError, PaymentError, WalletError
 from wallet.ledger import Ledger
 from wallet.maker import check_following, check_memo
@@ -102,12 +103,19 @@ class PolicySpends:
     """Plans spends out of the ledger's coins at policies; changes nothing."""
 
     def __init__(
-        self, params: Params, ledger: Ledger, addresses: AddressBook, policies: PolicyBook, outside: Outside
+        self,
+        params: Params,
+        ledger: Ledger,
+        addresses: AddressBook,
+        policies: PolicyBook,
+        cosigner: Cosigner,
+        outside: Outside,
     ) -> None:
         self._params = params
         self._ledger = ledger
         self._addresses = addresses
         self._policies = policies
+        self._cosigner = cosigner
         self._entropy = outside.entropy
 
     def plan(
@@ -149,11 +157,7 @@ class PolicySpends:
         else:
             core, sources = self._free(known, branch, coins, wish, pricing, memo)
         psdt = new_psdt(self._params, core, tuple([spent_coin(source.record) for source in sources]))
-        psdt = with_policy(psdt, known.policy)
-        for lock in dict.fromkeys(source.record.lock for source in sources):
-            own = self._addresses.find(lock)
-            if own is not None:
-                psdt = with_policy(psdt, Key(self._addresses.public_key(own)))
+        psdt = self._cosigner.update(with_policy(psdt, known.policy))
         if not force:
             check_fee(psdt.fee, sum(output.value for output in core.outputs))
         return Plan(psdt, number, branch, Amount(psdt.fee))
