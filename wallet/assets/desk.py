@@ -9,6 +9,7 @@ from consensus.assets import defined_by
 from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.approvers import Records
+from wallet.assets.flows import stakes
 from wallet.assets.freezing import Frozen
 from wallet.assets.making import AssetMaker, AssetWish
 from wallet.assets.naming import attested_by, carries_assets, created_by
@@ -183,19 +184,13 @@ class AssetDesk:
                 yield from self._lines(txid, record, tx)
 
     def _lines(self, txid: TxId, record: TxRecord, tx: Transaction) -> Iterator[AssetEntry]:
-        spent = [self._ledger.coins.find_own(outpoint) for outpoint in tx.core.inputs]
-        amounts: dict[AssetId, int] = {}
+        own = [self._ledger.coins.find_own(outpoint) for outpoint in tx.core.inputs]
+        spent = [coin.output for coin in own if coin is not None]
+        moved = stakes(tx.core, spent, self._addresses.__contains__)
+        amounts = {asset: stake.gets - stake.gives for asset, stake in moved.items() if asset is not None}
         others: dict[AssetId, dict[LockId, None]] = {}
-        ours = dict.fromkeys(coin.asset for coin in spent if coin is not None and coin.asset is not None)
-        for coin in spent:
-            if coin is not None and coin.asset is not None:
-                amounts[coin.asset] = amounts.get(coin.asset, 0) - coin.value
         for output in tx.core.outputs:
-            if output.asset is None:
-                continue
-            if output.lock in self._addresses:
-                amounts[output.asset] = amounts.get(output.asset, 0) + output.value
-            else:
+            if output.asset is not None and output.lock not in self._addresses:
                 others.setdefault(output.asset, {})[output.lock] = None
         created, burned = created_by(tx), {burn.id for burn in tx.core.burns}
         if record.ours:
@@ -213,7 +208,7 @@ class AssetDesk:
             elif amount < 0:
                 movement = AssetMovement.BURNED if asset in burned else AssetMovement.SENT
             else:
-                movement = AssetMovement.RECEIVED if amount or asset not in ours else AssetMovement.MOVED
+                movement = AssetMovement.RECEIVED if amount or not moved[asset].gives else AssetMovement.MOVED
             lines.append((asset, movement, amount))
         if record.ours:
             lines += [(asset, AssetMovement.ATTESTED, total) for asset, total in attested_by(tx).items()]
