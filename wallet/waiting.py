@@ -47,7 +47,8 @@ class WaitingSet:
         self._all: dict[TxId, WaitingTransfer] = {}
         self._keeping: dict[OutPoint, TxId] = {}
         for record in sorted(store.waiting(), key=lambda record: record.number):
-            self._learn(_read(params, record))
+            psdt = _read(params, record.raw)
+            self._learn(WaitingTransfer(psdt.txid, psdt, record.time, record.number))
 
     def __contains__(self, txid: object) -> bool:
         return txid in self._all
@@ -87,7 +88,7 @@ class WaitingSet:
         Raises:
             WalletDataError: it is damaged.
         """
-        self.add(_read(self._params, WaitingRecord(0, time, raw)).psdt, time)
+        self.add(_read(self._params, raw), time)
 
     def remove(self, txid: TxId) -> None:
         """Let the coins of a transaction go."""
@@ -107,9 +108,8 @@ class WaitingSet:
         self._keeping |= dict.fromkeys(waiting.psdt.core.inputs, waiting.txid)
 
 
-def _read(params: Params, record: WaitingRecord) -> WaitingTransfer:
+def _read(params: Params, raw: bytes) -> Psdt:
     try:
-        psdt = read_psdt(params, record.raw)
+        return read_psdt(params, raw)
     except PsdtError as error:
         raise WalletDataError(f"a transaction that waits for approval is damaged: {error}") from None
-    return WaitingTransfer(psdt.txid, psdt, record.time, record.number)
