@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from consensus.amounts import format_amount
 from consensus.codec import encode
-from consensus.types import Amount, Core, LockId, Output
+from consensus.types import Amount, Core, LockId, OutPoint, Output
 from wallet.coin_selection import Need, Selection
 from wallet.coin_table import SpendableCoin
 from wallet.errors import InsufficientFundsError, PaymentError
@@ -27,12 +27,15 @@ class Built(NamedTuple):
     change: Amount
 
 
+def plain_core(inputs: Iterable[OutPoint], outputs: Iterable[Output], memo: bytes = b"") -> Core:
+    """Return a transaction's core that moves coins, and neither issues nor burns."""
+    return Core(1, tuple(inputs), tuple(outputs), (), (), memo)
+
+
 def need_of(payments: Sequence[Payment], memo: bytes) -> Need:
     """Return what payments take, inputs left aside."""
     outputs = _outputs(payments)
-    return Need(
-        sum(payment.amount for payment in payments), len(encode(Core(1, (), outputs, (), (), memo))) + WITNESS_FRAME
-    )
+    return Need(sum(payment.amount for payment in payments), len(encode(plain_core((), outputs, memo))) + WITNESS_FRAME)
 
 
 def build(
@@ -50,7 +53,7 @@ def build(
     outputs = list(_outputs(payments))
     if selection.change and change_lock is not None:
         outputs.insert(entropy.randrange(len(outputs) + 1), Output(selection.change, change_lock, None))
-    core = Core(1, tuple(coin.outpoint for coin in coins), tuple(outputs), (), (), memo)
+    core = plain_core((coin.outpoint for coin in coins), outputs, memo)
     return Built(core, coins, selection.fee, selection.change)
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from consensus.codec import display_hash, encode
-from consensus.types import Amount, Core, Output, TxId
+from consensus.types import Amount, Output, TxId
 from wallet.addresses import AddressBook, Branch
 from wallet.coin_selection import CHANGE_SIZE, WITNESS_SIZE, fee_for
 from wallet.coin_table import SpendableCoin
@@ -16,7 +16,7 @@ from wallet.ledger import Ledger
 from wallet.maker import Maker
 from wallet.payments import check_fee
 from wallet.results import Note, RelayTerms, Sent
-from wallet.tx_builder import WITNESS_FRAME, Built
+from wallet.tx_builder import WITNESS_FRAME, Built, plain_core
 from wallet.waiting import WaitingTransfer
 
 
@@ -97,7 +97,7 @@ class TransferDesk:
         self._maker.check_ready(terms, b"", force=force)
         coins = tuple([coin for coin in self._coins(waiting.transfer) if coin.asset is None])
         change = self._addresses.peek(Branch.CHANGE)
-        core = Core(1, tuple([coin.outpoint for coin in coins]), (), (), (), b"")
+        core = plain_core((coin.outpoint for coin in coins), ())
         locks = len({coin.lock for coin in coins})
         fee = fee_for(terms, len(encode(core)) + WITNESS_FRAME + CHANGE_SIZE + locks * WITNESS_SIZE, locks)
         left = sum(coin.value for coin in coins) - fee
@@ -107,7 +107,7 @@ class TransferDesk:
             )
         if not force:
             check_fee(fee, None)
-        core = Core(1, core.inputs, (Output(Amount(left), change.lock, None),), (), (), b"")
+        core = plain_core(core.inputs, [Output(Amount(left), change.lock, None)])
         self._maker.forget_request(txid)
         built = Built(core, coins, Amount(fee), Amount(left))
         note = Note(f"cancels {display_hash(txid)}")

@@ -39,6 +39,7 @@ from wallet.results import Payment, RelayTerms
 from wallet.spend_policies.book import KnownPolicy, PolicyBook
 from wallet.spend_policies.branches import Branch, branches_of
 from wallet.spend_policies.words import clock_text, plural
+from wallet.tx_builder import plain_core
 
 _FRAME = 4
 """Bytes around a core and its witnesses: the outer array, and the array of witnesses, at most."""
@@ -282,7 +283,7 @@ class PolicySpends:
         outputs = [Output(payment.amount, payment.lock, None) for payment in payments]
         wanted = sum(output.value for output in outputs)
         back = Output(self._params.total_supply, wish.lock if isinstance(wish, Everything) else known.lock, None)
-        size = _size(_core((), [*outputs, back], memo), [shown]) + _MORE_INPUTS
+        size = _size(plain_core((), [*outputs, back], memo), [shown]) + _MORE_INPUTS
         chosen: list[Source] = []
         terms = pricing.terms
         value, fee = 0, pricing.fee(size, branch.signatures)
@@ -300,7 +301,7 @@ class PolicySpends:
             raise self._too_little(known, branch, coins, wanted, fee)
         if left >= terms.dust_limit:
             outputs.append(Output(Amount(left), back.lock, None))
-        return _core([source.outpoint for source in chosen], outputs, memo), chosen
+        return plain_core([source.outpoint for source in chosen], outputs, memo), chosen
 
     def _forced(
         self,
@@ -359,7 +360,7 @@ class PolicySpends:
         shown = _shown(known.policy, branch)
         terms = pricing.terms
         given = branch.signatures + approvals.signatures
-        size = max(_size(_core(inputs, moved, memo), [shown]) + approvals.size, given * terms.signature_bytes)
+        size = max(_size(plain_core(inputs, moved, memo), [shown]) + approvals.size, given * terms.signature_bytes)
         spendable = self._ledger.coins.spendable(self._ledger.cursor.height + 1)
         short = 0
         for _ in range(MAX_FEE_ROUNDS):
@@ -367,7 +368,7 @@ class PolicySpends:
             outputs = list(moved)
             if payer.change:
                 outputs.append(Output(payer.change, self._addresses.peek(KeyBranch.CHANGE).lock, None))
-            core = _core([*inputs, *(coin.outpoint for coin in payer.coins)], outputs, memo)
+            core = plain_core([*inputs, *(coin.outpoint for coin in payer.coins)], outputs, memo)
             locks = dict.fromkeys(coin.lock for coin in payer.coins)
             whole = _size(core, [shown, *([Key(bytes(33))] * len(locks))]) + approvals.size
             due = pricing.fee(whole, given + len(locks))
@@ -389,10 +390,6 @@ class PolicySpends:
         return InsufficientFundsError(
             f"{needed}at {known.name} lie {there} DURE that this branch can spend now; coins must be in a block{age}"
         )
-
-
-def _core(inputs: Sequence[OutPoint], outputs: Sequence[Output], memo: bytes) -> Core:
-    return Core(1, tuple(inputs), tuple(outputs), (), (), memo)
 
 
 def _shown(policy: Policy, branch: Branch) -> Policy:

@@ -29,7 +29,7 @@ from wallet.spend_policies.book import PolicyBook
 from wallet.swaps.errors import SwapError, SwapRule
 from wallet.swaps.offers import MAX_OFFERED, Acceptance, Offer, OfferedCoin, Worth, check_kept, make_offer
 from wallet.swaps.taking import Taken, Taker
-from wallet.tx_builder import WITNESS_FRAME
+from wallet.tx_builder import WITNESS_FRAME, plain_core
 
 LABEL = "swap"
 Coins = Mapping[OutPoint, Coin]
@@ -171,7 +171,7 @@ class OfferDesk:
         worths = (offer.gives, offer.wants)
         moved = tuple([Output(worth.amount, offer.outputs[0].lock, worth.asset) for worth in worths])
         try:
-            return tuple(approvals_of(Core(1, names, moved, (), (), b""), moved, records))
+            return tuple(approvals_of(plain_core(names, moved), moved, records))
         except ConsensusError as error:
             raise SwapError(SwapRule.ASSET, f"the assets cannot be swapped: {error}") from None
 
@@ -401,4 +401,4 @@ def _fits(left: int, least: int) -> bool:
 
 def _core(offer: Offer, chosen: Chosen) -> Core:
     inputs = (*offer.outpoints, *(coin.outpoint for coin in chosen.coins))
-    return Core(1, inputs, (*offer.outputs, *chosen.outputs), (), (), b"")
+    return plain_core(inputs, (*offer.outputs, *chosen.outputs))

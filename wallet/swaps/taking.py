@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from consensus.amounts import format_amount
 from consensus.codec import encode
 from consensus.spend_policy import WitnessCost, witness_cost
-from consensus.types import Amount, Core, LockId, OutPoint, Output
+from consensus.types import Amount, LockId, OutPoint, Output
 from wallet.addresses import AddressBook, Branch
 from wallet.assets.approvers import Records
 from wallet.assets.flows import records_of
@@ -22,7 +21,7 @@ from wallet.ports import Entropy
 from wallet.records import CoinRecord
 from wallet.results import Note, RelayTerms, Sent
 from wallet.signer import Opening
-from wallet.tx_builder import WITNESS_FRAME, Built
+from wallet.tx_builder import WITNESS_FRAME, Built, plain_core
 
 
 class Taken(NamedTuple):
@@ -75,25 +74,21 @@ class Taker:
         return self._maker.finish(built, home, request=request, note=note, assets=known, opening=taken.opening)
 
     def _of_dure(self, coin: SpendableCoin, cost: WitnessCost, terms: RelayTerms, home: LockId) -> Built:
-        size = len(encode(_core([coin], [Output(coin.value, home, None)]))) + WITNESS_FRAME + cost.size
+        size = len(encode(plain_core([coin.outpoint], [Output(coin.value, home, None)]))) + WITNESS_FRAME + cost.size
         fee = Amount(fee_for(terms, size, cost.signatures))
         left = Amount(coin.value - fee)
         if left < terms.dust_limit:
             raise PaymentError(f"the fee of {format_amount(fee)} DURE would eat up what is there: lower the fee rate")
         check_fee(fee, coin.value)
-        return Built(_core([coin], [Output(left, home, None)]), (coin,), fee, left)
+        return Built(plain_core([coin.outpoint], [Output(left, home, None)]), (coin,), fee, left)
 
     def _of_asset(self, coin: SpendableCoin, cost: WitnessCost, terms: RelayTerms, home: LockId) -> Built:
         moved = Output(coin.value, home, coin.asset)
-        size = len(encode(_core([coin], [moved]))) + WITNESS_FRAME + cost.size + CHANGE_SIZE
+        size = len(encode(plain_core([coin.outpoint], [moved]))) + WITNESS_FRAME + cost.size + CHANGE_SIZE
         spendable = self._ledger.coins.spendable(self._maker.next_height)
         selection = select_coins(spendable, Need(0, size, cost.signatures), terms, self._entropy)
         # What an asset is worth in DURE nobody knows here: a fee is held against the wallet's own coins.
         check_fee(selection.fee, sum(each.value for each in selection.coins))
         outputs = [moved] + ([Output(selection.change, home, None)] if selection.change else [])
         coins = (coin, *selection.coins)
-        return Built(_core(coins, outputs), coins, selection.fee, selection.change)
-
-
-def _core(coins: Sequence[SpendableCoin], outputs: Sequence[Output]) -> Core:
-    return Core(1, tuple([coin.outpoint for coin in coins]), tuple(outputs), (), (), b"")
+        return Built(plain_core((each.outpoint for each in coins), outputs), coins, selection.fee, selection.change)
