@@ -32,7 +32,7 @@ from simnet.errors import NodeDown, SimulationError
 from simnet.events import EventLog
 from simnet.loop import LoopClock
 from simnet.network import HostNetwork, SimNetwork
-from wallet.assets.flows import names_of
+from wallet.assets.flows import fetch_records
 from wallet.assets.making import AssetWish
 from wallet.cosigning import finalise
 from wallet.errors import PaymentError, WalletError
@@ -491,6 +491,4 @@ class SimNode:
 
     def _records(self, psdt: Psdt) -> dict[AssetId, Asset | None]:
         """Return the records, by its chain, of all assets that a file is about."""
-        names = names_of(psdt.core, psdt.spent)
-        found = self.chain.get_assets(names)
-        return {name: found.get(name) for name in names}
+        return fetch_records(psdt.core, psdt.spent, self.chain.get_assets)

@@ -18,7 +18,7 @@ from node.api.policy_views import PolicyView, context_of
 from node.api.services import Services
 from rpc import schema
 from rpc.encoding import Dure
-from wallet.assets.flows import Flow, flows, names_of, stakes
+from wallet.assets.flows import Flow, fetch_records, flows, stakes
 from wallet.cosigning import IncompleteError, Lack, check_approvals, check_psdt_fee, finalise, lacks
 from wallet.errors import FeeError, WalletError
 from wallet.psdt import Part, Psdt, PsdtError
@@ -186,9 +186,7 @@ def _dure(outputs: Iterable[Output]) -> int:
 
 def asset_records(services: Services, psdt: Psdt) -> dict[AssetId, Asset | None]:
     """Return the records of all assets that a file names or spends, None where the best chain has none."""
-    names = names_of(psdt.core, psdt.spent)
-    found = services.chain.get_assets(names)
-    return {name: found.get(name) for name in names}
+    return fetch_records(psdt.core, psdt.spent, services.chain.get_assets)
 
 
 def unapproved(services: Services, psdt: Psdt) -> list[Part]:

@@ -43,17 +43,19 @@ class Stake(NamedTuple):
     gets: int
 
 
-def names_of(core: Core, spent: Iterable[Output]) -> list[AssetId]:
-    """Return the ids that a transaction names or spends, each once: those whose records the rules ask for."""
-    names = dict.fromkeys(assets_of_transaction(Transaction(core, ())))
-    return list(names | dict.fromkeys(output.asset for output in spent if output.asset is not None))
-
-
-def records_of(
-    core: Core, spent: Iterable[Output], records: Mapping[AssetId, Asset | None]
+def fetch_records(
+    core: Core, spent: Iterable[Output], fetch: Callable[[Iterable[AssetId]], Mapping[AssetId, Asset]]
 ) -> dict[AssetId, Asset | None]:
-    """Return what the rules ask for: a record, or None, of all that a transaction names or spends."""
-    return {name: records.get(name) for name in names_of(core, spent)}
+    """Return what the rules ask for: a record, or None, of each id that a transaction names or spends."""
+    names = dict.fromkeys(assets_of_transaction(Transaction(core, ())))
+    names |= dict.fromkeys(output.asset for output in spent if output.asset is not None)
+    found = fetch(names)
+    return {name: found.get(name) for name in names}
+
+
+def records_of(core: Core, spent: Iterable[Output], records: Mapping[AssetId, Asset]) -> dict[AssetId, Asset | None]:
+    """Do `fetch_records` out of records that are at hand."""
+    return fetch_records(core, spent, lambda _names: records)
 
 
 def approvals_of(core: Core, spent: Sequence[Output], records: Assets) -> Sequence[Approval]:
@@ -61,7 +63,7 @@ def approvals_of(core: Core, spent: Sequence[Output], records: Assets) -> Sequen
 
     Args:
         spent: the outputs that its inputs name, in their order.
-        records: of all that `names_of` returns.
+        records: what `fetch_records` returns.
 
     Raises:
         ConsensusError: as `asset_effects`.

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta
 
-from consensus.assets import Approval, asset_effects
+from consensus.assets import Approval
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.types import (
@@ -42,7 +42,7 @@ from node.api.services import Services
 from node.relay_policy import PolicyError
 from rpc import schema
 from rpc.errors import ErrorCode, RpcError
-from wallet.assets.flows import names_of
+from wallet.assets.flows import approvals_of, fetch_records
 from wallet.cosigning import IncompleteError, finalise
 from wallet.errors import WalletError
 from wallet.psdt import MAX_FILE_SIZE, PartName, Psdt, PsdtError, SpentCoin, new_psdt, read_psdt, spent_coin, write_psdt
@@ -163,14 +163,10 @@ def unsigned_psbt(services: Services, core: Core, known: Mapping[OutPoint, Coin 
 
 def _approvals(services: Services, core: Core, coins: Mapping[OutPoint, Coin | Output]) -> Sequence[Approval]:
     """Return the approvals that a core takes; none of one that is not in balance, which is refused by that name."""
-    spent = {
-        outpoint: coin if isinstance(coin, Coin) else Coin(coin, services.chain.tip.height + 1, False)
-        for outpoint, coin in coins.items()
-    }
-    names = names_of(core, [coin.output for coin in spent.values()])
-    records = services.chain.get_assets(names)
+    spent = [coin.output if isinstance(coin, Coin) else coin for coin in coins.values()]
+    records = fetch_records(core, spent, services.chain.get_assets)
     try:
-        return asset_effects(Transaction(core, ()), spent, {name: records.get(name) for name in names}).approvals
+        return approvals_of(core, spent, records)
     except ConsensusError as error:
         if error.rule is Rule.ASSET_CONSERVATION:
             return ()
