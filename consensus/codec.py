@@ -148,8 +148,9 @@ def decode_block_in_slices(raw: bytes) -> Slices[Block]:
     parts = _decode(_parts_decoder, raw, "block")
     transactions: list[Transaction] = []
     for place, part in enumerate(parts.transactions, 1):
-        tx = _decode(_transaction_decoder, bytes(part), "block")
-        _check_canonical("block", bytes(part), tx.encoded)
+        encoded = bytes(part)
+        tx = _decode(_transaction_decoder, encoded, "block")
+        _check_canonical("block", encoded, tx.encoded)
         _check_depth("block", (tx,), 2)
         transactions.append(tx)
         if place % SLICE == 0:
