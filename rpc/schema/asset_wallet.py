@@ -61,7 +61,7 @@ class AssetEntry(Result, frozen=True, kw_only=True):
 
 
 class SentAsset(Result, frozen=True, kw_only=True):
-    """issueasset, sendassets, reissueasset, attestasset, closeasset and burnasset."""
+    """issueasset, sendassets, reissueasset, attestasset, closeasset, sendauthority and burnasset."""
 
     txid: str
     fee: Dure
