@@ -25,6 +25,7 @@ from tests.support.wallets import (
     payment,
     reopened,
 )
+from wallet.assets import desk
 from wallet.assets.making import AssetPayment, AssetWish
 from wallet.errors import FeeError, InsufficientFundsError, PaymentError, WalletLockedError
 from wallet.keystore_file import KdfCost
@@ -85,6 +86,20 @@ def test_a_coin_with_an_asset_on_it_never_pays_a_fee(chain: Chain) -> None:
     with pytest.raises(InsufficientFundsError):
         town.make(pay(asset, 1))
     assert town.held(asset).sums == sums(10**15)
+
+
+def test_the_history_is_looked_through_in_slices_and_is_the_same(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "LOOKED_AT_ONCE", 2)
+    town = Town(chain)
+    asset = town.issue(define(SupplyKind.REISSUABLE, 1))
+    for amount in (2, 3, 4):
+        town.mine(town.make(AssetWish(issuances=(Reissue(asset, Amount(amount)),))).transaction)
+    assets = town.wallet.assets
+    # Five transactions, with the one that paid it DURE: a pause before the second and the fourth.
+    assert sum(1 for _ in assets.history_in_slices()) == 2
+    for count, skip, amounts in [(10, 0, [4, 3, 2, 1]), (4, 0, [4, 3, 2, 1]), (2, 1, [3, 2]), (0, 1, []), (3, 4, [])]:
+        assert [line.amount for line in assets.history(count, skip)] == amounts
+    assert sum(1 for _ in assets.history_in_slices(count=1)) == 0  # nothing beyond it is looked at
 
 
 @pytest.mark.parametrize("amount", [0, 101])

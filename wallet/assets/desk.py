@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from consensus.assets import defined_by
+from consensus.slices import Slices, whole
 from consensus.types import Amount, AssetId, Definition, LockId, Transaction, TxId
 from wallet.addresses import AddressBook
 from wallet.assets.approvers import Records
@@ -23,6 +23,8 @@ from wallet.results import AssetBalance, AssetEntry, AssetMovement, AssetSums, N
 from wallet.spend_policies.book import PolicyBook
 from wallet.waiting import WaitingTransfer
 
+LOOKED_AT_ONCE = 50
+"""Transactions of the wallet that are looked at in a slice: each is several records."""
 _NOTHING_HELD = AssetSums(Amount(0), Amount(0), Amount(0))
 
 
@@ -167,8 +169,23 @@ class AssetDesk:
         Args:
             asset: only this one, shown or not; without it those that are shown.
         """
-        lines = (line for line in self._all() if (line.asset == asset if asset is not None else line.shown))
-        return list(islice(lines, max(0, skip), max(0, skip) + max(0, count)))
+        return whole(self.history_in_slices(count, skip, asset))
+
+    def history_in_slices(
+        self, count: int = 10, skip: int = 0, asset: AssetId | None = None
+    ) -> Slices[list[AssetEntry]]:
+        """Do `history`, in slices. Nothing may change meanwhile."""
+        first, end = max(0, skip), max(0, skip) + max(0, count)
+        lines: list[AssetEntry] = []
+        for place, (txid, record) in enumerate(self._ledger.store.newest_transactions()):
+            if len(lines) >= end:
+                break
+            if place % LOOKED_AT_ONCE == LOOKED_AT_ONCE - 1:
+                yield
+            if carries_assets(record.transaction):
+                of_it = self._lines(txid, record, record.transaction)
+                lines += [line for line in of_it if (line.asset == asset if asset is not None else line.shown)]
+        return lines[first:end]
 
     def lines_of(self, txid: TxId) -> list[AssetEntry]:
         """Return what one transaction of the wallet's did to its assets, also to those hidden."""
@@ -176,12 +193,6 @@ class AssetDesk:
         if record is None or not carries_assets(record.transaction):
             return []
         return list(self._lines(txid, record, record.transaction))
-
-    def _all(self) -> Iterator[AssetEntry]:
-        for txid, record in self._ledger.store.newest_transactions():
-            tx = record.transaction
-            if carries_assets(tx):
-                yield from self._lines(txid, record, tx)
 
     def _lines(self, txid: TxId, record: TxRecord, tx: Transaction) -> Iterator[AssetEntry]:
         own = [self._ledger.coins.find_own(outpoint) for outpoint in tx.core.inputs]

@@ -15,6 +15,7 @@ from consensus.address import encode_address
 from consensus.asset_text import Metadata, encode_metadata
 from consensus.assets import assets_of_issuances, authority_id, defined_by
 from consensus.codec import display_hash
+from consensus.slices import Slices
 from consensus.types import (
     MAX_DECIMALS,
     MAX_INTEGER,
@@ -32,6 +33,7 @@ from consensus.types import (
     TxId,
 )
 from node.api import views
+from node.api.long_answers import array
 from node.api.method import Area, method
 from node.api.methods.asset_waiting import missing_approvers
 from node.api.methods.assets import KINDS, asset_text, find_asset
@@ -101,7 +103,7 @@ def _definition(wallet: Wallet, records: Mapping[AssetId, Asset], asset: AssetId
     return records[asset].definition if asset in records else wallet.assets.definition(asset)
 
 
-@method(Area.ASSETS, needs_wallet=True)
+@method(Area.ASSETS, needs_wallet=True, long=True)
 async def listassettransactions(
     services: Services,
     count: Count = 10,
@@ -117,17 +119,21 @@ async def listassettransactions(
         asset: only this one, even if it is hidden; without it all that are shown.
         txid: all that this transaction did, also to what is hidden, and nothing else.
     """
-    wallet = await current_wallet(services)
-    if txid is None:
-        lines = wallet.assets.history(count, skip, optional_asset(asset))
-    else:
-        lines = wallet.assets.lines_of(TxId(bytes(txid)))
-    records = services.chain.get_assets(dict.fromkeys(line.asset for line in lines))
-    return [_entry(services, wallet, records, line) for line in reversed(lines)]
+
+    def find(wallet: Wallet) -> Slices[tuple[list[AssetEntry], dict[AssetId, Definition | None]]]:
+        if txid is None:
+            lines = yield from wallet.assets.history_in_slices(count, skip, optional_asset(asset))
+        else:
+            lines = wallet.assets.lines_of(TxId(bytes(txid)))
+        names = dict.fromkeys(line.asset for line in lines)
+        records = services.chain.get_assets(names)
+        return lines, {name: _definition(wallet, records, name) for name in names}
+
+    lines, definitions = await service_of(services).read(find)
+    return array(_entry(services, line, definitions[line.asset]) for line in reversed(lines))
 
 
-def _entry(services: Services, wallet: Wallet, records: Mapping[AssetId, Asset], line: AssetEntry) -> schema.AssetEntry:
-    definition = _definition(wallet, records, line.asset)
+def _entry(services: Services, line: AssetEntry, definition: Definition | None) -> schema.AssetEntry:
     return schema.AssetEntry(
         category=line.movement.value,
         asset=line.asset.hex(),
