@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from consensus.params import LOCAL
 from devnet.calls import Calls
+from devnet.errors import Unavailable
 from devnet.folder import NetworkRecord, NodeRecord, wait_until
 from devnet.mining import find_block
 from devnet.status import spendable
@@ -23,8 +24,11 @@ PAID_BY_BLOCKS = 8
 GIFT = "5.00000000"
 """DURE that each other wallet is paid by one of those."""
 
-ONE_TIP_SECONDS = 30.0
-"""How long the burst's last block may take to all nodes; it takes well under a second."""
+ONE_TIP_SECONDS = 3.0
+"""How long a block of the burst may take to all nodes before there seem to be two; it takes well under a second."""
+
+TIE_BREAKERS = 10
+"""Blocks that may be found to bring all nodes to one tip; one does, if nobody finds another at the same moment."""
 
 Progress = Callable[[int, int], None]
 """Told how many blocks of how many there are."""
@@ -66,7 +70,7 @@ def fund_wallets(record: NetworkRecord, calls: Calls, progress: Progress) -> Non
 
     calls.of_each(searchers, pay)
     calls.of_each(searchers, ripen)
-    wait_for_one_tip(calls, nodes, ONE_TIP_SECONDS)
+    come_to_one_tip(calls, nodes, addresses[0])
     progress(wanted, wanted)
     _pay_the_others(record, calls, addresses)
 
@@ -79,6 +83,25 @@ def _pay_the_others(record: NetworkRecord, calls: Calls, addresses: list[str]) -
     for place, taker in enumerate(takers):
         if givers:
             calls.call(givers[place % len(givers)], "sendtoaddress", addresses[taker.id], GIFT)
+
+
+def come_to_one_tip(calls: Calls, nodes: Sequence[NodeRecord], address: str) -> None:
+    """Bring all nodes to one tip, though two may have found the last block at once.
+
+    Such a tie is for the next block to decide, and where no node mines there would be none.
+
+    Args:
+        address: is paid by the block that decides.
+
+    Raises:
+        Unavailable: they are still on several, or a node did not answer.
+        CallRefused: a node refused.
+    """
+    for _ in range(TIE_BREAKERS):
+        if wait_for_one_tip(calls, nodes, ONE_TIP_SECONDS):
+            return
+        find_block(calls, nodes[0], address)
+    raise Unavailable("The nodes do not come to one tip.")
 
 
 def wait_for_one_tip(calls: Calls, nodes: Sequence[NodeRecord], seconds: float) -> bool:

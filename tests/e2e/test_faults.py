@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from devnet.archive import Archive
+from devnet.calls import Calls
 from devnet.folder import NetworkFolder, wait_until
+from devnet.funding import come_to_one_tip
 from tests.e2e.test_network import PATIENCE, Dure, eventually
 
 pytestmark = pytest.mark.e2e
@@ -63,6 +65,19 @@ def test_a_block_takes_at_least_as_long_as_the_lines_make_it_and_a_killed_node_c
     assert time.monotonic() - began >= 0.45  # one way at least; three where the header comes first
     assert [line["from"] for line in dure.json("status")["faults"]["lines"]] == [0, 0, 1, 2]
     assert dure.json("heal")["lines"] == 4
+
+
+def test_a_tie_of_the_first_blocks_is_decided_though_no_node_mines(dure: Dure) -> None:
+    dure.run("partition", "0 | 1 2")
+    dure.run("mine", "0", "1")
+    dure.run("mine", "1", "1")
+    before = height(dure, 0)
+    assert dure.json("heal")["undecided"]
+    folder = NetworkFolder(dure.folder)
+    calls = Calls(folder)
+    nodes = folder.load().nodes
+    come_to_one_tip(calls, nodes, calls.call(nodes[0], "getnewaddress"))
+    assert [node["height"] for node in on_one_tip(dure)] == [before + 1] * 3
 
 
 def test_a_network_of_lossy_and_thin_lines_agrees_in_the_end(dure: Dure) -> None:
