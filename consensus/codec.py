@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import tagged_hash
-from consensus.slices import SLICE, Slices
+from consensus.slices import SLICE, Slices, whole
 from consensus.state import BlockUndo
 from consensus.types import (
     HEADER_SIZE,
@@ -40,6 +40,12 @@ MAX_BLOCK_SIZE = 4 * 1024 * 1024
 MAX_DEPTH = 24
 """Arrays nested deeper than this are malformed wherever they stand."""
 
+MIN_TRANSACTION_SIZE = 10
+"""Bytes that any transaction takes whose core and witnesses are as empty as can be, valid or not. Of more elements than
+this leaves room for in a block, no list is made."""
+_ARRAY_16 = b"\xdc"
+"""The head of an array; two bytes with its length follow."""
+
 _T = TypeVar("_T")
 _encoder = msgspec.msgpack.Encoder()
 
@@ -47,21 +53,16 @@ encode = _encoder.encode
 """Encode a value of `consensus.types` (or a tuple of such, integers, bytes and None) in its one form."""
 
 
-class _BlockBody(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    header: Annotated[bytes, Meta(min_length=HEADER_SIZE, max_length=HEADER_SIZE)]
-    transactions: tuple[Transaction, ...]
-
-
 class _BlockParts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The same, its transactions not read yet."""
+    """A block whose transactions are not read yet."""
 
     header: Annotated[bytes, Meta(min_length=HEADER_SIZE, max_length=HEADER_SIZE)]
-    transactions: tuple[msgspec.Raw, ...]
+    transactions: Annotated[tuple[msgspec.Raw, ...], Meta(max_length=MAX_BLOCK_SIZE // MIN_TRANSACTION_SIZE)]
 
 
 _transaction_decoder = msgspec.msgpack.Decoder(Transaction)
 _parts_decoder = msgspec.msgpack.Decoder(_BlockParts)
-_block_decoder = msgspec.msgpack.Decoder(_BlockBody)
+_transactions_decoder = msgspec.msgpack.Decoder(tuple[Transaction, ...])
 _policy_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Policy)
 _asset_decoder = msgspec.msgpack.Decoder(Asset)
 _coin_decoder = msgspec.msgpack.Decoder(Coin)
@@ -132,31 +133,27 @@ def decode_block(raw: bytes) -> Block:
         ConsensusError: `BLOCK_SIZE` above 4 MiB, before anything is decoded; `MALFORMED`, unless
             `raw` is the one encoding of a block.
     """
-    if len(raw) > MAX_BLOCK_SIZE:
-        raise ConsensusError(Rule.BLOCK_SIZE, size=len(raw))
-    body = _decode(_block_decoder, raw, "block")
-    block = Block(decode_header(body.header), body.transactions)
-    _check_canonical("block", raw, block.encoded)
-    _check_depth("block", block.transactions, 2)
-    return block
+    return whole(decode_block_in_slices(raw))
 
 
 def decode_block_in_slices(raw: bytes) -> Slices[Block]:
-    """Do `decode_block`, in slices: transaction by transaction."""
+    """Do `decode_block`, in slices: some transactions at a time."""
     if len(raw) > MAX_BLOCK_SIZE:
         raise ConsensusError(Rule.BLOCK_SIZE, size=len(raw))
     parts = _decode(_parts_decoder, raw, "block")
+    header = decode_header(parts.header)
     transactions: list[Transaction] = []
-    for place, part in enumerate(parts.transactions, 1):
-        encoded = bytes(part)
-        tx = _decode(_transaction_decoder, encoded, "block")
-        _check_canonical("block", encoded, tx.encoded)
-        _check_depth("block", (tx,), 2)
-        transactions.append(tx)
-        if place % SLICE == 0:
+    for start in range(0, len(parts.transactions), SLICE):
+        if start:
             yield
+        group = parts.transactions[start : start + SLICE]
+        encoded = b"".join(group)
+        read = _decode(_transactions_decoder, _ARRAY_16 + len(group).to_bytes(2, "big") + encoded, "block")
+        _check_canonical("block", encoded, b"".join([tx.encoded for tx in read]))
+        _check_depth("block", read, 2)
+        transactions += read
     _check_canonical("block", raw, encode((parts.header, parts.transactions)))
-    return Block(decode_header(parts.header), tuple(transactions))
+    return Block(header, tuple(transactions))
 
 
 def decode_policy(raw: bytes) -> Policy:

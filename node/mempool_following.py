@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from consensus.errors import ConsensusError, NotYet
 from consensus.params import Params
 from consensus.slices import SLICE, Slices
-from consensus.types import Transaction, TxId
+from consensus.types import AssetId, Transaction, TxId
 from node.admission import ChainView, Examination
 from node.chain_events import TipChanged
 from node.mempool_entries import MempoolEntries
@@ -19,7 +19,7 @@ from node.waiting_assets import issued_by
 READMITTED_AT_ONCE = 50
 """Transactions that come back in a slice: all but their signatures is checked anew."""
 GONE_AT_ONCE = 1_000
-"""Of what a reorg took or gave back, looked up in a slice."""
+"""Of what blocks took or gave back, looked up in a slice."""
 
 
 class TipFollower:
@@ -35,7 +35,7 @@ class TipFollower:
         """Do what `Mempool.on_tip_changed` says. Between two slices the entries are partly of the old tip."""
         confirmed, dropped = yield from self._confirm(change)
         reverted: list[Transaction] = []
-        issuers = self._disturbed_issuers(change)
+        issuers = yield from self._disturbed_issuers(change)
         if change.disconnected or issuers:
             branches = yield from Branches.of(change)
             reverted = branches.reverted
@@ -84,13 +84,17 @@ class TipFollower:
                         dropped += [*self._entries.leave((first,), DropReason.CONFLICT), *lost]
         return confirmed, dropped
 
-    def _disturbed_issuers(self, change: TipChanged) -> list[Entry]:
+    def _disturbed_issuers(self, change: TipChanged) -> Slices[list[Entry]]:
         """Return what issues or attests an asset whose record the blocks have changed."""
         if not self._graph.has_issuers:
             return []
-        blocks = (*change.disconnected, *change.connected)
-        assets = (asset for block in blocks for tx in block.transactions for asset in issued_by(tx))
-        return [entry for asset in dict.fromkeys(assets) for entry in self._graph.issuers(asset)]
+        assets: dict[AssetId, None] = {}
+        for block in (*change.disconnected, *change.connected):
+            for place, tx in enumerate(block.transactions, 1):
+                if place % GONE_AT_ONCE == 0:
+                    yield
+                assets.update(dict.fromkeys(issued_by(tx)))
+        return [entry for asset in assets for entry in self._graph.issuers(asset)]
 
     def _readmit(self, branches: Branches, roots: Sequence[Entry]) -> Slices[list[Dropped]]:
         """Bring back what the old branch held, then what depended on it; return what is lost.

@@ -102,6 +102,8 @@ class OrphanPool:
 
     def block_connected(self, block: Block) -> list[tuple[Transaction, int]]:
         """Drop what the block holds or conflicts with; return what waited for its transactions only."""
+        if not self._orphans:
+            return []  # nearly always, and a full block is many to ask for
         for tx in block.transactions[1:]:
             for outpoint in tx.core.inputs:
                 for wtxid in tuple(self._spenders.get(outpoint, ())):

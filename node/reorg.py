@@ -234,7 +234,7 @@ async def _changes(
 ) -> list[Change]:
     """Return what a step to `new` changes, in the form in which it is stored."""
     step = Step()
-    coins = iter(view.changes().items())
+    coins = view.changes()
     while piece := dict(islice(coins, COINS_AT_ONCE)):
         step.put_coins(piece)
         await (give_way() if len(piece) == COINS_AT_ONCE else asyncio.sleep(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from consensus.slices import Slices, whole
@@ -87,16 +87,15 @@ class StateView:
         self._assets |= delta.assets
         self._changed_assets |= delta.assets
 
-    def changes(self) -> dict[OutPoint, Coin | None]:
-        """Return what must be written: coins to add, and None for coins to remove.
+    def changes(self) -> Iterator[tuple[OutPoint, Coin | None]]:
+        """Yield what must be written: coins to add, and None for coins to remove.
 
         A coin that came and went on the way leaves no trace.
         """
-        return {
-            outpoint: self._coins[outpoint]
-            for outpoint, stored in self._stored.items()
-            if stored or self._coins[outpoint] is not None
-        }
+        for outpoint, stored in self._stored.items():
+            coin = self._coins[outpoint]
+            if stored or coin is not None:
+                yield outpoint, coin
 
     def asset_changes(self) -> Mapping[AssetId, Asset | None]:
         """Return the records that must be written, and None for those to remove."""

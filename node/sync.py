@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from structlog.typing import FilteringBoundLogger
 
-from consensus.codec import decode_block
+from consensus.codec import decode_block_in_slices
 from consensus.errors import ConsensusError
 from consensus.hashing import hash256
 from consensus.params import Params
@@ -166,12 +166,8 @@ class Sync:
             self._download.not_wanted(peer.number, block_hash)
             self._ask(peer)
             return
-        try:
-            block = decode_block(raw)
-        except ConsensusError as error:
-            self._control.punish(peer, 100, f"a block that cannot be read: {error}")
-            return
-        self._take(peer, entry, block, len(raw), blame=True)
+        wanted = self._download.received(peer.number, block_hash, len(raw), self._loop.time())
+        self._spawn(self._read(peer, block_hash, raw, wanted=wanted))
         self._ask(peer)
 
     # --- outlines ---------------------------------------------------------------------------------------------
@@ -194,7 +190,7 @@ class Sync:
             self._ask_all()
             return
         if isinstance(made, Block):
-            self._take(peer, entry, made, _size_of(made), blame=False)
+            self._take(peer, entry, made)
             return
         self._download.ask(peer.number, entry, self._loop.time())
         peer.send(made)
@@ -215,7 +211,7 @@ class Sync:
             self._download.not_found(peer.number, block_hash)
             self._ask_all()
             return
-        self._take(peer, entry, block, _size_of(block), blame=False)
+        self._take(peer, entry, block)
 
     async def block_found(self, block: Block) -> None:
         """A block of our own: tell of it while it is being connected."""
@@ -245,18 +241,30 @@ class Sync:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _take(self, peer: Peer, entry: BlockEntry, block: Block, size: int, *, blame: bool) -> None:
-        """Hand a body on to the chain manager; before that, tell others of it.
+    async def _read(self, peer: Peer, block_hash: BlockHash, raw: bytes, *, wanted: bool) -> None:
+        """Read a body that came whole, and hand it on; its sender is to blame if it is invalid."""
+        try:
+            block = await in_turns(decode_block_in_slices(raw))
+        except ConsensusError as error:
+            self._download.judged(block_hash, len(raw), stored=False)
+            self._control.punish(peer, 100, f"a block that cannot be read: {error}")
+            self._ask_all()
+            return
+        await self._accept(peer, block, len(raw), wanted=wanted, blame=True)
+
+    def _take(self, peer: Peer, entry: BlockEntry, block: Block) -> None:
+        """Hand a body on that was put together here; before that, tell others of it."""
+        size = _size_of(block)
+        wanted = self._download.received(peer.number, block.hash, size, self._loop.time())
+        self._tell(entry, block)
+        self._spawn(self._accept(peer, block, size, wanted=wanted, blame=False))
+
+    async def _accept(self, peer: Peer, block: Block, size: int, *, wanted: bool, blame: bool) -> None:
+        """Hand a body on to the chain manager.
 
         Args:
             blame: whether its sender is to blame if it is invalid.
         """
-        wanted = self._download.received(peer.number, block.hash, size, self._loop.time())
-        if not blame:
-            self._tell(entry, block)
-        self._spawn(self._accept(peer, block, size, wanted=wanted, blame=blame))
-
-    async def _accept(self, peer: Peer, block: Block, size: int, *, wanted: bool, blame: bool) -> None:
         status: BlockStatus | None = None
         try:
             result = await self._chain.accept_block(block, wanted=wanted)

@@ -327,7 +327,7 @@ class WalletService:
         if telling:
             self._told = now
         taken = refused = 0
-        for place, tx in enumerate(self.wallet.rebroadcast()):
+        for place, tx in enumerate(await self.read(Wallet.rebroadcast_in_slices)):
             if place % SLICE == SLICE - 1:
                 await give_way()
             if tx.txid in self._node.mempool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from graphlib import TopologicalSorter
 
 from msgspec.structs import replace
 
@@ -305,18 +304,17 @@ class Ledger:
         self.flush()
         self._log.info("payment_abandoned", txid=display_hash(txid))
 
-    def rebroadcast(self) -> list[Transaction]:
-        """See `Wallet.rebroadcast`."""
+    def rebroadcast_in_slices(self) -> Slices[list[Transaction]]:
+        """See `Wallet.rebroadcast_in_slices`."""
         if self._rescan is not None:
             return []
         wanted: dict[TxId, Transaction] = {}
-        for pending in self.pending:
+        for place, pending in enumerate(self.pending, 1):
+            if place % SLICE == 0:
+                yield
             if pending.record.ours and self.pending.counts(pending.txid):
-                wanted |= {ancestor.txid: ancestor.transaction for ancestor in self.pending.ancestors(pending.txid)}
-        sorter: TopologicalSorter[TxId] = TopologicalSorter()
-        for txid, tx in wanted.items():
-            sorter.add(txid, *(outpoint.txid for outpoint in tx.core.inputs if outpoint.txid in wanted))
-        return [wanted[txid] for txid in sorter.static_order()]
+                self.pending.add_line(pending, wanted)
+        return list(wanted.values())
 
     def replacement_of(self, txid: TxId) -> TxId | None:
         """Return the payment that was made in place of another: one that is in a block, or may still get into one."""

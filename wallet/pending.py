@@ -7,6 +7,7 @@ scratch, whenever the chain or one of them changes: so no order of events can le
 from __future__ import annotations
 
 from collections.abc import Iterator, KeysView
+from operator import attrgetter
 from typing import NamedTuple
 
 from consensus.slices import SLICE, Slices, whole
@@ -51,7 +52,7 @@ class PendingSet:
 
     def __iter__(self) -> Iterator[PendingTx]:
         """Yield all, in the order in which they were first seen."""
-        return iter(sorted(self._all.values(), key=lambda pending: pending.record.sequence))
+        return iter(sorted(self._all.values(), key=attrgetter("record.sequence")))
 
     def get(self, txid: TxId) -> PendingTx | None:
         """Return one of them."""
@@ -100,6 +101,19 @@ class PendingSet:
                 found[pending.txid] = pending
                 todo += [outpoint.txid for outpoint in pending.transaction.core.inputs]
         return list(found.values())
+
+    def add_line(self, pending: PendingTx, line: dict[TxId, Transaction]) -> None:
+        """Put a transaction at the end of a line that has its ancestors of this set first, if it is not there."""
+        todo = [pending.txid]
+        while todo:
+            tx = self._all[todo[-1]].transaction
+            lacking = [
+                outpoint.txid for outpoint in tx.core.inputs if outpoint.txid in self._all and outpoint.txid not in line
+            ]
+            if lacking:
+                todo += lacking
+            else:
+                line[todo.pop()] = tx
 
     def descendants(self, txid: TxId) -> list[PendingTx]:
         """Return a transaction of this set with those that spend its outputs, or theirs."""

@@ -507,7 +507,11 @@ class Wallet:
 
         Empty during a rescan.
         """
-        return self._ledger.rebroadcast()
+        return whole(self.rebroadcast_in_slices())
+
+    def rebroadcast_in_slices(self) -> Slices[list[Transaction]]:
+        """Do `rebroadcast`, in slices; nobody may change this wallet meanwhile."""
+        return self._ledger.rebroadcast_in_slices()
 
     def rescan(self, from_height: int, previous: BlockHash, *, target: int, gap: int = GAP_LIMIT) -> None:
         """Forget what the chain said from a height on, and go back there: following the chain does the rest.

@@ -15,6 +15,7 @@ import asyncio
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import chain, islice
 
 from consensus.slices import Slices, whole
 from node.storage.errors import DamagedError
@@ -26,6 +27,8 @@ SUMS = "sums"
 """The table that the database below must have besides the caller's."""
 SEALED_AT_ONCE = 500
 """Records of a large write that are sealed in a slice: each is looked up, and hashed as it was and as it will be."""
+GATHERED_AT_ONCE = 5_000
+"""Records of a large write that are looked through in a slice, as of two changes of one record the later one wins."""
 _SUM_KEY = b"records"
 _CRC_SIZE = 4
 _MODULUS = 2**128
@@ -83,40 +86,44 @@ class SealedDatabase:
         """Make all changes, the later ones winning: all, or none. Tables are not emptied as a whole here."""
         if clear:
             raise ValueError("its tables are never emptied")
-        sealed, total = whole(self._sealed(list(changes)))
+        sealed, total = whole(self._sealed(changes))
         self._database.write(sealed)
         self._sum = total
 
     async def commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
-        """Make all changes, as `write`, while the loop goes on."""
-        changes = list(changes)
-        if len(changes) <= SEALED_AT_ONCE:
-            await self._commit(changes)
+        """Make all changes, as `write`, while the loop goes on; nobody may change the iterable meanwhile."""
+        rest = iter(changes)
+        first = list(islice(rest, SEALED_AT_ONCE + 1))
+        if len(first) <= SEALED_AT_ONCE:
+            await self._commit(first)
         else:
-            await to_the_end(asyncio.create_task(self._commit(changes)))
+            await to_the_end(asyncio.create_task(self._commit(chain(first, rest))))
 
-    async def _commit(self, changes: list[tuple[str, bytes, bytes | None]]) -> None:
+    async def _commit(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> None:
         sealed, total = await in_turns(self._sealed(changes))
         # Where the write fails, or its caller is cancelled once it is done, this is never asked again, or is right.
         self._sum = total
         await self._database.commit(sealed)
 
-    def _sealed(self, changes: list[tuple[str, bytes, bytes | None]]) -> Slices[tuple[list[Change], int]]:
+    def _sealed(self, changes: Iterable[tuple[str, bytes, bytes | None]]) -> Slices[tuple[list[Change], int]]:
         """Return what is to be written for these changes, and the sum after them; nobody writes meanwhile."""
         total = self._sum
-        last = list({(table, key): value for table, key, value in changes}.items())
-        sealed: list[Change] = []
-        for start in range(0, len(last), SEALED_AT_ONCE):
-            if start:
+        last: dict[tuple[str, bytes], bytes | None] = {}
+        for place, (table, key, content) in enumerate(changes, 1):
+            last[table, key] = content
+            if place % GATHERED_AT_ONCE == 0:
                 yield
-            for (table, key), content in last[start : start + SEALED_AT_ONCE]:
-                before = self._database.get(table, key)
-                value = None if content is None else _seal(table, key, content)
-                if before is not None:
-                    total -= _hash(table, key, before)
-                if value is not None:
-                    total += _hash(table, key, value)
-                sealed.append(Change(table, key, value))
+        sealed: list[Change] = []
+        for place, ((table, key), content) in enumerate(last.items()):
+            if place and place % SEALED_AT_ONCE == 0:
+                yield
+            before = self._database.get(table, key)
+            value = None if content is None else _seal(table, key, content)
+            if before is not None:
+                total -= _hash(table, key, before)
+            if value is not None:
+                total += _hash(table, key, value)
+            sealed.append(Change(table, key, value))
         total %= _MODULUS
         return [*sealed, Change(SUMS, _SUM_KEY, total.to_bytes(16, "big"))], total
 

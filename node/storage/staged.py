@@ -93,7 +93,7 @@ class StagedDatabase:
         if not self._staged:
             return
         try:
-            await self.commit([Change(table, key, value) for (table, key), value in self._staged.items()])
+            await self.commit(Change(table, key, value) for (table, key), value in self._staged.items())
         except StorageError as error:
             self._failed = error
             raise

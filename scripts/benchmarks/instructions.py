@@ -124,7 +124,7 @@ def hottest() -> dict[str, Callable[[], object]]:
 
     def take_step() -> None:
         view.apply(applied.delta)
-        view.changes()
+        list(view.changes())
 
     def add_all() -> None:
         for entry in entries:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from consensus.codec import (
     MAX_BLOCK_SIZE,
+    MIN_TRANSACTION_SIZE,
     decode_asset,
     decode_block,
-    decode_block_in_slices,
     decode_coin,
     decode_header,
     decode_policy,
@@ -30,7 +30,6 @@ from consensus.codec import (
 )
 from consensus.errors import ConsensusError, Rule
 from consensus.params import NETWORKS, REGTEST
-from consensus.slices import whole
 from consensus.state import BlockUndo, genesis_state
 from consensus.types import Block, Coin, Core, Header, Opaque, OutPoint, Output, Threshold, Transaction, Witness
 from tests.support.rules import coin, coinbase, key, lock, mine, outpoint, pay, spend
@@ -391,25 +390,23 @@ def test_genesis_blocks_are_pinned() -> None:
     }
 
 
-def test_a_block_is_decoded_the_same_in_slices() -> None:
-    """Good ones and spoilt ones; see `tests/fuzzing` and `tests/node/test_slices.py` for many more."""
-    for name, (decode, raw, said) in SAID.items():
-        if decode is decode_block:
-            with pytest.raises(ConsensusError) as error:
-                whole(decode_block_in_slices(raw))
-            assert error.value.rule is Rule.MALFORMED, (name, said)
-    with pytest.raises(ConsensusError) as error:
-        whole(decode_block_in_slices(b"\xc1" * (MAX_BLOCK_SIZE + 1)))
-    assert str(error.value) == "block-size: size=4194305"
+def test_a_spoilt_block_is_refused_or_another_one() -> None:
+    """See `tests/fuzzing` and `tests/node/test_slices.py` for many more."""
     for raw in (BLOCK.encoded, REGTEST.genesis.encoded):
-        assert whole(decode_block_in_slices(raw)) == decode_block(raw)
         for place in range(len(raw)):
             for spoilt in (raw[:place], raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]):
-                assert outcome(lambda raw: whole(decode_block_in_slices(raw)), spoilt) == outcome(decode_block, spoilt)
+                try:
+                    assert decode_block(spoilt).encoded == spoilt
+                except ConsensusError as error:
+                    assert error.rule is Rule.MALFORMED
 
 
-def outcome(decode: Callable[[bytes], Block], raw: bytes) -> Block | Rule:
-    try:
-        return decode(raw)
-    except ConsensusError as error:
-        return error.rule
+def test_no_list_is_made_of_more_elements_than_a_block_has_room_for_transactions() -> None:
+    """A030: four million elements of a byte each would take eighty bytes each before the first is found to be none."""
+    least = Transaction(Core(0, (), (), (), (), b""), ())
+    assert len(least.encoded) == MIN_TRANSACTION_SIZE
+    most = MAX_BLOCK_SIZE // MIN_TRANSACTION_SIZE
+    for count, said in ((most, "Expected `array`, got `int`"), (most + 1, f"Expected `array` of length <= {most}")):
+        with pytest.raises(ConsensusError, match=said) as error:
+            decode_block(b"\x92\xc4\x50" + bytes(80) + b"\xdd" + count.to_bytes(4, "big") + bytes(count))
+        assert error.value.rule is Rule.MALFORMED

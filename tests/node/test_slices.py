@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from consensus.codec import decode_block, decode_block_in_slices
-from consensus.errors import ConsensusError, NotYet
+from consensus.codec import decode_block
+from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.merkle import HASHED_AT_ONCE, merkle_root, merkle_root_in_slices
-from consensus.params import REGTEST
 from consensus.slices import SLICE, whole
 from consensus.spend_policy import policy_id
 from consensus.types import Amount, Block, Header, OutPoint, Output, Transaction, TxId
@@ -29,10 +29,13 @@ from node.relay_policy import PolicyError
 from node.storage.lmdb_store import CHANGES_AT_ONCE, LmdbDatabase
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
+from node.storage.sealed import GATHERED_AT_ONCE, SUMS, SealedDatabase
 from node.storage.store import Change
 from node.turns import in_turns
 from node.workers import InlineWorkers
+from simnet.loop import run_virtual
 from tests.support.chain import ChainBuilder, ManualClock, feed, reward_of, running
+from tests.support.nodes import FakePeer, World, dial, until
 from tests.support.pool import silent_log
 from tests.support.rules import core, key, lock, pay, quick_sign, witnesses_for
 from tests.support.stage import PARAMS
@@ -85,28 +88,45 @@ async def test_a_block_is_connected_in_slices() -> None:
     assert many.came_in_slices(few)
 
 
-def test_a_block_that_is_read_in_slices_is_read_as_in_one_go() -> None:
-    """What is malformed in one way is so in the other."""
-    raw = crowd(3 * SLICE)[2].encoded
+def test_a_block_of_a_peer_is_read_in_slices() -> None:
+    async def came(count: int) -> Turns:
+        _, blocks, full = crowd(count)
+        world = World(params=PARAMS)
+        async with world.node() as node:
+            await node.feed(blocks)
+            peer = FakePeer(world)
+            peer.serve_headers([*blocks, full])
+            peer.serve_blocks({full.hash: Block(full.header, full.transactions[:-1]).encoded})
+            async with counting_turns() as turns:
+                await dial(world, node, peer)
+                await until(lambda: peer.closed is not None)
+            assert "not its header's" in node.logged("peer_disconnected")[-1]["reason"]
+            return turns
+
+    few, many = run_virtual(partial(came, FEW)), run_virtual(partial(came, MANY))
+    assert many.came_in_slices(few)
+
+
+def test_what_is_wrong_anywhere_in_a_large_block_is_found() -> None:
+    full = crowd(3 * SLICE)[2]
+    raw = full.encoded
     tail = b"\x90"  # an empty array
     longer = raw.replace(b"\xdc" + (3 * SLICE + 1).to_bytes(2, "big"), b"\xdd" + (3 * SLICE + 1).to_bytes(4, "big"), 1)
+    first, last = full.transactions[1].encoded, full.transactions[-1].encoded
     for bad in (
         raw[:-1],
         raw + tail,
-        b"",
-        b"\x92",
         longer,
         raw.replace(b"\xc4\x50", b"\xc4\x4f", 1),
+        raw.replace(first, b"\x93" + first[1:] + tail),
+        raw.replace(last, b"\x93" + last[1:] + tail),
+        raw.replace(last, b"\xdc\x00\x02" + last[1:]),
     ):
-        errors = []
-        for read in (decode_block, lambda raw: whole(decode_block_in_slices(raw))):
-            with pytest.raises(ConsensusError) as refused:
-                read(bad)
-            errors.append(refused.value.rule)
-        assert errors[0] == errors[1]
-    assert whole(decode_block_in_slices(raw)) == decode_block(raw)
-    small = REGTEST.genesis.encoded
-    assert whole(decode_block_in_slices(small)) == decode_block(small)
+        assert bad != raw
+        with pytest.raises(ConsensusError) as refused:
+            decode_block(bad)
+        assert refused.value.rule is Rule.MALFORMED
+    assert decode_block(raw) == full
 
 
 @pytest.mark.parametrize("count", [1, 2, HASHED_AT_ONCE, HASHED_AT_ONCE + 1, 2 * HASHED_AT_ONCE + 1, 9_001])
@@ -244,6 +264,17 @@ async def test_a_large_write_whose_caller_goes_away_is_made_whole(tmp_path: Path
     database.close()
 
 
+def test_a_large_write_is_looked_through_in_slices() -> None:
+    """Of changes of one record the last is written, however many there are."""
+
+    def sealed(count: int) -> Turns:
+        database = SealedDatabase(MemoryDatabase(["one", SUMS]), ["one"], "nothing")
+        return counted(database._sealed(Change("one", b"key", b"value") for _ in range(count)))
+
+    few, many = sealed(2 * GATHERED_AT_ONCE), sealed(8 * GATHERED_AT_ONCE)
+    assert many.came_in_slices(few)
+
+
 # Answers
 
 
@@ -280,8 +311,7 @@ def wallet_followed(count: int) -> tuple[Turns, Turns]:
     to = Output(Amount(90_000), lock_of(wallet.new_address()), None)
     gifts = [Transaction(core([OutPoint(TxId(n.to_bytes(32, "big")), 0)], [to, to]), ()) for n in range(1, count + 1)]
     nobody = Transaction(core([OutPoint(TxId(bytes(32)), 1)], []), ())
-    header = Header(1, wallet.cursor.hash, bytes(32), 1_800_000_000, 0x207FFFFF, 0)
-    block = Block(header, (nobody, *gifts))
+    block = Block(Header(1, wallet.cursor.hash, bytes(32), 1_800_000_000, 0x207FFFFF, 0), (nobody, *gifts))
     applied = counted(wallet.updates_in_slices([], [block]))
     assert wallet.balances().confirmed == 2 * 90_000 * count
     reverted = counted(wallet.updates_in_slices([block], []))
@@ -294,3 +324,27 @@ def test_a_wallet_follows_in_slices() -> None:
     (few_applied, few_reverted), (many_applied, many_reverted) = wallet_followed(FEW), wallet_followed(MANY)
     assert many_applied.came_in_slices(few_applied)
     assert many_reverted.came_in_slices(few_reverted)
+
+
+def offered(count: int) -> Turns:
+    """What it takes to list so many payments that wait to be offered again, each on top of one before it."""
+    wallet = new_wallet()
+    to = Output(Amount(90_000), lock_of(wallet.new_address()), None)
+    first = Transaction(core([OutPoint(TxId(bytes(32)), 1)], [to] * (count // 2)), ())
+    header = Header(1, wallet.cursor.hash, bytes(32), 1_800_000_000, 0x207FFFFF, 0)
+    wallet.handle_updates([], [Block(header, (first,))])
+    nobody = Transaction(core([OutPoint(TxId(bytes(32)), 2)], []), ())
+    made = []
+    for index in range(count // 2):
+        parent = Transaction(core([OutPoint(first.txid, index)], [to]), ())
+        made += [parent, Transaction(core([OutPoint(parent.txid, 0)], [to]), ())]
+    block = Block(Header(1, wallet.cursor.hash, bytes(32), 1_800_000_001, 0x207FFFFF, 0), (nobody, *made))
+    wallet.handle_updates([], [block])
+    wallet.handle_updates([block], [])
+    turns = counted(wallet.rebroadcast_in_slices())
+    assert wallet.rebroadcast() == made
+    return turns
+
+
+def test_a_wallet_lists_what_waits_in_slices() -> None:
+    assert offered(MANY).came_in_slices(offered(FEW))
