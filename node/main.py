@@ -167,17 +167,17 @@ class _Signals:
 async def _serve(config: NodeConfig, signals: _Signals) -> None:
     # Imported here, where signals are heard already: so a stop during the slowest part of the start is a clean one.
     from node.daemon import Daemon
+    from node.garbage import collecting_seldom
     from node.storage.errors import FolderInUseError, NewerStorageError, OtherNetworkError, StorageError
     from wallet.errors import WalletError
 
-    gc.freeze()
-    gc.enable()
     try:
-        daemon = Daemon(config, stop=signals.stop.set)
-        try:
-            await _run(daemon, signals)
-        finally:
-            await daemon.close()
+        with collecting_seldom():
+            daemon = Daemon(config, stop=signals.stop.set)
+            try:
+                await _run(daemon, signals)
+            finally:
+                await daemon.close()
     except (FolderInUseError, OSError) as error:
         raise Failed(EXIT_UNAVAILABLE, str(error)) from error
     except (NewerStorageError, OtherNetworkError, WalletError) as error:

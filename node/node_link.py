@@ -58,6 +58,7 @@ class NodeLink(PeerLink):
         """The link is gone."""
         super().closed(error)
         self._on_closed(self)
+        self.peer = None  # which has this link: a circle would be left to the collector
 
 
 def is_same_node(one: Peer, other: Peer) -> bool:

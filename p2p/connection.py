@@ -131,7 +131,7 @@ class PeerConnection:
         self._hello = hello
         self._random_bytes = random_bytes
         self._ping_seconds = ping_seconds
-        self._reader = FrameReader(budget, self._check_head)
+        self._reader = FrameReader(budget)
         self._out: list[bytes] = []
         self._events: list[Event] = []
         self._asked = dict.fromkeys(
@@ -170,7 +170,7 @@ class PeerConnection:
         try:
             self._reader.feed(data)
             # The end of the connection discards what the reader holds, so it ends this loop too.
-            while (frame := self._reader.next_frame()) is not None:
+            while (frame := self._reader.next_frame(self._check_head)) is not None:
                 self._frame_begun = None
                 self._handle_frame(frame.number, frame.body)
         except ProtocolError as error:

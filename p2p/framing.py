@@ -134,15 +134,12 @@ def _read_head(data: memoryview) -> _Head | None:
 class FrameReader:
     """Takes bytes split anywhere; gives frames, one at a time, so that each may change what the next may be."""
 
-    def __init__(self, budget: ReceiveBudget, check_head: Callable[[int, int], None]) -> None:
+    def __init__(self, budget: ReceiveBudget) -> None:
         """
         Args:
             budget: shared by all connections of the node.
-            check_head: given a number and a body's size before the body is taken; raises `ProtocolError` if it
-                is not wanted.
         """
         self._budget = budget
-        self._check_head = check_head
         self._data = memoryview(b"")
         self._value: msgpack.Unpacker | None = None
         self._head = _Head(0, 0, 0)
@@ -161,15 +158,19 @@ class FrameReader:
         # What is left over is less than one head: seven bytes.
         self._data = memoryview(bytes(self._data) + data if self._data else data)
 
-    def next_frame(self) -> Frame | None:
+    def next_frame(self, check_head: Callable[[int, int], None]) -> Frame | None:
         """Return the next frame, or None until more bytes come.
+
+        Args:
+            check_head: given a number and a body's size before the body is taken; raises `ProtocolError` if it
+                is not wanted.
 
         Raises:
             ProtocolError: the stream is not frames, or `check_head` refused one. Nothing more can be read.
             BudgetExhausted: no room for a value that arrives in pieces.
         """
         if self._value is None:
-            self._value = self._open_value()
+            self._value = self._open_value(check_head)
             if self._value is None:
                 # A copy, so that less than seven bytes do not keep a whole read alive.
                 self._data = memoryview(bytes(self._data))
@@ -190,11 +191,11 @@ class FrameReader:
         self._budget.release(self._claimed)
         self._claimed = 0
 
-    def _open_value(self) -> msgpack.Unpacker | None:
+    def _open_value(self, check_head: Callable[[int, int], None]) -> msgpack.Unpacker | None:
         head = _read_head(self._data)
         if head is None:
             return None
-        self._check_head(head.number, head.size)
+        check_head(head.number, head.size)
         whole = head.length + head.size
         first_buffer = whole
         if len(self._data) < whole:

@@ -111,7 +111,7 @@ class PeerLink:
         """The link is gone, whoever ended it."""
         self.connection.link_lost("" if error is None else str(error))
         self._pump()
-        self._link = None
+        self._link = self.on_writable = None
         self._cancel_timers()
 
     # --- the pump ---------------------------------------------------------------------------------------------

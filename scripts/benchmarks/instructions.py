@@ -131,9 +131,9 @@ def hottest() -> dict[str, Callable[[], object]]:
             graph.add(entry)
 
     def read_frames() -> None:
-        reader = FrameReader(ReceiveBudget(), lambda _number, _size: None)
+        reader = FrameReader(ReceiveBudget())
         reader.feed(frames)
-        while reader.next_frame() is not None:
+        while reader.next_frame(lambda _number, _size: None) is not None:
             pass
 
     return {

@@ -149,27 +149,24 @@ SMALL_BUDGET = 1 << 16
 """Bytes that all half-received values may claim, here: so small that some input exhausts it."""
 
 
-def _reader(budget: ReceiveBudget, wanted: list[tuple[int, int]]) -> FrameReader:
+def _frames(stream: bytes, piece: int) -> tuple[list[Frame], str]:
+    """Return the frames of a stream that arrives in pieces, and how it ended."""
+    budget = ReceiveBudget(SMALL_BUDGET, SMALL_BUDGET // 2)
+    wanted: list[tuple[int, int]] = []
+
     def check_head(number: int, size: int) -> None:
         kind = BY_NUMBER.get(number)
         if size > (limits.UNKNOWN_BODY if kind is None else kind.max_body):
             raise ProtocolError(Violation.TOO_LARGE, number=number, size=size)
         wanted.append((number, size))
 
-    return FrameReader(budget, check_head)
-
-
-def _frames(stream: bytes, piece: int) -> tuple[list[Frame], str]:
-    """Return the frames of a stream that arrives in pieces, and how it ended."""
-    budget = ReceiveBudget(SMALL_BUDGET, SMALL_BUDGET // 2)
-    wanted: list[tuple[int, int]] = []
-    reader = _reader(budget, wanted)
+    reader = FrameReader(budget)
     frames: list[Frame] = []
     end = "open"
     try:
         for at in range(0, len(stream), piece):
             reader.feed(stream[at : at + piece])
-            while (frame := reader.next_frame()) is not None:
+            while (frame := reader.next_frame(check_head)) is not None:
                 frames.append(frame)
                 if budget.used:
                     broken("a value that is whole still claims room")

@@ -19,25 +19,29 @@ numbers = st.integers(0, limits.MAX_MESSAGE_NUMBER)
 sizes = st.sampled_from([0, 1, 31, 32, 255, 256, 257, 65535, 65536, 65537]) | st.integers(0, 2000)
 
 
-def reader(bound: int = 1 << 20, budget: ReceiveBudget | None = None) -> FrameReader:
+def reader(budget: ReceiveBudget | None = None) -> FrameReader:
+    return FrameReader(budget or ReceiveBudget())
+
+
+def below(bound: int) -> Callable[[int, int], None]:
     def check_head(number: int, size: int) -> None:
         if size > bound:
             raise ProtocolError(Violation.TOO_LARGE, number=number, size=size)
 
-    return FrameReader(budget or ReceiveBudget(), check_head)
+    return check_head
 
 
-def read(source: FrameReader, data: bytes) -> list[Frame]:
+def read(source: FrameReader, data: bytes, bound: int = 1 << 20) -> list[Frame]:
     source.feed(data)
     frames = []
-    while (frame := source.next_frame()) is not None:
+    while (frame := source.next_frame(below(bound))) is not None:
         frames.append(frame)
     return frames
 
 
 def refusal(data: bytes, bound: int = 1 << 20) -> Violation:
     with pytest.raises(ProtocolError) as refused:
-        read(reader(bound), data)
+        read(reader(), data, bound)
     return refused.value.violation
 
 
@@ -74,7 +78,7 @@ def test_any_bytes_give_frames_or_a_named_refusal(data: bytes) -> None:
     source.feed(data)
     read_back = b""
     try:
-        while (frame := source.next_frame()) is not None:
+        while (frame := source.next_frame(below(1 << 20))) is not None:
             read_back += encode_frame(*frame)
     except ProtocolError as error:
         assert error.violation in {Violation.BAD_FRAME, Violation.TOO_LARGE}
@@ -105,7 +109,7 @@ def test_nothing_is_ever_expanded(compress: Callable[[bytes], bytes]) -> None:
     source = reader()
     small = compress(encode_frame(5, bytes(100)))
     source.feed(encode_frame(5, small))
-    assert source.next_frame() == (5, small)
+    assert source.next_frame(below(1 << 20)) == (5, small)
 
 
 @pytest.mark.parametrize("size", [101, 256, 65536, 2**32 - 1])
@@ -115,17 +119,17 @@ def test_a_body_past_its_bound_is_refused_on_its_header_alone(size: int) -> None
     if size == 2**32 - 1:
         head = b"\x92\x05\xc6\xff\xff\xff\xff"
     assert refusal(head, bound=100) is Violation.TOO_LARGE
-    assert read(reader(bound=100), encode_frame(5, b"x" * 100)) == [Frame(5, b"x" * 100)]
+    assert read(reader(), encode_frame(5, b"x" * 100), bound=100) == [Frame(5, b"x" * 100)]
 
 
 def test_memory_stays_with_what_arrived_not_with_what_was_announced() -> None:
     """A076: the largest announced block, one byte of it arrived: memory rises under 1 MiB."""
     head = b"\x92\x1a\xc6" + limits.MAX_BLOCK_BODY.to_bytes(4, "big")
     budget = ReceiveBudget()
-    source = reader(limits.MAX_BLOCK_BODY, budget)
+    source = reader(budget)
     tracemalloc.start()
     try:
-        assert read(source, head + b"x") == []
+        assert read(source, head + b"x", limits.MAX_BLOCK_BODY) == []
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
         # And it is no more than twice what arrived, as it grows.
         for _ in range(15):
@@ -140,17 +144,17 @@ def test_half_received_values_share_one_budget() -> None:
     """A076: 100 half-received messages stay within the node's one budget."""
     budget = ReceiveBudget()
     size = limits.MAX_BLOCK_BODY
-    readers = [reader(1 << 23, budget) for _ in range(100)]
+    readers = [reader(budget) for _ in range(100)]
     refused = 0
     for source in readers:
         try:
-            read(source, b"\x92\x1a\xc6" + size.to_bytes(4, "big") + b"x")
+            read(source, b"\x92\x1a\xc6" + size.to_bytes(4, "big") + b"x", size)
         except BudgetExhausted:
             refused += 1
     assert budget.used == (100 - refused) * size <= limits.RECEIVE_BUDGET - limits.SMALL_VALUES_SHARE
     assert refused == 88
     # Small values still have their share.
-    assert read(reader(budget=budget), b"\x92\x05\xc5\xff\xff" + b"x") == []
+    assert read(reader(budget), b"\x92\x05\xc5\xff\xff" + b"x") == []
     for source in readers:
         source.discard()
     assert budget.used == 65535
@@ -158,14 +162,14 @@ def test_half_received_values_share_one_budget() -> None:
 
 def test_a_value_that_arrives_whole_needs_no_budget() -> None:
     budget = ReceiveBudget(total=0, small_share=0)
-    assert read(reader(budget=budget), encode_frame(5, b"x" * 1000)) == [Frame(5, b"x" * 1000)]
+    assert read(reader(budget), encode_frame(5, b"x" * 1000)) == [Frame(5, b"x" * 1000)]
     with pytest.raises(BudgetExhausted):
-        read(reader(budget=budget), encode_frame(5, b"x" * 1000)[:-1])
+        read(reader(budget), encode_frame(5, b"x" * 1000)[:-1])
 
 
 def test_a_finished_value_returns_its_budget_exactly() -> None:
     budget = ReceiveBudget()
-    source = reader(budget=budget)
+    source = reader(budget)
     for size in (0, 1, 300, 65536, 65537, 200_000):
         whole = encode_frame(5, b"x" * size)
         assert read(source, whole[:-1] if size else whole[:3]) == []

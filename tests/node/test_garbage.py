@@ -1,0 +1,139 @@
+"""Nothing that comes and goes in a node is left to Python's collector, which looks at everything once an hour only."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from node.clock import SystemClock
+from node.garbage import EVERYTHING_SECONDS, collecting_seldom
+from p2p.tcp import TcpNetwork
+from p2p.transport import Address
+from rpc.client import RpcClient
+from rpc.errors import RpcError
+from simnet.loop import run_virtual
+from tests.support.api import OWNER, running_api, until
+from tests.support.nodes import World, new_chain
+from tests.support.pool import FEE, Pool, forward, outputs_of
+
+OURS = ("consensus", "node", "p2p", "rpc", "wallet")
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fail if what happens inside leaves objects of ours that only the collector finds."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not [name for name in left if name.split(".")[0] in OURS], left
+
+
+async def test_peers_that_are_gone_leave_nothing() -> None:
+    """Over real sockets: both ends of a simulated one would be garbage together."""
+    chain, blocks = new_chain(10)
+    world = World()
+    more: dict[str, Any] = {"network": TcpNetwork(), "clock": SystemClock(), "address": Address("127.0.0.1", 0)}
+    async with world.node(**more) as host, world.node(**more, connect=[host.address]) as guest:
+        await host.feed(blocks)
+
+        async def come_and_go() -> None:
+            await until(lambda: guest.chain.tip.hash == host.chain.tip.hash)
+            guest.node.set_partition([host.address])
+            await until(lambda: not host.node.peers and not guest.node.peers)
+            blocks.append(chain.mine(blocks[-1]))
+            await host.feed(blocks[-1:])
+            stranger, talk = await asyncio.open_connection(*host.address)
+            talk.write(bytes(100))
+            while await stranger.read(100_000):
+                continue  # until it is cut off
+            talk.close()
+            await talk.wait_closed()
+            guest.node.set_partition([])
+
+        await come_and_go()  # what is made once, and kept
+        with nothing_left():
+            for _ in range(3):
+                await come_and_go()
+
+
+async def test_transactions_that_are_mined_replaced_or_taken_back_leave_nothing() -> None:
+    pool = Pool()
+
+    async def come_and_go(number: int) -> None:
+        reward = pool.reward(number)
+        parent = forward(reward)
+        child = forward(outputs_of(parent))
+        for tx in (parent, child, forward(outputs_of(child))):
+            await pool.mempool.accept_transaction(tx)
+        pool.mempool.on_tip_changed(pool.ledger.mine([parent]))
+        pool.mempool.on_tip_changed(pool.ledger.reorg(1, [], [forward(reward, fee=3 * FEE)]))
+
+    await come_and_go(1)
+    with nothing_left():
+        for number in range(2, 6):
+            await come_and_go(number)
+
+
+async def test_calls_answered_or_refused_leave_nothing() -> None:
+    async with running_api() as api:
+
+        async def calls() -> None:
+            async with RpcClient(api.url, OWNER) as client:
+                await api.mine(2)
+                for method in ("getblockchaininfo", "getwalletinfo", "nosuchmethod"):
+                    with suppress(RpcError):
+                        await client.call(method)
+                with suppress(RpcError):
+                    await client.call("sendtoaddress", "nobody", 1)
+                to = await client.call("getnewaddress")
+                await client.call("sendtoaddress", to, 1)
+
+        await api.mine(110)
+        await calls()
+        with nothing_left():
+            for _ in range(3):
+                await calls()
+
+
+async def test_everything_is_looked_at_once_an_hour_and_all_is_as_before_in_the_end() -> None:
+    before = gc.get_threshold()
+    with collecting_seldom():
+        young, middle, old = gc.get_threshold()
+        assert (young, middle) == before[:2]
+        assert old > 10**6
+    assert gc.get_threshold() == before
+    gc.unfreeze()
+
+
+def test_the_hourly_look_comes_again() -> None:
+    looks = []
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop" and info["generation"] == 2:
+            looks.append(asyncio.get_running_loop().time())
+
+    async def story() -> None:
+        begun = asyncio.get_running_loop().time()
+        gc.callbacks.append(look)
+        try:
+            with collecting_seldom():
+                await asyncio.sleep(2.5 * EVERYTHING_SECONDS)
+            await asyncio.sleep(2 * EVERYTHING_SECONDS)
+        finally:
+            gc.callbacks.remove(look)
+            gc.unfreeze()
+        assert [round((at - begun) / EVERYTHING_SECONDS, 3) for at in looks] == [1, 2]
+
+    run_virtual(story)
