@@ -324,6 +324,16 @@ SAID: dict[str, tuple[Callable[[bytes], object], bytes, str]] = {
         b"\xdc\x00\x02" + BLOCK.encoded[1:],
         "what=block, why=not in the shortest form",
     ),
+    "a block with what is no transaction": (
+        decode_block,
+        encode((bytes(80), (1,))),
+        "what=block, why=Expected `array`, got `int` - at `$[0]`",
+    ),
+    "a block with a transaction in another form": (
+        decode_block,
+        BLOCK.encoded.replace(TX.encoded, TX.encoded[:2] + LONG_ONE + TX.encoded[3:]),
+        "what=block, why=not in the shortest form",
+    ),
     "a block too deep": (
         decode_block,
         BLOCK.encoded.replace(encode(key(1)), DEEP),
