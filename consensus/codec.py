@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from consensus.errors import ConsensusError, Rule
 from consensus.hashing import tagged_hash
-from consensus.slices import SLICE, Slices, whole
+from consensus.slices import Slices, whole
 from consensus.state import BlockUndo
 from consensus.types import (
     HEADER_SIZE,
@@ -43,6 +43,9 @@ MAX_DEPTH = 24
 MIN_TRANSACTION_SIZE = 10
 """Bytes that any transaction takes whose core and witnesses are as empty as can be, valid or not. Of more elements than
 this leaves room for in a block, no list is made."""
+READ_AT_ONCE = 2_000
+"""Transactions of a block that are read in a slice: some three milliseconds. In a sync, blocks wait to be read while
+others are connected; those of ordinary size should not have to wait for turns."""
 _ARRAY_16 = b"\xdc"
 """The head of an array; two bytes with its length follow."""
 
@@ -143,10 +146,10 @@ def decode_block_in_slices(raw: bytes) -> Slices[Block]:
     parts = _decode(_parts_decoder, raw, "block")
     header = decode_header(parts.header)
     transactions: list[Transaction] = []
-    for start in range(0, len(parts.transactions), SLICE):
+    for start in range(0, len(parts.transactions), READ_AT_ONCE):
         if start:
             yield
-        group = parts.transactions[start : start + SLICE]
+        group = parts.transactions[start : start + READ_AT_ONCE]
         encoded = b"".join(group)
         read = _decode(_transactions_decoder, _ARRAY_16 + len(group).to_bytes(2, "big") + encoded, "block")
         _check_canonical("block", encoded, b"".join([tx.encoded for tx in read]))

@@ -57,6 +57,8 @@ class Sync:
         self._log = log
         self._spawn = spawn
         self._loop = asyncio.get_running_loop()
+        self._reading = asyncio.Lock()
+        """One body is read at a time, in the order of coming: so the first can be connected while the next is read."""
         self._peers: dict[int, Peer] = {}
         self._download = BlockDownload(chain.index)
         self._headers = HeaderSync(
@@ -244,7 +246,8 @@ class Sync:
     async def _read(self, peer: Peer, block_hash: BlockHash, raw: bytes, *, wanted: bool) -> None:
         """Read a body that came whole, and hand it on; its sender is to blame if it is invalid."""
         try:
-            block = await in_turns(decode_block_in_slices(raw))
+            async with self._reading:
+                block = await in_turns(decode_block_in_slices(raw))
         except ConsensusError as error:
             self._download.judged(block_hash, len(raw), stored=False)
             self._control.punish(peer, 100, f"a block that cannot be read: {error}")
