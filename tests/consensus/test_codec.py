@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from consensus.codec import (
     MAX_BLOCK_SIZE,
     MIN_TRANSACTION_SIZE,
+    READ_AT_ONCE,
     decode_asset,
     decode_block,
+    decode_block_in_slices,
     decode_coin,
     decode_header,
     decode_policy,
@@ -409,6 +411,13 @@ def test_a_spoilt_block_is_refused_or_another_one() -> None:
                     assert decode_block(spoilt).encoded == spoilt
                 except ConsensusError as error:
                     assert error.rule is Rule.MALFORMED
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_a_block_is_read_whole_however_many_slices_it_takes(more: int) -> None:
+    block = Block(REGTEST.genesis.header, tuple([coinbase(height) for height in range(READ_AT_ONCE + more)]))
+    assert decode_block(block.encoded) == block
+    assert sum(1 for _ in decode_block_in_slices(block.encoded)) == (more > 0)
 
 
 def test_no_list_is_made_of_more_elements_than_a_block_has_room_for_transactions() -> None:

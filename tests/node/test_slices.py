@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.codec import decode_block
+from consensus.codec import READ_AT_ONCE, decode_block
 from consensus.errors import ConsensusError, NotYet, Rule
 from consensus.merkle import HASHED_AT_ONCE, merkle_root, merkle_root_in_slices
 from consensus.slices import SLICE, whole
@@ -108,10 +108,11 @@ def test_a_block_of_a_peer_is_read_in_slices() -> None:
 
 
 def test_what_is_wrong_anywhere_in_a_large_block_is_found() -> None:
-    full = crowd(3 * SLICE)[2]
+    count = READ_AT_ONCE + SLICE
+    full = crowd(count)[2]
     raw = full.encoded
     tail = b"\x90"  # an empty array
-    longer = raw.replace(b"\xdc" + (3 * SLICE + 1).to_bytes(2, "big"), b"\xdd" + (3 * SLICE + 1).to_bytes(4, "big"), 1)
+    longer = raw.replace(b"\xdc" + (count + 1).to_bytes(2, "big"), b"\xdd" + (count + 1).to_bytes(4, "big"), 1)
     first, last = full.transactions[1].encoded, full.transactions[-1].encoded
     for bad in (
         raw[:-1],
