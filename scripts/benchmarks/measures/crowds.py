@@ -20,7 +20,7 @@ SIZES = (2, 4, 8, 16, 32)
 BLOCKS = 20
 BLOCK_SECONDS = 0.4
 """Between two blocks: nobody is asked meanwhile whether it has the last one, as answering would cost as much."""
-PAYMENTS = 200
+PAYMENTS = 1_000
 IDLE_SECONDS = 5.0
 FLAT = 0.2
 """The highest exponent of what should not grow with the network at all: then the whole is linear."""

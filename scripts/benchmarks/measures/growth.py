@@ -86,6 +86,10 @@ def take_mempool(numbers: tuple[int, ...] = WAITING) -> Iterator[Sample]:
     purse = DurePurse()
     with Dured(None, "--mempool-mb", "1000") as node:
         coins = purse.fund(node, numbers[-1])
+        # What mining those has left free in the process would take in the first ones.
+        node.stop()
+        node.spawn()
+        node.wait_ready()
         time.sleep(SETTLE)
         nothing = held(node.pid)
         for number in numbers:
