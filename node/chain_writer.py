@@ -25,6 +25,7 @@ from node.chain_limits import BATCH_BLOCKS, BATCH_BYTES
 from node.chain_log import MORE_WORK, ChainLog, Reorg
 from node.clock import Clock
 from node.early_blocks import EarlyBlock
+from node.garbage import frameless
 from node.header_chain import HeaderChain
 from node.reorg import Advance, BadBlockError, Mover
 from node.storage.chain_store import ChainStore, Step
@@ -109,7 +110,7 @@ class ChainWriter:
         try:
             await in_turns(check_block_in_slices(self._params, block))
         except ConsensusError as error:
-            refused = error
+            refused = frameless(error)
         if len(block.transactions) > SLICE:
             # Others ran meanwhile, and headers came and went: its place is looked for anew.
             entry = self._place(offer)
@@ -129,7 +130,7 @@ class ChainWriter:
         try:
             entry = self._enter(offer)
         except ConsensusError as error:
-            return BlockResult(BlockStatus.INVALID, self._index.get(block.hash), error)
+            return BlockResult(BlockStatus.INVALID, self._index.get(block.hash), frameless(error))
         if isinstance(entry, BlockResult):
             return entry
         if entry.has_body:
@@ -165,7 +166,7 @@ class ChainWriter:
 
     def _refuse(self, entry: BlockEntry, error: ConsensusError, step: Step) -> None:
         """Mark a block, and all that descends from it, for ever."""
-        self._headers.errors[entry.hash] = error
+        self._headers.errors[entry.hash] = frameless(error)
         self._index.mark_invalid(entry)
         step.put_invalid(entry.height, entry.hash, str(error.rule))
         self._log.block_refused(entry, error)

@@ -11,10 +11,21 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 EVERYTHING_SECONDS = 3600.0
+_E = TypeVar("_E", bound=Exception)
 _NEVER = 1_000_000_000
 """Collections of the second generation after which Python would look at everything by itself."""
+
+
+def frameless(error: _E) -> _E:
+    """Return an error that is to be kept, as an answer or as a fact, without the frames that it came through.
+
+    They hold all that was being worked on, such as a block. And where one of them keeps the error, that is a circle.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 @contextmanager

@@ -178,7 +178,11 @@ class HeaderChain:
 
     def refusal(self, entry: BlockEntry) -> ConsensusError:
         """Return why an invalid entry is so."""
-        return self.errors.get(entry.hash) or ConsensusError(Rule.INVALID_PARENT, height=entry.height)
+        error = self.errors.get(entry.hash)
+        if error is None:
+            return ConsensusError(Rule.INVALID_PARENT, height=entry.height)
+        # Another one, as it may be raised: what is kept would gather the frames that it came through each time.
+        return ConsensusError(error.rule, **error.facts)
 
     def is_set_aside(self, entry: BlockEntry) -> bool:
         """Whether it is by the operator's choice that a block counts as invalid."""
@@ -228,7 +232,10 @@ class HeaderChain:
                 self._dropped.pop(header.hash, None)
                 self._keep(state)
         if refused is not None:
-            raise refused
+            try:
+                raise refused
+            finally:
+                del refused  # whose traceback has this frame: a circle would be left to the collector
         if status is not HeaderStatus.ADDED:
             return HeaderResult(status, None, 0)
         if early is not None:

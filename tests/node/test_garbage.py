@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
+from consensus.codec import decode_block
+from consensus.errors import ConsensusError, Rule
+from consensus.types import Block
+from node.chain_events import BlockStatus
 from node.clock import SystemClock
 from node.garbage import EVERYTHING_SECONDS, collecting_seldom
+from node.storage.memory_store import MemoryDatabase
+from node.storage.schema import TABLES
 from p2p.tcp import TcpNetwork
 from p2p.transport import Address
 from rpc.client import RpcClient
 from rpc.errors import RpcError
 from simnet.loop import run_virtual
 from tests.support.api import OWNER, running_api, until
+from tests.support.chain import ChainBuilder, feed, running
 from tests.support.nodes import World, new_chain
 from tests.support.pool import FEE, Pool, forward, outputs_of
+from tests.support.rules import build
 
 OURS = ("consensus", "node", "p2p", "rpc", "wallet")
 
@@ -84,6 +96,58 @@ async def test_transactions_that_are_mined_replaced_or_taken_back_leave_nothing(
     with nothing_left():
         for number in range(2, 6):
             await come_and_go(number)
+
+
+async def test_blocks_and_headers_that_are_refused_leave_nothing() -> None:
+    """Each way; a peer may send the largest body of any block that is still to come, again and again."""
+    chain = ChainBuilder()
+    tip = chain.mine()
+    mutated, unfit = chain.mine(tip), chain.mine(tip, to=3)
+    async with running(MemoryDatabase(TABLES)) as node:
+        await feed(node, [tip])
+
+        async def come_and_go() -> None:
+            worthless = chain.mine(tip, reward=10**15, valid=False)
+            greedy = chain.mine(tip, reward=50 * 10**8 + 1, valid=False)
+            crowded = chain.add(
+                build(chain.params, chain.state(tip), (*unfit.transactions, *tip.transactions)), valid=False
+            )
+            lightweight = replace(mutated.header, bits=0x1D00FFFF)
+            for block, status in (
+                (Block(mutated.header, tip.transactions), BlockStatus.MUTATED),
+                (worthless, BlockStatus.INVALID),
+                (greedy, BlockStatus.INVALID),
+                (crowded, BlockStatus.INVALID),
+                (worthless, BlockStatus.INVALID),
+                (chain.mine(worthless, valid=False), BlockStatus.INVALID),
+                (Block(lightweight, ()), BlockStatus.INVALID),
+            ):
+                assert (await node.accept_block(block)).status is status
+                if status is BlockStatus.INVALID:
+                    with suppress(ConsensusError):
+                        node.accept_headers((block.header,))
+
+        await come_and_go()
+        with nothing_left():
+            for _ in range(3):
+                await come_and_go()
+
+
+async def test_of_an_invalid_block_only_the_reason_is_kept_however_often_it_is_asked_for() -> None:
+    """A peer may send its header again and again."""
+    chain = ChainBuilder()
+    invalid = chain.mine(reward=50 * 10**8 + 1, valid=False)
+    async with running(MemoryDatabase(TABLES)) as node:
+        await feed(node, [decode_block(invalid.encoded), chain.mine()])
+
+        def depth() -> int:
+            with pytest.raises(ConsensusError, match=Rule.COINBASE_VALUE) as refused:
+                node.accept_headers((invalid.header,))
+            return len(list(traceback.walk_tb(refused.value.__traceback__)))
+
+        assert depth() == depth()
+        held = [each for each in gc.get_objects() if type(each) is Block and each.hash == invalid.hash]
+        assert held == [invalid]
 
 
 async def test_calls_answered_or_refused_leave_nothing() -> None:
