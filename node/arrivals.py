@@ -15,6 +15,7 @@ from typing import Protocol
 from consensus.errors import ConsensusError, NotYet
 from consensus.types import OutPoint, Transaction, TxId
 from node.admission import Proposal
+from node.garbage import frameless
 from node.mempool_entries import Taken
 from node.mempool_graph import Entry
 from node.packages import Refused
@@ -132,7 +133,7 @@ class _Part:
                     # What kept it out may be gone: those before it have taken their places since.
                     answers += (await self._pool.accept_together((tx,), max_fee_rate=rate)).entries
             except (ConsensusError, NotYet, PolicyError) as error:
-                answers.append(error)
+                answers.append(frameless(error))
                 await self._pool.at_rest()
         return answers
 

@@ -18,6 +18,7 @@ from node.admission import ChainView, CoinsAtHand, Examination, Proposal
 from node.arrivals import accept_each
 from node.chain_events import TipChanged
 from node.clock import Clock
+from node.garbage import frameless
 from node.mempool_entries import MempoolEntries, PoolListener, Taken
 from node.mempool_following import TipFollower
 from node.mempool_graph import Entry
@@ -228,7 +229,7 @@ class Mempool:
                 _check_max_fee(proposal, max_fee_rate)
                 found.append(proposal)
             except (ConsensusError, NotYet, PolicyError) as error:
-                found.append(error)
+                found.append(frameless(error))
         return found
 
     async def verify_each(self, proposals: Sequence[Proposal]) -> list[ConsensusError | None]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from consensus.codec import display_hash
 from consensus.errors import ConsensusError, NotYet
 from consensus.types import OutPoint, Transaction, TxId, WTxId
+from node.garbage import frameless
 from node.mempool_entries import Taken
 from node.mempool_graph import Entry
 from node.relay_policy import MAX_CHAIN_SIZE, MAX_PACKAGE, TOO_LITTLE, PolicyError, Refusal
@@ -108,12 +109,12 @@ async def accept_package(mempool: Taker, txs: Sequence[Transaction], max_fee_rat
             if pays_too_little(error) or _waits_for(error, waiting):
                 waiting.append(tx)
             else:
-                outcome.refused[tx.wtxid] = error
+                outcome.refused[tx.wtxid] = frameless(error)
     if txs[-1] in waiting and len(waiting) > 1 and not outcome.refused:
         try:
             await _enter(mempool, waiting, outcome, max_fee_rate)
         except (ConsensusError, NotYet, PolicyError) as error:
-            outcome.refused = {tx.wtxid: error for tx in waiting}
+            outcome.refused = dict.fromkeys([tx.wtxid for tx in waiting], frameless(error))
     for tx in waiting:
         if tx.wtxid not in outcome.entered:
             outcome.refused.setdefault(tx.wtxid, PolicyError(Refusal.LOW_FEE, why="nobody pays for it"))

@@ -14,11 +14,14 @@ import pytest
 from msgspec.structs import replace
 
 from consensus.codec import decode_block
-from consensus.errors import ConsensusError, Rule
-from consensus.types import Block
+from consensus.errors import ConsensusError, NotYet, Rule
+from consensus.types import Block, Transaction
 from node.chain_events import BlockStatus
 from node.clock import SystemClock
 from node.garbage import EVERYTHING_SECONDS, collecting_seldom
+from node.mempool_graph import Entry
+from node.packages import accept_package
+from node.relay_policy import PolicyError
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
 from p2p.tcp import TcpNetwork
@@ -98,6 +101,30 @@ async def test_transactions_that_are_mined_replaced_or_taken_back_leave_nothing(
             await come_and_go(number)
 
 
+async def test_transactions_that_are_refused_leave_nothing() -> None:
+    """One by one, several in turn, and as a package."""
+    pool = Pool(8)
+    cheap = forward(pool.reward(1), fee=1)
+    orphan = forward(outputs_of(forward(pool.reward(2))))
+    forged = replace(forward(pool.reward(3)), witnesses=orphan.witnesses)
+    bad = [cheap, orphan, forged, Transaction(cheap.core, ())]
+
+    async def come_and_go(number: int) -> None:
+        for tx in bad:
+            with suppress(ConsensusError, NotYet, PolicyError):
+                await pool.mempool.accept_transaction(tx)
+        entered, *refused = await pool.mempool.accept_each([forward(pool.reward(number)), *bad], [0] * 5)
+        assert isinstance(entered, Entry)
+        assert not [each for each in refused if isinstance(each, Entry)]
+        for package in ([cheap, forward(outputs_of(cheap), fee=1)], [orphan, forward(outputs_of(orphan))]):
+            assert (await accept_package(pool.mempool, package)).refused
+
+    await come_and_go(4)
+    with nothing_left():
+        for number in range(5, 8):
+            await come_and_go(number)
+
+
 async def test_blocks_and_headers_that_are_refused_leave_nothing() -> None:
     """Each way; a peer may send the largest body of any block that is still to come, again and again."""
     chain = ChainBuilder()
@@ -161,6 +188,8 @@ async def test_calls_answered_or_refused_leave_nothing() -> None:
                         await client.call(method)
                 with suppress(RpcError):
                     await client.call("sendtoaddress", "nobody", 1)
+                with suppress(RpcError):
+                    await client.batch([("sendrawtransaction", ["00"])] * 2)
                 to = await client.call("getnewaddress")
                 await client.call("sendtoaddress", to, 1)
 

@@ -17,6 +17,7 @@ from node.api.method import Area, method
 from node.api.methods.chain import find_block, find_entry
 from node.api.parameters import AddressText, HashHex, Hex
 from node.api.services import Services
+from node.garbage import frameless
 from node.relay_policy import PolicyError, Refusal
 from node.turns import in_turns
 from rpc import schema
@@ -144,7 +145,7 @@ async def _send_each(services: Services, calls: Sequence[Mapping[str, Any]]) -> 
             read[place] = tx = read_transaction(call["hexstring"])
             answers.append(display_hash(tx.txid))
         except RpcError as error:
-            answers.append(error)
+            answers.append(frameless(error))
     rates = [calls[place].get("maxfeerate", DEFAULT_MAX_FEE_RATE).grain for place in read]
     outcomes = await services.node.submit_each(tuple(read.values()), rates)
     for (place, tx), outcome in zip(read.items(), outcomes, strict=True):
