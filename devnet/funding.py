@@ -27,8 +27,9 @@ GIFT = "5.00000000"
 ONE_TIP_SECONDS = 3.0
 """How long a block of the burst may take to all nodes before there seem to be two; it takes well under a second."""
 
-TIE_BREAKERS = 10
-"""Blocks that may be found to bring all nodes to one tip; one does, if nobody finds another at the same moment."""
+MORE_BLOCKS = 10
+"""Blocks that may be found beyond the burst to bring all nodes to one tip, or payments into the chain; one does, if
+nobody finds another at the same moment."""
 
 Progress = Callable[[int, int], None]
 """Told how many blocks of how many there are."""
@@ -72,17 +73,41 @@ def fund_wallets(record: NetworkRecord, calls: Calls, progress: Progress) -> Non
     calls.of_each(searchers, ripen)
     come_to_one_tip(calls, nodes, addresses[0])
     progress(wanted, wanted)
-    _pay_the_others(record, calls, addresses)
+    pay_the_others(calls, nodes, addresses)
 
 
-def _pay_the_others(record: NetworkRecord, calls: Calls, addresses: list[str]) -> None:
-    """Let those wallets that have coins pay, in turn, those that have none; the next block confirms it."""
-    balances = calls.of_each(record.nodes, lambda node: spendable(calls, node))
-    givers = [node for node, balance in zip(record.nodes, balances, strict=True) if balance.grain]
-    takers = [node for node, balance in zip(record.nodes, balances, strict=True) if not balance.grain]
-    for place, taker in enumerate(takers):
-        if givers:
-            calls.call(givers[place % len(givers)], "sendtoaddress", addresses[taker.id], GIFT)
+def pay_the_others(calls: Calls, nodes: Sequence[NodeRecord], addresses: Sequence[str]) -> None:
+    """Let those wallets that have coins pay, in turn, those that have none, and find the block that confirms it.
+
+    Args:
+        addresses: one of each wallet.
+
+    Raises:
+        Unavailable: they do not get it, or a node did not answer.
+        CallRefused: a node refused.
+    """
+    givers, takers = _can_pay(calls, nodes)
+    if not givers or not takers:
+        return
+    payments = {
+        str(calls.call(givers[place % len(givers)], "sendtoaddress", addresses[taker.id], GIFT))
+        for place, taker in enumerate(takers)
+    }
+    for _ in range(MORE_BLOCKS):
+        # Where a node mines, its block may be there before ours.
+        wait_until(lambda: payments <= set(calls.call(nodes[0], "getrawmempool")), ONE_TIP_SECONDS)
+        if not _can_pay(calls, nodes)[1]:
+            return
+        find_block(calls, nodes[0], addresses[0])
+        come_to_one_tip(calls, nodes, addresses[0])
+    raise Unavailable("Not every wallet comes to coins that it can spend.")
+
+
+def _can_pay(calls: Calls, nodes: Sequence[NodeRecord]) -> tuple[list[NodeRecord], list[NodeRecord]]:
+    """Return whose wallets have coins that can be spent, and whose have none."""
+    balances = calls.of_each(nodes, lambda node: spendable(calls, node))
+    rich = [node for node, balance in zip(nodes, balances, strict=True) if balance.grain]
+    return rich, [node for node in nodes if node not in rich]
 
 
 def come_to_one_tip(calls: Calls, nodes: Sequence[NodeRecord], address: str) -> None:
@@ -97,7 +122,7 @@ def come_to_one_tip(calls: Calls, nodes: Sequence[NodeRecord], address: str) -> 
         Unavailable: they are still on several, or a node did not answer.
         CallRefused: a node refused.
     """
-    for _ in range(TIE_BREAKERS):
+    for _ in range(MORE_BLOCKS):
         if wait_for_one_tip(calls, nodes, ONE_TIP_SECONDS):
             return
         find_block(calls, nodes[0], address)

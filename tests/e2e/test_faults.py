@@ -18,7 +18,8 @@ import pytest
 from devnet.archive import Archive
 from devnet.calls import Calls
 from devnet.folder import NetworkFolder, wait_until
-from devnet.funding import come_to_one_tip
+from devnet.funding import GIFT, come_to_one_tip, pay_the_others
+from devnet.status import spendable
 from tests.e2e.test_network import PATIENCE, Dure, eventually
 
 pytestmark = pytest.mark.e2e
@@ -78,6 +79,18 @@ def test_a_tie_of_the_first_blocks_is_decided_though_no_node_mines(dure: Dure) -
     nodes = folder.load().nodes
     come_to_one_tip(calls, nodes, calls.call(nodes[0], "getnewaddress"))
     assert [node["height"] for node in on_one_tip(dure)] == [before + 1] * 3
+
+
+def test_a_wallet_without_coins_is_paid_by_another_though_no_node_mines(dure: Dure) -> None:
+    folder = NetworkFolder(dure.folder)
+    calls = Calls(folder)
+    nodes = folder.load().nodes
+    addresses = [str(calls.call(node, "getnewaddress")) for node in nodes]
+    calls.call(nodes[2], "sendall", [addresses[0]])
+    assert spendable(calls, nodes[2]).grain == 0
+    pay_the_others(calls, nodes, addresses)
+    assert str(spendable(calls, nodes[2])) == GIFT
+    on_one_tip(dure)
 
 
 def test_a_network_of_lossy_and_thin_lines_agrees_in_the_end(dure: Dure) -> None:
