@@ -113,7 +113,11 @@ class WalletLock:
         task = asyncio.create_task(whole(), name="wallet-keys")
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        finally:
+            # Or its exception, whose traceback has this frame and others with a passphrase, would be in a circle.
+            del task
 
     async def _derive(self, work: Callable[[], None]) -> bool:
         """Do slow work on the keys; tell whether the wallet was not locked meanwhile. If it was, it stays so."""

@@ -19,12 +19,20 @@ class InlineExecutor(Executor):
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
         """Run a call; return its outcome."""
-        future: Future[_T] = Future()
         try:
-            future.set_result(fn(*args, **kwargs))
+            result = fn(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
-            future.set_exception(error)
+            return _failed(error)
+        future: Future[_T] = Future()
+        future.set_result(result)
         return future
+
+
+def _failed(error: BaseException) -> Future[Any]:
+    # Made here: the frame above is in the error's traceback, and would make a circle of the two.
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 INLINE = InlineExecutor()
@@ -42,9 +50,13 @@ async def run_whole(executor: Executor, work: Callable[[], _T]) -> _T:
     then; unless `work` failed, which is raised in any case.
     """
     future = executor.submit(work)
-    if future.done():
-        return future.result()
-    return await to_the_end(asyncio.wrap_future(future))
+    try:
+        if future.done():
+            return future.result()
+        return await to_the_end(asyncio.wrap_future(future))
+    finally:
+        # Or its exception, whose traceback has this frame, would be in a circle, with all that `work` holds.
+        del future
 
 
 async def to_the_end(waiting: asyncio.Future[_T]) -> _T:
@@ -55,7 +67,10 @@ async def to_the_end(waiting: asyncio.Future[_T]) -> _T:
             await asyncio.wait((waiting,))
         except asyncio.CancelledError as error:
             cancelled = error
-    result = waiting.result()
+    try:
+        result = waiting.result()
+    finally:
+        del waiting  # as in `run_whole`
     if cancelled is not None:
         raise cancelled
     return result

@@ -22,6 +22,8 @@ from node.garbage import EVERYTHING_SECONDS, collecting_seldom
 from node.mempool_graph import Entry
 from node.packages import accept_package
 from node.relay_policy import PolicyError
+from node.storage.errors import DiskFullError
+from node.storage.executor import INLINE, disk_thread, run_whole, to_the_end
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
 from p2p.tcp import TcpNetwork
@@ -198,6 +200,45 @@ async def test_calls_answered_or_refused_leave_nothing() -> None:
         with nothing_left():
             for _ in range(3):
                 await calls()
+
+
+async def test_work_on_the_disk_that_fails_leaves_nothing() -> None:
+    def fail() -> None:
+        raise DiskFullError
+
+    async def fail_later() -> None:
+        fail()
+
+    async def come_and_go() -> None:
+        for failing in (
+            run_whole(INLINE, fail),
+            run_whole(thread, fail),
+            to_the_end(asyncio.create_task(fail_later())),
+        ):
+            with pytest.raises(DiskFullError):
+                await failing
+
+    with disk_thread("disk") as thread:
+        await come_and_go()
+        with nothing_left():
+            await come_and_go()
+
+
+async def test_a_wrong_passphrase_is_not_left_in_memory() -> None:
+    async with running_api() as api, RpcClient(api.url, OWNER) as client:
+
+        async def come_and_go() -> None:
+            for method, words in (
+                ("walletpassphrase", ["the riht one", 9]),
+                ("walletpassphrasechange", ["no", "next"]),
+            ):
+                with pytest.raises(RpcError, match="passphrase"):
+                    await client.call(method, *words)
+
+        await client.call("encryptwallet", "the right one")
+        await come_and_go()
+        with nothing_left():
+            await come_and_go()
 
 
 async def test_everything_is_looked_at_once_an_hour_and_all_is_as_before_in_the_end() -> None:
