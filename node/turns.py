@@ -41,16 +41,16 @@ async def in_turns(work: Slices[_T]) -> _T:
 
 async def in_turns_to_the_end(work: Slices[_T]) -> _T:
     """As `in_turns`, for work that must not stop half way: a caller that is cancelled meanwhile is so at its end."""
-    cancelled: asyncio.CancelledError | None = None
+    cancelled: tuple[object, ...] | None = None  # what it said; the error itself would be in a circle with this frame
     while True:
         try:
             next(work)
         except StopIteration as end:
             if cancelled is not None:
-                raise cancelled from None
+                raise asyncio.CancelledError(*cancelled) from None
             result: _T = end.value
             return result
         try:
             await give_way()
         except asyncio.CancelledError as error:
-            cancelled = error
+            cancelled = error.args

@@ -61,16 +61,16 @@ async def run_whole(executor: Executor, work: Callable[[], _T]) -> _T:
 
 async def to_the_end(waiting: asyncio.Future[_T]) -> _T:
     """Return what something returns that always ends before this does: as `run_whole`, for what runs already."""
-    cancelled: asyncio.CancelledError | None = None
+    cancelled: tuple[object, ...] | None = None  # what it said; the error itself would be in a circle with this frame
     while not waiting.done():
         try:
             await asyncio.wait((waiting,))
         except asyncio.CancelledError as error:
-            cancelled = error
+            cancelled = error.args
     try:
         result = waiting.result()
     finally:
         del waiting  # as in `run_whole`
     if cancelled is not None:
-        raise cancelled
+        raise asyncio.CancelledError(*cancelled)
     return result

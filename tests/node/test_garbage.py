@@ -6,7 +6,7 @@ import asyncio
 import gc
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from consensus.codec import decode_block
 from consensus.errors import ConsensusError, NotYet, Rule
+from consensus.slices import Slices
 from consensus.types import Block, Transaction
 from node.chain_events import BlockStatus
 from node.clock import SystemClock
@@ -26,6 +27,7 @@ from node.storage.errors import DiskFullError
 from node.storage.executor import INLINE, disk_thread, run_whole, to_the_end
 from node.storage.memory_store import MemoryDatabase
 from node.storage.schema import TABLES
+from node.turns import in_turns, in_turns_to_the_end
 from p2p.tcp import TcpNetwork
 from p2p.transport import Address
 from rpc.client import RpcClient
@@ -222,6 +224,38 @@ async def test_work_on_the_disk_that_fails_leaves_nothing() -> None:
         await come_and_go()
         with nothing_left():
             await come_and_go()
+
+
+async def test_callers_who_go_away_leave_nothing() -> None:
+    """Each holds what it was asked, and as much of the answer as there was."""
+    pool = Pool()
+
+    def slices() -> Slices[None]:
+        for _ in range(3):
+            yield
+
+    async def call(way: Callable[[], Awaitable[None]]) -> None:
+        asked = forward(pool.reward(1))
+        await way()
+        pytest.fail(f"not cancelled: {asked}")
+
+    async def come_and_go() -> None:
+        for way in (
+            lambda: in_turns(slices()),
+            lambda: in_turns_to_the_end(slices()),
+            lambda: to_the_end(asyncio.create_task(in_turns(slices()))),
+        ):
+            caller = asyncio.create_task(call(way))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            caller.cancel("gone")
+            with pytest.raises(asyncio.CancelledError, match="gone"):
+                await caller
+            del caller
+
+    await come_and_go()
+    with nothing_left():
+        await come_and_go()
 
 
 async def test_a_wrong_passphrase_is_not_left_in_memory() -> None:
