@@ -19,7 +19,7 @@ from consensus.slices import Slices
 from consensus.types import Block, Transaction
 from node.chain_events import BlockStatus
 from node.clock import SystemClock
-from node.garbage import EVERYTHING_SECONDS, collecting_seldom
+from node.garbage import EVERYTHING_SECONDS, LEAST_GROWTH, collecting_seldom, own_memory
 from node.mempool_graph import Entry
 from node.packages import accept_package
 from node.relay_policy import PolicyError
@@ -285,23 +285,47 @@ async def test_everything_is_looked_at_once_an_hour_and_all_is_as_before_in_the_
     gc.unfreeze()
 
 
-def test_the_hourly_look_comes_again() -> None:
-    looks = []
+MEBI = 1024 * 1024
 
-    def look(phase: str, info: dict[str, int]) -> None:
-        if phase == "stop" and info["generation"] == 2:
-            looks.append(asyncio.get_running_loop().time())
+
+def looks_at(memory: Callable[[], int], seconds: float) -> list[float]:
+    """Return when everything was looked at within so many seconds of a loop, and twice as many after its end."""
+    looks: list[float] = []
 
     async def story() -> None:
-        begun = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+
+        def look(phase: str, info: dict[str, int]) -> None:
+            if phase == "stop" and info["generation"] == 2:
+                looks.append(round(loop.time() - begun, 3))
+
         gc.callbacks.append(look)
         try:
-            with collecting_seldom():
-                await asyncio.sleep(2.5 * EVERYTHING_SECONDS)
-            await asyncio.sleep(2 * EVERYTHING_SECONDS)
+            with collecting_seldom(memory):
+                await asyncio.sleep(seconds)
+            await asyncio.sleep(2 * seconds)
         finally:
             gc.callbacks.remove(look)
             gc.unfreeze()
-        assert [round((at - begun) / EVERYTHING_SECONDS, 3) for at in looks] == [1, 2]
 
     run_virtual(story)
+    return looks
+
+
+def test_the_hourly_look_comes_again() -> None:
+    assert looks_at(lambda: 50 * MEBI, 2.5 * EVERYTHING_SECONDS) == [EVERYTHING_SECONDS, 2 * EVERYTHING_SECONDS]
+
+
+def test_everything_is_looked_at_when_memory_has_grown_by_a_quarter_and_a_good_deal() -> None:
+    least = LEAST_GROWTH // MEBI
+    # At the start; at 1; at 2, and after the look; at 3 and 4; at 5, and after; at 6; at 7, and after; at 8.
+    told = iter((100, 100 + least, 101 + least, 90, 90 + least, 80, 91 + least, 2_000, 2_500, 2_501, 2_501, 2_502))
+    assert looks_at(lambda: next(told) * MEBI, 8.5) == [2, 5, 7]
+
+
+def test_memory_is_what_this_process_alone_has() -> None:
+    before = own_memory()
+    much = bytearray(b"x") * (64 * MEBI)
+    assert own_memory() - before > 60 * MEBI
+    assert len(much) == 64 * MEBI
