@@ -122,10 +122,11 @@ def come_to_one_tip(calls: Calls, nodes: Sequence[NodeRecord], address: str) -> 
         Unavailable: they are still on several, or a node did not answer.
         CallRefused: a node refused.
     """
-    for _ in range(MORE_BLOCKS):
+    for left in range(MORE_BLOCKS, -1, -1):
         if wait_for_one_tip(calls, nodes, ONE_TIP_SECONDS):
             return
-        find_block(calls, nodes[0], address)
+        if left:
+            find_block(calls, nodes[0], address)
     raise Unavailable("The nodes do not come to one tip.")
 
 

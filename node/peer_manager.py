@@ -204,8 +204,11 @@ class PeerManager:
         peer.link.close(CloseReason.LOCAL, reason)
 
     def punish(self, peer: Peer, points: int, reason: str) -> None:
-        """Count misbehaviour; at `DISCOURAGE_SCORE` the peer is dropped and its host discouraged."""
-        if not peer.ready:
+        """Count misbehaviour; at `DISCOURAGE_SCORE` the peer is dropped and its host discouraged.
+
+        Some of it is found out when a peer has gone already: its host may come again.
+        """
+        if peer.hello is None or peer.score >= limits.DISCOURAGE_SCORE:
             return
         peer.score += points
         self._log.debug("peer_misbehaved", peer=peer.number, score=peer.score, reason=reason)

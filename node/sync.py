@@ -245,15 +245,19 @@ class Sync:
 
     async def _read(self, peer: Peer, block_hash: BlockHash, raw: bytes, *, wanted: bool) -> None:
         """Read a body that came whole, and hand it on; its sender is to blame if it is invalid."""
+        block: Block | None = None
         try:
             async with self._reading:
                 block = await in_turns(decode_block_in_slices(raw))
         except ConsensusError as error:
-            self._download.judged(block_hash, len(raw), stored=False)
             self._control.punish(peer, 100, f"a block that cannot be read: {error}")
+        finally:
+            if block is None:
+                self._download.judged(block_hash, len(raw), stored=False)
+        if block is None:
             self._ask_all()
-            return
-        await self._accept(peer, block, len(raw), wanted=wanted, blame=True)
+        else:
+            await self._accept(peer, block, len(raw), wanted=wanted, blame=True)
 
     def _take(self, peer: Peer, entry: BlockEntry, block: Block) -> None:
         """Hand a body on that was put together here; before that, tell others of it."""

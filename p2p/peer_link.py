@@ -33,6 +33,7 @@ class PeerLink:
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
+        self._remote: Address | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -41,8 +42,8 @@ class PeerLink:
 
     @property
     def remote(self) -> Address | None:
-        """The other end; None before the link was there."""
-        return self._link.remote if self._link is not None else None
+        """The other end, gone or not; None before the link was there."""
+        return self._remote
 
     @property
     def unsent(self) -> int:
@@ -81,6 +82,7 @@ class PeerLink:
     def connected(self, link: Link) -> None:
         """Take the link and begin."""
         self._link = link
+        self._remote = link.remote
         self.connection.open(self._loop.time())
         if self._held:
             link.pause_reading()

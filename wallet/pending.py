@@ -106,6 +106,9 @@ class PendingSet:
         """Put a transaction at the end of a line that has its ancestors of this set first, if it is not there."""
         todo = [pending.txid]
         while todo:
+            if todo[-1] in line:
+                todo.pop()
+                continue
             tx = self._all[todo[-1]].transaction
             lacking = [
                 outpoint.txid for outpoint in tx.core.inputs if outpoint.txid in self._all and outpoint.txid not in line

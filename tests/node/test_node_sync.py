@@ -552,6 +552,28 @@ def test_a_mutated_body_condemns_its_sender_and_nobody_else() -> None:
     run_virtual(story)
 
 
+@pytest.mark.parametrize("tail", [b"", b"\x00"])
+def test_who_sends_a_bad_body_and_leaves_at_once_is_discouraged(tail: bytes) -> None:
+    """A097, A026: its body is read, and judged, when it has gone."""
+    _, blocks = new_chain(1)
+
+    async def story() -> None:
+        world = World()
+        async with world.node() as node:
+            liar = FakePeer(world, nonce=1)
+            liar.serve_headers(blocks)
+            await dial(world, node, liar, host="10.6.6.6")
+            await until(lambda: len(asked_for(liar)) == 1)
+            liar.send(BlockMessage(mutated(blocks[0]) + tail))
+            liar.link.close()
+            await until(lambda: not node.node.peers)
+            await asyncio.sleep(1)
+            await dial(world, node, FakePeer(world, nonce=2), host="10.6.6.6")
+            assert [peer.discouraged for peer in node.node.peers] == [True]
+
+    run_virtual(story)
+
+
 def test_a_mutated_body_does_not_cancel_the_download_from_another_peer() -> None:
     """A097: both owe the block when the bad copy comes."""
     _, blocks = new_chain(1)

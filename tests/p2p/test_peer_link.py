@@ -208,7 +208,7 @@ async def test_no_timer_outlives_its_link() -> None:
     for peer in (near, far):
         assert peer.link._timer is None
         assert peer.link._stall is None
-        assert peer.link.remote is None
+        assert peer.link._link is None
 
 
 async def test_a_link_refused_before_it_was_taken_delivers_nothing() -> None:
